@@ -1,0 +1,2 @@
+//! commerce
+fn main() {}
