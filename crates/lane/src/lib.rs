@@ -1,1 +1,149 @@
-//! lane
+//! Lanes: many callers, one connection, one commit.
+//!
+//! A lane is a bounded queue and a connection of its own. It takes what is queued as soon as its previous commit has
+//! returned (no timer: one waiting call makes a batch of one), runs it as one transaction, and answers each caller only
+//! after the commit. Under load the batches grow by themselves and the cost of a commit is shared; one durable commit
+//! costs the disk the same for one row as for a hundred.
+//!
+//! What a transaction does is the [`Work`]'s. What happens when it fails is decided here:
+//!
+//! | failure | then |
+//! |---|---|
+//! | conflict: duplicate key, short count, deadlock, lock timeout | ROLLBACK, the whole batch again |
+//! | connection lost before COMMIT | a new connection, the whole batch again |
+//! | connection lost during COMMIT | the old connection is killed on the server, then the batch again: its INSERTs wait for the lost transaction, which a plain read would not |
+//! | any other server error | ROLLBACK, the batch in two halves, each from the start; alone, the operation fails |
+//!
+//! So a poison operation never fails its neighbours. Every [`Work`] must be idempotent by rows that it writes in the
+//! same transaction (barrier, idempotency): a batch may run after an earlier run of it has committed.
+
+mod estimate;
+mod queue;
+mod worker;
+
+pub use queue::Priority;
+
+use queue::{Entry, Queue};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+/// What a lane runs: a batch of operations as one transaction.
+pub trait Work: Send + Sync + 'static {
+    /// One caller's operation.
+    type Op: Send + Sync + 'static;
+    /// What the caller is told after the commit.
+    type Reply: Send + 'static;
+
+    /// Runs the batch inside the open transaction and returns one reply an operation, in order.
+    ///
+    /// May run any number of times for the same operations; must not begin, commit or roll back.
+    fn run(
+        &self,
+        conn: &mut db::Conn,
+        ops: &[&Self::Op],
+    ) -> impl Future<Output = db::Result<Vec<Self::Reply>>> + Send;
+}
+
+/// The size and temper of a lane.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Operations that may wait, 1 or more. A quarter of it is kept for [`Priority::Reserved`].
+    pub capacity: usize,
+    /// Operations of one transaction, 1 or more.
+    pub max_batch: usize,
+    /// A call whose estimated wait is longer is shed.
+    pub max_wait: Duration,
+    /// How long the lane waits for company after the first arrival: zero but for lazy writes that no caller awaits.
+    pub linger: Duration,
+}
+
+impl Default for Options {
+    /// 8,192 waiting, 256 a transaction, 200 ms, no lingering.
+    fn default() -> Self {
+        Self {
+            capacity: 8192,
+            max_batch: 256,
+            max_wait: Duration::from_millis(200),
+            linger: Duration::ZERO,
+        }
+    }
+}
+
+/// Why an operation was not answered by its [`Work`].
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Shed before it was queued: nothing happened.
+    #[error("the lane {lane} is full; try again in {retry_after:?}")]
+    Overloaded {
+        /// The lane's name.
+        lane: &'static str,
+        /// When trying again makes sense.
+        retry_after: Duration,
+    },
+    /// Its deadline passed before it ran, or its outcome is unknown: ask again with the same key.
+    #[error("the deadline passed in the lane {0}")]
+    DeadlineExceeded(&'static str),
+    /// The database refused the operation, alone in its transaction.
+    #[error("the lane {lane} could not run the operation: {text}")]
+    Failed {
+        /// The lane's name.
+        lane: &'static str,
+        /// For the log, never for the caller.
+        text: String,
+    },
+    /// The lane is shutting down.
+    #[error("the lane {0} is closed")]
+    Closed(&'static str),
+}
+
+/// A queue and a connection. Cheap to clone; the lane ends when it is [closed](Lane::close) and drained.
+pub struct Lane<W: Work> {
+    queue: Arc<Queue<W>>,
+}
+
+impl<W: Work> Clone for Lane<W> {
+    fn clone(&self) -> Self {
+        Self { queue: Arc::clone(&self.queue) }
+    }
+}
+
+impl<W: Work> Lane<W> {
+    /// Starts a lane; its connection is opened when first needed.
+    pub fn start(
+        name: &'static str,
+        db: db::Db,
+        work: Arc<W>,
+        options: Options,
+        tasks: &TaskTracker,
+    ) -> Self {
+        let queue = Arc::new(Queue::new(name, options));
+        tasks.spawn(worker::Worker::new(db, work, Arc::clone(&queue)).run());
+        Self { queue }
+    }
+
+    /// Queues an operation and waits for its commit.
+    ///
+    /// Dropping the future does not take the operation back: once queued it runs, unless its deadline passes first.
+    ///
+    /// # Errors
+    /// See [`Error`]; after [`Error::Overloaded`] alone it is certain that nothing happened.
+    pub async fn submit(
+        &self,
+        op: W::Op,
+        priority: Priority,
+        deadline: Instant,
+    ) -> Result<W::Reply, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.queue.push(Entry { op, reply, deadline }, priority)?;
+        answer.await.unwrap_or(Err(Error::Closed(self.queue.name())))
+    }
+
+    /// Takes no more operations; what is queued is still run.
+    pub fn close(&self) {
+        self.queue.close();
+    }
+}

@@ -1,1 +1,71 @@
-//! migrations
+//! The schemas' migrations, embedded: what stands in `migrations/`, one folder a schema.
+
+use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+
+const WALLET: EmbeddedMigrations = embed_migrations!("../../migrations/wallet");
+const PRODUCT: EmbeddedMigrations = embed_migrations!("../../migrations/product");
+const ORDER: EmbeddedMigrations = embed_migrations!("../../migrations/order");
+const COUPON: EmbeddedMigrations = embed_migrations!("../../migrations/coupon");
+const ACTIVITY: EmbeddedMigrations = embed_migrations!("../../migrations/activity");
+const ORCHESTRATOR: EmbeddedMigrations = embed_migrations!("../../migrations/orchestrator");
+
+/// A schema of the system: its own database, its own user, its own tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Schema {
+    /// Wallets and their ledger.
+    Wallet,
+    /// Products and their stock movements.
+    Product,
+    /// Orders.
+    Order,
+    /// Coupons.
+    Coupon,
+    /// The activity log.
+    Activity,
+    /// The sagas' journal.
+    Orchestrator,
+}
+
+impl Schema {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Wallet,
+        Self::Product,
+        Self::Order,
+        Self::Coupon,
+        Self::Activity,
+        Self::Orchestrator,
+    ];
+
+    /// The name of the room and of its folder.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Wallet => "wallet",
+            Self::Product => "product",
+            Self::Order => "order",
+            Self::Coupon => "coupon",
+            Self::Activity => "activity",
+            Self::Orchestrator => "orchestrator",
+        }
+    }
+
+    /// Its migrations, oldest first.
+    pub fn migrations(self) -> EmbeddedMigrations {
+        match self {
+            Self::Wallet => WALLET,
+            Self::Product => PRODUCT,
+            Self::Order => ORDER,
+            Self::Coupon => COUPON,
+            Self::Activity => ACTIVITY,
+            Self::Orchestrator => ORCHESTRATOR,
+        }
+    }
+}
+
+/// Brings one schema up to date; returns the versions that were applied.
+///
+/// # Errors
+/// See [`db::migrate`].
+pub async fn run(schema: Schema, url: &str) -> db::Result<Vec<String>> {
+    db::migrate(url, schema.migrations()).await
+}

@@ -1,1 +1,25 @@
-//! saga
+//! The saga engine. It knows steps, barrier rows and outcomes, and no shop.
+//!
+//! Its decisions are pure and live apart from what carries them out:
+//!
+//! - [`shape`]: the order of a saga's steps around its register;
+//! - [`decide`]: what an executor knows, and what it does when something arrives;
+//! - [`outcome`]: how sagas end, and why;
+//! - [`resolve`]: whether an operator may close a saga by hand;
+//! - [`backoff`]: how long to wait before asking again.
+//!
+//! What carries them out: [`journal`] keeps START and END, [`runtime`] walks the sagas.
+//!
+//! An explicit-state model (the `model` module of the tests) explores the real decision function together with the
+//! real barrier of the participants, over every order of late, repeated and lost messages, crashes and takeovers, and
+//! shows for each rule that breaking it is noticed.
+
+pub mod backoff;
+pub mod decide;
+pub mod journal;
+#[cfg(test)]
+mod model;
+pub mod outcome;
+pub mod resolve;
+pub mod runtime;
+pub mod shape;

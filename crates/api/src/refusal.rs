@@ -1,0 +1,305 @@
+//! Refusals: a reason with the values that belong to it, and their form on the wire and in storage.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    time::Duration,
+};
+
+use prost::Message;
+use tonic::{Code, Status};
+use tonic_types::{
+    BadRequest, ErrorDetail, ErrorInfo, FieldViolation, PreconditionFailure, PreconditionViolation,
+    ResourceInfo, RetryInfo, StatusExt,
+};
+
+use crate::Reason;
+
+/// The domain of every `google.rpc.ErrorInfo`.
+pub const DOMAIN: &str = "commerce";
+
+/// How long a client waits when an `OVERLOADED` does not say.
+const DEFAULT_RETRY: Duration = Duration::from_millis(200);
+
+/// The most of one value that a message shows. Metadata always has all of it; an error must fit
+/// the 8 KiB of headers that common clients accept.
+const LONGEST_SHOWN: usize = 120;
+
+/// Why a call is not done: an error of the caller, of the shop's rules or of the moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The reason, which also decides the gRPC code.
+    pub reason: Reason,
+    /// The values that belong to the reason; which ones, its documentation says.
+    pub metadata: BTreeMap<String, String>,
+    /// The fields that are outside their ranges; empty but for `INVALID_ARGUMENT`.
+    pub violations: Vec<Violation>,
+}
+
+/// A field of a request that is outside its documented range.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Its path, such as `lines[3].quantity`.
+    pub field: String,
+    /// What it must be, such as `must be 1 to 9999`.
+    pub description: String,
+}
+
+/// A refusal as it is stored. Metadata in key order, so that equal refusals have equal bytes.
+#[derive(Clone, PartialEq, Eq, Message)]
+struct StoredRefusal {
+    #[prost(string, tag = "1")]
+    reason: String,
+    #[prost(btree_map = "string, string", tag = "2")]
+    metadata: BTreeMap<String, String>,
+}
+
+/// A stored refusal that cannot be read back: damaged, or of a reason that this version does not
+/// know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnreadableRefusal(String);
+
+impl Refusal {
+    /// A refusal without values.
+    pub fn new(reason: Reason) -> Self {
+        Self { reason, metadata: BTreeMap::new(), violations: Vec::new() }
+    }
+
+    /// Adds a value.
+    #[must_use]
+    pub fn with(mut self, key: &str, value: impl fmt::Display) -> Self {
+        self.metadata.insert(key.to_owned(), value.to_string());
+        self
+    }
+
+    /// `INVALID_FIELD` for one field. The description goes on from the field's name: `must be …`.
+    pub fn invalid_field(field: &str, description: impl Into<String>) -> Self {
+        let violation = Violation { field: field.to_owned(), description: description.into() };
+        let violations = vec![violation];
+        Self { violations, ..Self::new(Reason::InvalidField).with("field", field) }
+    }
+
+    /// `OVERLOADED`, with the time after which a repeat may succeed.
+    pub fn overloaded(retry_after: Duration) -> Self {
+        Self::new(Reason::Overloaded).with("retry_after_ms", retry_after.as_millis())
+    }
+
+    /// The gRPC code.
+    pub const fn code(&self) -> Code {
+        self.reason.code()
+    }
+
+    /// The refusal as a sentence for people.
+    pub fn message(&self) -> String {
+        if let (Reason::InvalidField, Some(first)) = (self.reason, self.violations.first()) {
+            return format!("{} {}", first.field, first.description);
+        }
+        let mut message = String::new();
+        let mut rest = self.reason.text();
+        while let Some((before, key, after)) = next_key(rest) {
+            message.push_str(before);
+            message.push_str(&self.shown(key));
+            rest = after;
+        }
+        message.push_str(rest);
+        message
+    }
+
+    fn shown(&self, key: &str) -> String {
+        let Some(value) = self.metadata.get(key) else { return "(unknown)".to_owned() };
+        if value.chars().count() <= LONGEST_SHOWN {
+            return value.clone();
+        }
+        value.chars().take(LONGEST_SHOWN).chain(['…']).collect()
+    }
+
+    /// Reads a refusal out of an error; `None` if it is none of ours, or of a reason that this
+    /// version does not know.
+    pub fn from_status(status: &Status) -> Option<Self> {
+        let details = status.get_error_details();
+        let info = details.error_info().filter(|info| info.domain == DOMAIN)?;
+        let reason = Reason::parse(&info.reason)?;
+        let metadata = info.metadata.clone().into_iter().collect();
+        let violations = details.bad_request().into_iter().flat_map(|it| &it.field_violations);
+        let violations = violations.map(|violation| Violation {
+            field: violation.field.clone(),
+            description: violation.description.clone(),
+        });
+        Some(Self { reason, metadata, violations: violations.collect() })
+    }
+
+    /// The refusal as compact bytes for storage, the same for equal refusals. Violations are not
+    /// kept: an `INVALID_ARGUMENT` is never stored.
+    pub fn encode(&self) -> Vec<u8> {
+        let reason = self.reason.as_str().to_owned();
+        StoredRefusal { reason, metadata: self.metadata.clone() }.encode_to_vec()
+    }
+
+    /// Reads what [`Refusal::encode`] wrote.
+    ///
+    /// # Errors
+    /// [`UnreadableRefusal`] if the bytes are damaged or the reason is unknown.
+    pub fn decode(bytes: &[u8]) -> Result<Self, UnreadableRefusal> {
+        let stored = StoredRefusal::decode(bytes)
+            .map_err(|error| UnreadableRefusal(format!("damaged: {error}")))?;
+        let reason = Reason::parse(&stored.reason)
+            .ok_or_else(|| UnreadableRefusal(format!("unknown reason {:?}", stored.reason)))?;
+        Ok(Self { metadata: stored.metadata, ..Self::new(reason) })
+    }
+
+    /// The detail that goes with the error info, if one fits the code.
+    fn detail(&self, message: &str) -> Option<ErrorDetail> {
+        let (kind, key) = self.reason.resource();
+        let name = || self.metadata.get(key).cloned().unwrap_or_default();
+        match self.code() {
+            Code::InvalidArgument if !self.violations.is_empty() => {
+                let violations = self.violations.iter();
+                let violations =
+                    violations.map(|it| FieldViolation::new(&it.field, &it.description));
+                Some(BadRequest::new(violations.collect::<Vec<_>>()).into())
+            }
+            Code::NotFound | Code::AlreadyExists => {
+                Some(ResourceInfo::new(kind, name(), "", message).into())
+            }
+            Code::FailedPrecondition => {
+                let violation = PreconditionViolation::new(self.reason.as_str(), kind, message);
+                Some(PreconditionFailure::new([violation]).into())
+            }
+            Code::ResourceExhausted => {
+                let millis = self.metadata.get("retry_after_ms").and_then(|text| text.parse().ok());
+                let delay = millis.map_or(DEFAULT_RETRY, Duration::from_millis);
+                Some(RetryInfo::new(Some(delay)).into())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Splits a text at its first `{key}`.
+fn next_key(text: &str) -> Option<(&str, &str, &str)> {
+    let (before, rest) = text.split_once('{')?;
+    let (key, after) = rest.split_once('}')?;
+    Some((before, key, after))
+}
+
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Self {
+        let message = refusal.message();
+        let metadata: HashMap<_, _> = refusal.metadata.clone().into_iter().collect();
+        let info = ErrorInfo::new(refusal.reason.as_str(), DOMAIN, metadata);
+        let details = [Some(info.into()), refusal.detail(&message)].into_iter().flatten();
+        Self::with_error_details_vec(refusal.code(), message, details.collect::<Vec<_>>())
+    }
+}
+
+impl From<Reason> for Refusal {
+    fn from(reason: Reason) -> Self {
+        Self::new(reason)
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.reason, self.message())
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+impl fmt::Display for UnreadableRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "unreadable refusal: {}", self.0)
+    }
+}
+
+impl std::error::Error for UnreadableRefusal {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn short_stock() -> Refusal {
+        Refusal::new(Reason::InsufficientStock)
+            .with("product_ids", "7,9")
+            .with("available", "1,0")
+            .with("required", "3,2")
+    }
+
+    #[test]
+    fn every_reason_survives_the_wire_with_its_code_and_one_error_info() {
+        for reason in Reason::ALL {
+            let refusal = Refusal::new(*reason).with("field", "lines").with("retry_after_ms", 250);
+            let status = Status::from(refusal.clone());
+            assert_eq!(status.code(), reason.code());
+            let infos = status.get_error_details_vec();
+            let infos = infos.iter().filter(|detail| matches!(detail, ErrorDetail::ErrorInfo(_)));
+            assert_eq!(infos.count(), 1, "{reason}");
+            assert_eq!(Refusal::from_status(&status), Some(refusal));
+        }
+    }
+
+    #[test]
+    fn the_text_names_the_values() {
+        assert_eq!(short_stock().message(), "not enough in stock of product 7,9: 1,0 of 3,2");
+        assert_eq!(
+            Refusal::invalid_field("issuable_until", "must be later").message(),
+            "issuable_until must be later"
+        );
+    }
+
+    #[test]
+    fn a_long_value_is_cut_in_the_text_and_whole_in_the_metadata() {
+        let ids = vec!["9007199254740991"; 100].join(",");
+        let refusal = Refusal::new(Reason::ProductNotFound).with("product_ids", &ids);
+        assert!(refusal.message().len() < 200);
+        let status = Status::from(refusal);
+        let info = status.get_details_error_info().unwrap();
+        assert_eq!(info.metadata.get("product_ids"), Some(&ids));
+    }
+
+    #[test]
+    fn details_fit_the_code() {
+        let status = Status::from(Refusal::new(Reason::WalletNotFound).with("user_id", 7));
+        let resource = status.get_details_resource_info().unwrap();
+        assert_eq!(
+            (resource.resource_type.as_str(), resource.resource_name.as_str()),
+            ("wallet", "7")
+        );
+
+        let status = Status::from(short_stock());
+        let failure = status.get_details_precondition_failure().unwrap();
+        assert_eq!(failure.violations[0].r#type, "INSUFFICIENT_STOCK");
+
+        let status = Status::from(Refusal::overloaded(Duration::from_millis(250)));
+        let delay = status.get_details_retry_info().unwrap().retry_delay;
+        assert_eq!(delay, Some(Duration::from_millis(250)));
+    }
+
+    #[test]
+    fn errors_of_others_are_not_ours() {
+        assert_eq!(Refusal::from_status(&Status::not_found("gone")), None);
+        let foreign = ErrorInfo::new("WALLET_NOT_FOUND", "example.com", HashMap::new());
+        let status = Status::with_error_details_vec(Code::NotFound, "", vec![foreign.into()]);
+        assert_eq!(Refusal::from_status(&status), None);
+    }
+
+    #[test]
+    fn storage_gives_back_the_same_refusal_and_the_same_bytes() {
+        let one = short_stock();
+        let other = Refusal::new(Reason::InsufficientStock)
+            .with("required", "3,2")
+            .with("available", "1,0")
+            .with("product_ids", "7,9");
+        assert_eq!(one.encode(), other.encode());
+        assert_eq!(Refusal::decode(&one.encode()), Ok(one));
+    }
+
+    #[test]
+    fn damaged_and_unknown_storage_is_an_error() {
+        let mut cut = short_stock().encode();
+        cut.pop();
+        assert!(Refusal::decode(&cut).is_err());
+        let unknown = StoredRefusal { reason: "NEVER_HEARD".to_owned(), metadata: BTreeMap::new() };
+        assert!(Refusal::decode(&unknown.encode_to_vec()).is_err());
+    }
+}

@@ -1,0 +1,223 @@
+//! A desk behind its barrier: the transaction of one batch.
+
+use crate::barrier::{self, OnAction, OnCompensation, OnVoid, Row, RowState};
+use crate::desk::{Call, Desk, Kind, Moment, Task, Verdict};
+use crate::outcome::Outcome;
+use crate::store::{self, OpKey, Remembered};
+use crate::{RequestHash, RequestKey, SagaId};
+use chrono::{DateTime, Utc};
+use db::{Conn, Result};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+/// Runs a [`Desk`]'s operations, each at most once.
+pub struct Guarded<D> {
+    desk: Arc<D>,
+}
+
+impl<D> Guarded<D> {
+    /// Guards a desk.
+    pub fn new(desk: Arc<D>) -> Self {
+        Self { desk }
+    }
+}
+
+impl<D: Desk> lane::Work for Guarded<D> {
+    type Op = Call<D::Op>;
+    type Reply = Outcome;
+
+    async fn run(&self, conn: &mut Conn, calls: &[&Call<D::Op>]) -> Result<Vec<Outcome>> {
+        let mut ledger = Ledger::read(conn, calls).await?;
+        let tasks = ledger.tasks(calls);
+        let mut sheet = self.desk.load(conn, &tasks).await?;
+        let outcomes =
+            calls.iter().map(|call| ledger.settle(&*self.desk, &mut sheet, call)).collect();
+        self.desk.store(conn, sheet).await?;
+        ledger.write(conn).await?;
+        Ok(outcomes)
+    }
+}
+
+/// Barrier and idempotency rows of a batch: what the tables say, overlaid with what the batch has decided so far.
+struct Ledger {
+    at: DateTime<Utc>,
+    floor: Option<SagaId>,
+    ops: HashMap<OpKey, Row>,
+    new_ops: BTreeMap<OpKey, Row>,
+    compensated: Vec<OpKey>,
+    requests: HashMap<RequestKey, Remembered>,
+    new_requests: BTreeMap<RequestKey, Remembered>,
+}
+
+impl Ledger {
+    async fn read<Op>(conn: &mut Conn, calls: &[&Call<Op>]) -> Result<Self> {
+        let mut op_keys = Vec::new();
+        let mut request_keys = Vec::new();
+        for call in calls {
+            match &call.kind {
+                Kind::Act { saga, step, .. }
+                | Kind::Undo { saga, step }
+                | Kind::Void { saga, step, .. } => op_keys.push((*saga, *step)),
+                Kind::Request { key, .. } => request_keys.push(*key),
+            }
+        }
+        let mut sagas: Vec<SagaId> = op_keys.iter().map(|(saga, _)| *saga).collect();
+        sagas.sort_unstable();
+        sagas.dedup();
+        let ops = store::ops(conn, sagas).await?;
+        // Read after the rows and held to the end: a purge can then not slip between "no row" and the insert.
+        let some_missing = op_keys.iter().any(|key| !ops.contains_key(key));
+        let floor = if some_missing { Some(store::floor(conn).await?) } else { None };
+        Ok(Self {
+            at: db::now_micros(),
+            floor,
+            ops,
+            new_ops: BTreeMap::new(),
+            compensated: Vec::new(),
+            requests: store::requests(conn, &request_keys).await?,
+            new_requests: BTreeMap::new(),
+        })
+    }
+
+    /// What may touch the desk's rows. A compensation of a step of this very batch needs no entry of its own.
+    fn tasks<'a, Op>(&'a self, calls: &[&'a Call<Op>]) -> Vec<Task<'a, Op>> {
+        let task = |call: &&'a Call<Op>| match &call.kind {
+            Kind::Act { saga, step, op, .. } => {
+                (!self.ops.contains_key(&(*saga, *step))).then_some(Task::Act(op))
+            }
+            Kind::Request { key, op, .. } => {
+                (!self.requests.contains_key(key)).then_some(Task::Act(op))
+            }
+            Kind::Undo { saga, step } => self
+                .ops
+                .get(&(*saga, *step))
+                .filter(|row| row.state == RowState::Done)
+                .map(|row| Task::Undo(&row.reply)),
+            Kind::Void { .. } => None,
+        };
+        calls.iter().filter_map(task).collect()
+    }
+
+    fn settle<D: Desk>(&mut self, desk: &D, sheet: &mut D::Sheet, call: &Call<D::Op>) -> Outcome {
+        match &call.kind {
+            Kind::Act { saga, step, hash, op, .. } => {
+                let key = (*saga, *step);
+                match barrier::on_action(self.ops.get(&key), self.purged(key), *hash) {
+                    OnAction::Run => {
+                        let moment = Moment { at: self.at, saga: Some(*saga), trace: &call.trace };
+                        self.record(key, *hash, desk.act(sheet, op, &moment))
+                    }
+                    OnAction::ReplayDone(reply) => replay(false, reply.to_vec()),
+                    OnAction::ReplayRejected(reply) => replay(true, reply.to_vec()),
+                    OnAction::Tombstoned => Outcome::Tombstoned,
+                    OnAction::OtherContent => Outcome::OtherContent,
+                    OnAction::Purged => Outcome::Purged,
+                }
+            }
+            Kind::Undo { saga, step } => {
+                let key = (*saga, *step);
+                let row = self.ops.get(&key);
+                let decision = barrier::on_compensation(row, self.purged(key));
+                let reply = reply_of(row);
+                match decision {
+                    OnCompensation::WriteTombstone => self.tombstone(key, Vec::new()),
+                    OnCompensation::Undo => {
+                        let moment = Moment { at: self.at, saga: Some(*saga), trace: &call.trace };
+                        desk.undo(sheet, &reply, &moment);
+                        self.compensate(key);
+                    }
+                    OnCompensation::Leave(_) | OnCompensation::Purged => {}
+                }
+                Outcome::Found { found: decision.found(), reply }
+            }
+            Kind::Void { saga, step, reason } => {
+                let key = (*saga, *step);
+                let row = self.ops.get(&key);
+                let decision = barrier::on_void(row, self.purged(key));
+                let reply = match decision {
+                    OnVoid::WriteTombstone => reason.clone(),
+                    _ => reply_of(row),
+                };
+                if decision == OnVoid::WriteTombstone {
+                    self.tombstone(key, reply.clone());
+                }
+                Outcome::Found { found: decision.found(), reply }
+            }
+            Kind::Request { key, hash, op } => match self.requests.get(key) {
+                Some(told) if told.hash != *hash => Outcome::RequestIdReused,
+                Some(told) => replay(told.refused, told.reply.clone()),
+                None => {
+                    let moment = Moment { at: self.at, saga: None, trace: &call.trace };
+                    self.remember(*key, *hash, desk.act(sheet, op, &moment))
+                }
+            },
+        }
+    }
+
+    fn purged(&self, (saga, _): OpKey) -> bool {
+        self.floor.is_some_and(|floor| saga <= floor)
+    }
+
+    fn record(&mut self, key: OpKey, hash: RequestHash, verdict: Verdict) -> Outcome {
+        let (state, reply) = match verdict {
+            Verdict::Done(reply) => (RowState::Done, reply),
+            Verdict::Rejected(refusal) => (RowState::Rejected, refusal.encode()),
+        };
+        self.insert(key, Row { state, hash, reply: reply.clone() });
+        first_answer(state == RowState::Rejected, reply)
+    }
+
+    fn remember(&mut self, key: RequestKey, hash: RequestHash, verdict: Verdict) -> Outcome {
+        let (refused, reply) = match verdict {
+            Verdict::Done(reply) => (false, reply),
+            Verdict::Rejected(refusal) => (true, refusal.encode()),
+        };
+        let remembered = Remembered { hash, refused, reply: reply.clone() };
+        self.requests.insert(key, remembered.clone());
+        self.new_requests.insert(key, remembered);
+        first_answer(refused, reply)
+    }
+
+    fn tombstone(&mut self, key: OpKey, reply: Vec<u8>) {
+        self.insert(key, Row { state: RowState::Tombstone, hash: RequestHash([0; 8]), reply });
+    }
+
+    fn insert(&mut self, key: OpKey, row: Row) {
+        self.ops.insert(key, row.clone());
+        self.new_ops.insert(key, row);
+    }
+
+    fn compensate(&mut self, key: OpKey) {
+        if let Some(row) = self.ops.get_mut(&key) {
+            row.state = RowState::Compensated;
+        }
+        match self.new_ops.get_mut(&key) {
+            Some(row) => row.state = RowState::Compensated,
+            None => self.compensated.push(key),
+        }
+    }
+
+    async fn write(self, conn: &mut Conn) -> Result<()> {
+        store::insert_ops(conn, &self.new_ops, self.at).await?;
+        store::mark_compensated(conn, &self.compensated).await?;
+        store::insert_requests(conn, &self.new_requests, self.at).await
+    }
+}
+
+fn replay(refused: bool, reply: Vec<u8>) -> Outcome {
+    if refused {
+        return Outcome::Rejected { refusal: reply, replayed: true };
+    }
+    Outcome::Done { reply, replayed: true }
+}
+
+fn first_answer(refused: bool, reply: Vec<u8>) -> Outcome {
+    if refused {
+        return Outcome::Rejected { refusal: reply, replayed: false };
+    }
+    Outcome::Done { reply, replayed: false }
+}
+
+fn reply_of(row: Option<&Row>) -> Vec<u8> {
+    row.map(|row| row.reply.clone()).unwrap_or_default()
+}

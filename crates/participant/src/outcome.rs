@@ -1,0 +1,133 @@
+//! What a call of a lane came to, and how it is told over gRPC.
+
+use crate::Found;
+use api::outcome::{IDEMPOTENCY_REPLAYED, SAGA_OUTCOME};
+use api::saga::v1::StepFound;
+use api::{Reason, Refusal};
+use prost::Message;
+use tonic::metadata::MetadataValue;
+use tonic::{Response, Status};
+
+/// The values of the trailer `saga-outcome`: what a participant's answer was read from.
+pub mod marks {
+    /// A row that says done.
+    pub const DONE: &str = "done";
+    /// A row that says rejected: only so marked is a refusal final.
+    pub const REJECTED: &str = "rejected";
+    /// A row of the same step with other content.
+    pub const OTHER_CONTENT: &str = "other-content";
+}
+
+/// What became of a call. Told only after the commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Done, now or (`replayed`) before.
+    Done {
+        /// The recorded reply.
+        reply: Vec<u8>,
+        /// Whether an earlier call did it.
+        replayed: bool,
+    },
+    /// Rejected by a business rule, now or (`replayed`) before; recorded either way.
+    Rejected {
+        /// The encoded [`Refusal`].
+        refusal: Vec<u8>,
+        /// Whether an earlier call was.
+        replayed: bool,
+    },
+    /// The step was undone or closed before it came: it never runs.
+    Tombstoned,
+    /// The step ran with other content: a defect of the caller.
+    OtherContent,
+    /// The saga is over and its rows may be gone.
+    Purged,
+    /// What a compensation or a void found, with the recorded reply.
+    Found {
+        /// The row it found.
+        found: Found,
+        /// The reply, refusal or reason in that row.
+        reply: Vec<u8>,
+    },
+    /// The client used the request id for other content before.
+    RequestIdReused,
+}
+
+impl Outcome {
+    /// The gRPC answer of an action or a client's request.
+    ///
+    /// # Errors
+    /// The recorded refusal (marked by the trailer `saga-outcome`), or why the action did not run.
+    pub fn into_response<R: Message + Default>(self) -> Result<Response<R>, Status> {
+        match self {
+            Self::Done { reply, replayed } => {
+                let reply = R::decode(reply.as_slice()).map_err(|_| unreadable())?;
+                let mut response = Response::new(reply);
+                mark(response.metadata_mut(), marks::DONE, replayed);
+                Ok(response)
+            }
+            Self::Rejected { refusal, replayed } => {
+                let mut status: Status =
+                    Refusal::decode(&refusal).map_err(|_| unreadable())?.into();
+                mark(status.metadata_mut(), marks::REJECTED, replayed);
+                Err(status)
+            }
+            Self::Tombstoned => Err(Refusal::new(Reason::SagaStepTombstoned).into()),
+            Self::Purged => Err(Refusal::new(Reason::SagaPurged).into()),
+            Self::RequestIdReused => Err(Refusal::new(Reason::RequestIdReused).into()),
+            Self::OtherContent => {
+                let mut status: Status = Refusal::new(Reason::Internal).into();
+                mark(status.metadata_mut(), marks::OTHER_CONTENT, false);
+                Err(status)
+            }
+            Self::Found { .. } => Err(Refusal::new(Reason::Internal).into()),
+        }
+    }
+
+    /// What a compensation or void found, with the recorded bytes.
+    ///
+    /// # Errors
+    /// INTERNAL when the call was neither.
+    pub fn into_found(self) -> Result<(StepFound, Vec<u8>), Status> {
+        match self {
+            Self::Found { found, reply } => Ok((found_of(found), reply)),
+            _ => Err(Refusal::new(Reason::Internal).into()),
+        }
+    }
+}
+
+/// The contract's word for what was found.
+pub fn found_of(found: Found) -> StepFound {
+    match found {
+        Found::Nothing => StepFound::Nothing,
+        Found::Done => StepFound::Done,
+        Found::Rejected => StepFound::Rejected,
+        Found::Compensated => StepFound::Compensated,
+        Found::Tombstone => StepFound::Tombstone,
+        Found::Purged => StepFound::Purged,
+    }
+}
+
+/// Why a lane did not answer, as a gRPC error.
+pub fn refuse_lane(error: &lane::Error) -> Status {
+    let refusal = match error {
+        lane::Error::Overloaded { retry_after, .. } => {
+            Refusal::new(Reason::Overloaded).with("retry_after_ms", retry_after.as_millis())
+        }
+        lane::Error::DeadlineExceeded(_) => Refusal::new(Reason::DeadlineExceeded),
+        lane::Error::Closed(_) => Refusal::new(Reason::Unavailable),
+        _ => Refusal::new(Reason::Internal),
+    };
+    refusal.into()
+}
+
+fn mark(metadata: &mut tonic::metadata::MetadataMap, outcome: &'static str, replayed: bool) {
+    metadata.insert(SAGA_OUTCOME, MetadataValue::from_static(outcome));
+    if replayed {
+        metadata.insert(IDEMPOTENCY_REPLAYED, MetadataValue::from_static("true"));
+    }
+}
+
+fn unreadable() -> Status {
+    tracing::error!("a recorded reply does not decode");
+    Refusal::new(Reason::Internal).into()
+}

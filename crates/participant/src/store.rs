@@ -1,0 +1,227 @@
+//! The SQL of barrier, floor and idempotency rows.
+
+use crate::barrier::{Row, RowState};
+use crate::schema::{idempotency, saga_floor, saga_op};
+use crate::{RequestHash, RequestKey, SagaId, StepNo};
+use chrono::{DateTime, NaiveDateTime, Utc};
+use db::{Bytes8, Bytes16, Conn, Error, Result};
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use std::collections::{BTreeMap, HashMap};
+
+/// A barrier row's key.
+pub(crate) type OpKey = (SagaId, StepNo);
+
+/// What a client was told.
+#[derive(Debug, Clone)]
+pub(crate) struct Remembered {
+    pub(crate) hash: RequestHash,
+    pub(crate) refused: bool,
+    pub(crate) reply: Vec<u8>,
+}
+
+/// A barrier row as an operator sees it.
+#[derive(Debug, Clone)]
+pub struct StepRow {
+    /// The saga.
+    pub saga: SagaId,
+    /// The step's stable number.
+    pub step: StepNo,
+    /// What became of it.
+    pub state: RowState,
+    /// The recorded reply, refusal or abort reason.
+    pub reply: Vec<u8>,
+    /// When the row was written.
+    pub at: DateTime<Utc>,
+}
+
+#[derive(Queryable)]
+struct OpRow {
+    saga_id: Bytes16,
+    step: i16,
+    state: i8,
+    request_hash: Bytes8,
+    reply: Vec<u8>,
+    created_at: NaiveDateTime,
+}
+
+#[derive(Insertable)]
+#[diesel(table_name = saga_op)]
+struct NewOp<'a> {
+    saga_id: Bytes16,
+    step: i16,
+    state: i8,
+    request_hash: Bytes8,
+    reply: &'a [u8],
+    created_at: NaiveDateTime,
+}
+
+#[derive(Insertable)]
+#[diesel(table_name = idempotency)]
+struct NewRequest<'a> {
+    request_id: Bytes16,
+    user_id: i64,
+    method: i8,
+    request_hash: Bytes8,
+    refused: bool,
+    reply: &'a [u8],
+    created_at: NaiveDateTime,
+}
+
+/// All barrier rows of these sagas.
+pub(crate) async fn ops(conn: &mut Conn, sagas: Vec<SagaId>) -> Result<HashMap<OpKey, Row>> {
+    if sagas.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows = load_ops(conn, sagas).await?;
+    rows.into_iter()
+        .map(|row| {
+            let key = (SagaId(row.saga_id.0), StepNo(row.step));
+            let state = state(row.state)?;
+            Ok((key, Row { state, hash: RequestHash(row.request_hash.0), reply: row.reply }))
+        })
+        .collect()
+}
+
+/// All barrier rows of these sagas, for people: by saga and step.
+///
+/// # Errors
+/// Those of the database.
+pub async fn steps_of(conn: &mut Conn, sagas: Vec<SagaId>) -> Result<Vec<StepRow>> {
+    let rows = load_ops(conn, sagas).await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(StepRow {
+                saga: SagaId(row.saga_id.0),
+                step: StepNo(row.step),
+                state: state(row.state)?,
+                reply: row.reply,
+                at: db::from_db(row.created_at),
+            })
+        })
+        .collect()
+}
+
+async fn load_ops(conn: &mut Conn, sagas: Vec<SagaId>) -> Result<Vec<OpRow>> {
+    let ids: Vec<Bytes16> = sagas.into_iter().map(|saga| Bytes16(saga.0)).collect();
+    let rows = saga_op::table
+        .filter(saga_op::saga_id.eq_any(ids))
+        .order((saga_op::saga_id, saga_op::step))
+        .load(conn)
+        .await?;
+    Ok(rows)
+}
+
+fn state(code: i8) -> Result<RowState> {
+    RowState::from_code(code).ok_or_else(|| Error::Corrupt(format!("barrier state {code}")))
+}
+
+/// The floor, held until the transaction ends: while a batch runs, no purge can pass it.
+pub(crate) async fn floor(conn: &mut Conn) -> Result<SagaId> {
+    // Diesel's for_share() says FOR SHARE, which MariaDB does not know.
+    let row: FloorRow =
+        diesel::sql_query("SELECT floor FROM saga_floor WHERE id = 1 LOCK IN SHARE MODE")
+            .get_result(conn)
+            .await?;
+    Ok(SagaId(row.floor.0))
+}
+
+#[derive(QueryableByName)]
+#[diesel(table_name = saga_floor)]
+struct FloorRow {
+    floor: Bytes16,
+}
+
+pub(crate) async fn insert_ops(
+    conn: &mut Conn,
+    rows: &BTreeMap<OpKey, Row>,
+    at: DateTime<Utc>,
+) -> Result<()> {
+    let rows: Vec<NewOp<'_>> = rows
+        .iter()
+        .map(|((saga, step), row)| NewOp {
+            saga_id: Bytes16(saga.0),
+            step: step.0,
+            state: row.state.code(),
+            request_hash: Bytes8(row.hash.0),
+            reply: &row.reply,
+            created_at: db::to_db(at),
+        })
+        .collect();
+    if !rows.is_empty() {
+        diesel::insert_into(saga_op::table).values(rows).execute(conn).await?;
+    }
+    Ok(())
+}
+
+/// DONE → COMPENSATED; another replica may have been faster, which the matched count tells.
+pub(crate) async fn mark_compensated(conn: &mut Conn, keys: &[OpKey]) -> Result<()> {
+    let mut by_step: BTreeMap<StepNo, Vec<Bytes16>> = BTreeMap::new();
+    for (saga, step) in keys {
+        by_step.entry(*step).or_default().push(Bytes16(saga.0));
+    }
+    for (step, mut sagas) in by_step {
+        sagas.sort_unstable();
+        let expected = sagas.len();
+        let rows = saga_op::table
+            .filter(saga_op::saga_id.eq_any(sagas))
+            .filter(saga_op::step.eq(step.0))
+            .filter(saga_op::state.eq(RowState::Done.code()));
+        let found = diesel::update(rows)
+            .set(saga_op::state.eq(RowState::Compensated.code()))
+            .execute(conn)
+            .await?;
+        Error::expect_count(expected, found)?;
+    }
+    Ok(())
+}
+
+pub(crate) async fn requests(
+    conn: &mut Conn,
+    keys: &[RequestKey],
+) -> Result<HashMap<RequestKey, Remembered>> {
+    if keys.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let ids: Vec<Bytes16> = keys.iter().map(|key| Bytes16(key.request_id)).collect();
+    let rows: Vec<(Bytes16, i64, i8, Bytes8, bool, Vec<u8>)> = idempotency::table
+        .filter(idempotency::request_id.eq_any(ids))
+        .select((
+            idempotency::request_id,
+            idempotency::user_id,
+            idempotency::method,
+            idempotency::request_hash,
+            idempotency::refused,
+            idempotency::reply,
+        ))
+        .load(conn)
+        .await?;
+    let rows = rows.into_iter().map(|(id, user_id, method, hash, refused, reply)| {
+        let key = RequestKey { request_id: id.0, user_id, method };
+        (key, Remembered { hash: RequestHash(hash.0), refused, reply })
+    });
+    Ok(rows.collect())
+}
+
+pub(crate) async fn insert_requests(
+    conn: &mut Conn,
+    rows: &BTreeMap<RequestKey, Remembered>,
+    at: DateTime<Utc>,
+) -> Result<()> {
+    let rows: Vec<NewRequest<'_>> = rows
+        .iter()
+        .map(|(key, remembered)| NewRequest {
+            request_id: Bytes16(key.request_id),
+            user_id: key.user_id,
+            method: key.method,
+            request_hash: Bytes8(remembered.hash.0),
+            refused: remembered.refused,
+            reply: &remembered.reply,
+            created_at: db::to_db(at),
+        })
+        .collect();
+    if !rows.is_empty() {
+        diesel::insert_into(idempotency::table).values(rows).execute(conn).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,84 @@
+//! The journal: which sagas there are, whose they are, and how they ended.
+//!
+//! One synchronous write a saga: START, many in one transaction. END is written lazily, many at once; losing it costs
+//! one replay. In between the journal is not written: what the steps decided stands in the participants' barrier rows.
+
+mod claim;
+mod end;
+mod read;
+mod record;
+mod schema;
+mod start;
+
+pub(crate) use claim::Pulse;
+pub use claim::Claimed;
+pub use read::Filter;
+pub use record::{
+    Ended, EndedAs, NewSaga, PlanId, Record, Running, RunningState, Start, Started,
+};
+
+use crate::journal::end::{End, EndWork};
+use crate::journal::start::StartWork;
+use db::{Db, Result};
+use lane::{Lane, Priority};
+use participant::SagaId;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+/// ENDs are gathered for this long: nobody waits for them.
+const END_LINGER: Duration = Duration::from_millis(40);
+
+/// The journal of one orchestrator replica.
+pub struct Journal {
+    db: Db,
+    owner: Uuid,
+    starts: Lane<StartWork>,
+    ends: Lane<EndWork>,
+}
+
+impl Journal {
+    /// Opens the journal under an owner id of its own, new at every start of the program.
+    pub fn open(db: Db, lane: lane::Options, tasks: &TaskTracker) -> Self {
+        let owner = Uuid::now_v7();
+        let starts = Lane::start("start", db.clone(), Arc::new(StartWork { owner }), lane, tasks);
+        let lazily = lane::Options { linger: END_LINGER, max_batch: 512, ..lane };
+        let ends = Lane::start("end", db.clone(), Arc::new(EndWork), lazily, tasks);
+        Self { db, owner, starts, ends }
+    }
+
+    /// This replica's id.
+    pub fn owner(&self) -> Uuid {
+        self.owner
+    }
+
+    /// Makes a saga durable, or finds the one that its request already has. Returns after the commit.
+    ///
+    /// # Errors
+    /// [`lane::Error::Overloaded`]: nothing happened. Any other: ask again with the same saga id.
+    pub async fn start(&self, saga: NewSaga, deadline: Instant) -> Result<Started, lane::Error> {
+        self.starts.submit(saga, Priority::Normal, deadline).await
+    }
+
+    /// Records how a saga ended, unless somebody has already.
+    ///
+    /// # Errors
+    /// See [`lane::Error`]; the saga stays unfinished and is replayed.
+    pub async fn end(
+        &self,
+        saga: SagaId,
+        outcome: EndedAs,
+        result: Vec<u8>,
+        deadline: Instant,
+    ) -> Result<(), lane::Error> {
+        self.ends.submit(End { saga, outcome, result }, Priority::Reserved, deadline).await
+    }
+
+    /// Takes no more sagas; what is queued is still written.
+    pub fn close(&self) {
+        self.starts.close();
+        self.ends.close();
+    }
+}

@@ -1,0 +1,57 @@
+//! The journal's tables, in Diesel's words.
+
+diesel::table! {
+    saga (saga_id) {
+        saga_id -> Binary,
+        kind -> TinyInt,
+        plan_version -> SmallInt,
+        subject -> BigInt,
+        object -> BigInt,
+        unique_object -> Nullable<BigInt>,
+        weight -> BigInt,
+        request -> Blob,
+        placed_at -> Datetime,
+        deadline_at -> Datetime,
+        trace_id -> VarChar,
+        traceparent -> VarChar,
+        owner -> Binary,
+        state -> TinyInt,
+        attention -> Nullable<VarChar>,
+    }
+}
+
+diesel::table! {
+    saga_history (saga_id) {
+        saga_id -> Binary,
+        kind -> TinyInt,
+        plan_version -> SmallInt,
+        subject -> BigInt,
+        object -> BigInt,
+        weight -> BigInt,
+        request -> Blob,
+        placed_at -> Datetime,
+        trace_id -> VarChar,
+        outcome -> TinyInt,
+        result -> Blob,
+        ended_at -> Datetime,
+    }
+}
+
+diesel::table! {
+    request (request_id, subject, method) {
+        request_id -> Binary,
+        subject -> BigInt,
+        method -> TinyInt,
+        request_hash -> Binary,
+        saga_id -> Binary,
+        created_at -> Datetime,
+    }
+}
+
+diesel::table! {
+    heartbeat (owner) {
+        owner -> Binary,
+        beat -> BigInt,
+        started_at -> Datetime,
+    }
+}

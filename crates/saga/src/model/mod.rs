@@ -1,0 +1,138 @@
+//! An explicit-state model of the saga, driven by the real decision function and the real barrier.
+//!
+//! It explores every order in which things can happen within bounds: messages delivered late and repeatedly, replies
+//! lost, executors crashing anywhere and others taking over at any time, STARTs lost, aborts by deadline and operator,
+//! barrier rows purged, an operator resolving. In every state the invariants of [`Violation`] hold; from every state the
+//! end can be reached without further faults; and one new executor alone always reaches it.
+//!
+//! A model that finds nothing proves little. So each rule is broken once ([`broken::Broken`]), and the
+//! explorer must find what then goes wrong.
+
+mod broken;
+mod explore;
+mod invariants;
+mod moves;
+mod participants;
+mod race;
+mod saga;
+
+use participant::barrier::StepNo;
+
+use crate::shape::Shape;
+use broken::Broken;
+use explore::{Model, Verdict, explore};
+use saga::Saga;
+
+/// What may never happen.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum Violation {
+    /// A step's effect stands twice.
+    EffectTwice,
+    /// A step was undone more often than done: money is minted.
+    UndoneTwice,
+    /// A step took effect after the saga's END: nobody will undo it.
+    EffectAfterEnd,
+    /// The register is in effect without all the steps before it.
+    RegisterWithoutSteps,
+    /// The register is done beside a step that is undone or refused.
+    RegisterDoneBesideUndoneStep,
+    /// Two steps of one saga are recorded as refused.
+    TwoRejections,
+    /// Success was told, but not every step is in effect.
+    ToldSucceededInVain,
+    /// Failure was told, but the register is in effect.
+    ToldFailedInVain,
+    /// Two different answers were given.
+    TwoAnswers,
+    /// A failure was told or recorded whose reason nobody knows any more.
+    ReasonLost,
+    /// END says succeeded, but not every step is in effect.
+    EndedSucceededInVain,
+    /// END says failed, but effects remain.
+    EndedFailedInVain,
+    /// END is not what was told.
+    EndedOtherwiseThanTold,
+    /// END's reason is neither the recorded rejection nor the reason in the register.
+    EndedForWrongReason,
+    /// Two executors would END the saga differently.
+    TwoEnds,
+    /// A step was sent, or success found, without the replies that it is built from.
+    SentWithoutReplies,
+    /// A step was to be undone that has no compensation.
+    UndoesForwardStep,
+    /// A refund of an order that was never confirmed.
+    RefundWithoutOrder,
+    /// An order is alive although its cancellation succeeded.
+    CancelledOrderAlive,
+    /// No end can be reached any more without faults.
+    Stuck,
+    /// A lone executor without faults does not always reach the end.
+    LoneExecutorStuck,
+}
+
+/// A checkout of so many steps, the last of them the register.
+fn checkout(steps: i16, executors: usize) -> Saga {
+    let before = (1..steps).map(StepNo).collect();
+    let shape = Shape { before, register: StepNo(steps), after: Vec::new() };
+    Saga { shape, executors, gate: false, purge: false, resolve: false, broken: None }
+}
+
+fn holds<M: Model>(name: &str, model: &M) {
+    match explore(model) {
+        Verdict::Holds { states, moves } => {
+            eprintln!("{name} {:?}: {states} {moves}", ());
+            assert!(states > 500 && moves > states, "{name}: explored only {states} states");
+        }
+        Verdict::Broken { violation, trace } => {
+            panic!("{name}: {violation:?} after\n  {}", trace.join("\n  "))
+        }
+    }
+}
+
+#[test]
+fn a_checkout_of_three_steps_survives_two_executors() {
+    holds("plain", &checkout(3, 2));
+    holds("purged and resolved", &Saga { purge: true, resolve: true, ..checkout(3, 2) });
+}
+
+#[test]
+fn a_checkout_of_four_steps_survives_two_executors() {
+    holds("purged and resolved", &Saga { purge: true, resolve: true, ..checkout(4, 2) });
+}
+
+#[test]
+fn a_checkout_of_three_steps_survives_three_executors() {
+    holds("purged", &Saga { purge: true, ..checkout(3, 3) });
+}
+
+#[test]
+fn a_checkout_of_four_steps_survives_three_executors() {
+    holds("plain", &checkout(4, 3));
+}
+
+#[test]
+fn a_cancellation_survives_three_executors() {
+    let shape = Shape { before: vec![], register: StepNo(1), after: vec![StepNo(2), StepNo(3)] };
+    holds("gate first", &Saga { shape, gate: true, purge: true, ..checkout(1, 3) });
+}
+
+#[test]
+fn a_register_in_the_middle_survives_two_executors() {
+    let steps = |numbers: [i16; 2]| numbers.map(StepNo).to_vec();
+    let shape = Shape { before: steps([1, 2]), register: StepNo(3), after: steps([4, 5]) };
+    holds("middle", &Saga { shape, gate: true, purge: true, resolve: true, ..checkout(1, 2) });
+}
+
+#[test]
+fn every_broken_rule_is_noticed() {
+    let mut unnoticed = Vec::new();
+    for (broken, expected) in Broken::ALL {
+        let (purge, resolve) = broken.needs();
+        let model = Saga { purge, resolve, broken: Some(broken), ..checkout(3, 2) };
+        match explore(&model) {
+            Verdict::Broken { violation, .. } if violation == expected => {}
+            verdict => unnoticed.push(format!("{broken:?}: expected {expected:?}, {verdict:#?}")),
+        }
+    }
+    assert!(unnoticed.is_empty(), "{}", unnoticed.join("\n"));
+}

@@ -1,0 +1,297 @@
+//! Everything that can happen to a saga next.
+
+use std::collections::BTreeMap;
+
+use participant::barrier::{RowState, StepNo};
+
+use super::Violation;
+use super::broken::{Broken, aborted};
+use super::explore::{Model, Move};
+use super::saga::{End, Executor, Message, Saga, Start, State, end, is, tell};
+use crate::decide::{ActReply, Command, Event, Known, Phase, UndoReply, VoidReply};
+use crate::outcome::{AbortReason, Outcome};
+use crate::resolve::may_resolve;
+
+/// What happened; executors by number.
+#[derive(Debug)]
+#[expect(dead_code, reason = "read by people, through Debug")]
+pub(super) enum Label {
+    ClientAsks,
+    StartDurable,
+    StartLost,
+    StartAgain(usize),
+    Begins(usize),
+    TakesOver(usize),
+    Acted(usize, StepNo, ActReply),
+    AbortWanted(usize, AbortReason),
+    Undone(usize, StepNo, UndoReply),
+    Voided(usize, VoidReply),
+    Tells(usize, Outcome),
+    Ends(usize, Outcome),
+    AnswersFromJournal(usize),
+    Crashes(usize),
+    DeliveredLate(Message),
+    ReadFromEnd,
+    ReadFromRegister,
+    RowsPurged,
+    OperatorResolves,
+    BreaksRule,
+}
+
+struct Moves<'s> {
+    from: &'s State,
+    all: Vec<Move<State, Label>>,
+}
+
+impl Moves<'_> {
+    fn can(&mut self, label: Label, to: State) {
+        self.add(label, false, to);
+    }
+
+    fn may(&mut self, label: Label, to: State) {
+        self.add(label, true, to);
+    }
+
+    /// Executors are interchangeable: sorting them halves the states, and more.
+    fn add(&mut self, label: Label, fault: bool, mut to: State) {
+        to.executors.sort_unstable();
+        if to != *self.from {
+            self.all.push(Move { label, fault, to });
+        }
+    }
+}
+
+impl Model for Saga {
+    type State = State;
+    type Label = Label;
+
+    fn initial(&self) -> State {
+        self.blank()
+    }
+
+    fn moves(&self, state: &State) -> Vec<Move<State, Label>> {
+        let mut moves = Moves { from: state, all: Vec::new() };
+        for (number, executor) in state.executors.iter().enumerate() {
+            match executor {
+                None => self.idle(&mut moves, number),
+                Some(executor) => {
+                    let mut next = state.clone();
+                    next.executors[number] = None;
+                    moves.may(Label::Crashes(number), next);
+                    self.running(&mut moves, number, executor);
+                }
+            }
+        }
+        self.messages(&mut moves);
+        self.journal(&mut moves);
+        self.reads(&mut moves);
+        moves.all
+    }
+
+    fn violation(&self, state: &State) -> Option<Violation> {
+        self.judge(state)
+    }
+
+    fn is_settled(&self, state: &State) -> bool {
+        Self::settled(state)
+    }
+
+    fn abandoned(&self, state: &State) -> Option<State> {
+        let unfinished = state.start == Start::Durable && state.end.is_none();
+        unfinished.then(|| State { executors: vec![None], ..state.clone() })
+    }
+}
+
+impl Saga {
+    fn idle(&self, moves: &mut Moves<'_>, number: usize) {
+        let from = moves.from;
+        if from.start == Start::Unasked {
+            let mut next = from.clone();
+            next.start = Start::InFlight;
+            next.executors[number] = Some(Executor::default());
+            moves.can(Label::ClientAsks, next);
+        }
+        if from.start == Start::Durable && from.end.is_none() {
+            let mut next = from.clone();
+            next.executors[number] = Some(Executor::default());
+            self.feed(&mut next, number, Event::Begun);
+            moves.can(Label::TakesOver(number), next);
+        }
+    }
+
+    fn running(&self, moves: &mut Moves<'_>, number: usize, executor: &Executor) {
+        let from = moves.from;
+        match executor.known.command() {
+            Command::Act(step) => {
+                for (mut next, reply) in self.act(from, step) {
+                    self.feed(&mut next, number, Event::Acted(step, reply.clone()));
+                    if self.breaks(Broken::SuccessToldBeforeRegister) {
+                        tell_before_register(&mut next, number, self.shape.register);
+                    }
+                    moves.can(Label::Acted(number, step, reply), next);
+                }
+                for reason in [AbortReason::Deadline, AbortReason::Operator] {
+                    self.abort(moves, number, reason);
+                }
+            }
+            Command::Undo(step) => {
+                let (mut next, reply) = self.undo(from, step);
+                self.feed(&mut next, number, Event::Undone(step, reply.clone()));
+                moves.can(Label::Undone(number, step, reply), next);
+                self.premature(moves, number, executor);
+            }
+            Command::Void(reason) => {
+                let (mut next, reply) = self.void(from, reason);
+                self.feed(&mut next, number, Event::Voided(reply.clone()));
+                moves.can(Label::Voided(number, reply), next);
+            }
+            Command::End(outcome) => {
+                let outcome = Self::believed(executor, &outcome);
+                let mut next = from.clone();
+                tell(&mut next, &outcome);
+                moves.can(Label::Tells(number, outcome.clone()), next);
+                let mut next = from.clone();
+                next.executors[number] = None;
+                end(&mut next, &outcome);
+                moves.can(Label::Ends(number, outcome), next);
+            }
+            Command::AnswerFromJournal => {
+                let mut next = from.clone();
+                next.executors[number] = None;
+                if let Some(End::Decided(outcome)) = &from.end {
+                    tell(&mut next, outcome);
+                }
+                moves.can(Label::AnswersFromJournal(number), next);
+            }
+            Command::Wait => self.starting(moves, number, &executor.known),
+            Command::Park(_) => {}
+        }
+    }
+
+    fn starting(&self, moves: &mut Moves<'_>, number: usize, known: &Known) {
+        let from = moves.from;
+        let impatient = self.breaks(Broken::StartNotAwaited) && from.start == Start::InFlight;
+        if from.start == Start::Durable || impatient {
+            let mut next = from.clone();
+            self.feed(&mut next, number, Event::Begun);
+            moves.can(Label::Begins(number), next);
+        }
+        if from.start == Start::Lost {
+            moves.can(Label::StartAgain(number), State { start: Start::InFlight, ..from.clone() });
+        }
+        if self.breaks(Broken::FailureToldWhenStartIsUnknown)
+            && from.start == Start::InFlight
+            && *known.phase() == Phase::Starting
+        {
+            let mut next = from.clone();
+            next.executors[number] = None;
+            tell(&mut next, &aborted(AbortReason::Deadline));
+            moves.may(Label::BreaksRule, next);
+        }
+    }
+
+    fn abort(&self, moves: &mut Moves<'_>, number: usize, reason: AbortReason) {
+        let mut next = moves.from.clone();
+        self.feed(&mut next, number, Event::AbortWanted(reason));
+        if next != *moves.from {
+            if self.breaks(Broken::FailureToldBeforeVoid) {
+                tell(&mut next, &aborted(reason));
+            }
+            if self.breaks(Broken::EndedAgainstRegister) {
+                end(&mut next, &aborted(reason));
+            }
+        }
+        moves.may(Label::AbortWanted(number, reason), next);
+    }
+
+    /// Answers and ENDs before all is undone: rules that are broken.
+    fn premature(&self, moves: &mut Moves<'_>, number: usize, executor: &Executor) {
+        let Phase::Compensating { failure, .. } = executor.known.phase() else { return };
+        let outcome = Outcome::Failed(failure.clone());
+        let mut next = moves.from.clone();
+        if self.breaks(Broken::FailureToldOnceVoided) {
+            tell(&mut next, &outcome);
+        }
+        if self.breaks(Broken::EndedBeforeUndone) {
+            next.executors[number] = None;
+            end(&mut next, &outcome);
+        }
+        moves.can(Label::BreaksRule, next);
+    }
+
+    /// A message that was sent before arrives now, perhaps again; its reply is lost.
+    fn messages(&self, moves: &mut Moves<'_>) {
+        let from = moves.from;
+        for &message in &from.sent {
+            let results = match message {
+                Message::Act(step) => self.act(from, step).into_iter().map(|done| done.0).collect(),
+                Message::Undo(step) => vec![self.undo(from, step).0],
+                Message::Void(reason) => vec![self.void(from, reason).0],
+            };
+            for next in results {
+                moves.may(Label::DeliveredLate(message), next);
+            }
+        }
+    }
+
+    fn journal(&self, moves: &mut Moves<'_>) {
+        let from = moves.from;
+        if from.start == Start::InFlight {
+            moves.can(Label::StartDurable, State { start: Start::Durable, ..from.clone() });
+            moves.may(Label::StartLost, State { start: Start::Lost, ..from.clone() });
+        }
+        let early = self.breaks(Broken::PurgedWhileUnfinished) && from.start == Start::Durable;
+        if self.purge && (from.end.is_some() || early) && !from.purged {
+            let rows = BTreeMap::new();
+            moves.may(Label::RowsPurged, State { purged: true, rows, ..from.clone() });
+        }
+        if self.resolve && from.end.is_none() && from.start == Start::Durable {
+            let rows = from.rows.iter().map(|(&step, row)| (step, row.state)).collect();
+            let closed = is(from, self.shape.register, RowState::Tombstone);
+            let allowed = match self.broken {
+                Some(Broken::ResolvedAtAnyTime) => true,
+                Some(Broken::ResolvedOnceRegisterClosed) => closed,
+                _ => may_resolve(&self.shape, &rows).is_ok(),
+            };
+            if allowed {
+                let end = Some(End::Resolved);
+                moves.may(Label::OperatorResolves, State { end, ..from.clone() });
+            }
+        }
+    }
+
+    /// Answers given by a replica that runs nothing.
+    fn reads(&self, moves: &mut Moves<'_>) {
+        let from = moves.from;
+        if let Some(End::Decided(outcome)) = &from.end {
+            let mut next = from.clone();
+            tell(&mut next, outcome);
+            moves.can(Label::ReadFromEnd, next);
+        }
+        let register = self.shape.register;
+        if self.shape.after.is_empty() && is(from, register, RowState::Done) {
+            let mut next = from.clone();
+            tell(&mut next, &Outcome::Succeeded);
+            moves.can(Label::ReadFromRegister, next);
+        }
+        if self.breaks(Broken::FailureReadFromVoidedRegister)
+            && let Some(reason) = voided_for(from, register)
+        {
+            let mut next = from.clone();
+            tell(&mut next, &aborted(reason));
+            moves.can(Label::BreaksRule, next);
+        }
+    }
+}
+
+fn voided_for(state: &State, register: StepNo) -> Option<AbortReason> {
+    let row = state.rows.get(&register)?;
+    (row.state == RowState::Tombstone).then(|| AbortReason::decode(&row.reply))?
+}
+
+fn tell_before_register(state: &mut State, number: usize, register: StepNo) {
+    let known = state.executors[number].as_ref().map(|executor| executor.known.command());
+    if known == Some(Command::Act(register)) {
+        tell(state, &Outcome::Succeeded);
+    }
+}

@@ -1,0 +1,268 @@
+//! One saga: its journal, its participants, its executors, and all messages that were ever sent.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use participant::barrier::{RowState, StepNo};
+
+use super::Violation;
+use super::broken::Broken;
+use super::participants::{self, Rows, Ruling};
+use crate::decide::{ActReply, Command, Event, Known, UndoReply, VoidReply, decide};
+use crate::outcome::{AbortReason, Outcome};
+use crate::shape::Shape;
+
+/// The bounds of an exploration.
+#[derive(Clone, Debug)]
+pub(super) struct Saga {
+    pub(super) shape: Shape,
+    pub(super) executors: usize,
+    /// Whether the register may be refused, as a cancellation's gate is.
+    pub(super) gate: bool,
+    /// Whether barrier rows are purged behind a floor once the saga ended.
+    pub(super) purge: bool,
+    /// Whether an operator resolves the saga as soon as that is allowed.
+    pub(super) resolve: bool,
+    pub(super) broken: Option<Broken>,
+}
+
+/// Everything that counts.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct State {
+    pub(super) start: Start,
+    pub(super) end: Option<End>,
+    pub(super) purged: bool,
+    pub(super) rows: Rows,
+    /// How often a step's effect stands; absent for never.
+    pub(super) effects: BTreeMap<StepNo, u8>,
+    /// What was sent may be delivered at any later time, any number of times.
+    pub(super) sent: BTreeSet<Message>,
+    pub(super) executors: Vec<Option<Executor>>,
+    pub(super) told: Option<Outcome>,
+    pub(super) violation: Option<Violation>,
+}
+
+/// The START of the saga.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) enum Start {
+    Unasked,
+    InFlight,
+    Lost,
+    Durable,
+}
+
+/// The END that the journal holds.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) enum End {
+    Decided(Outcome),
+    Resolved,
+}
+
+/// A request to a participant.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(super) enum Message {
+    Act(StepNo),
+    Undo(StepNo),
+    Void(Option<AbortReason>),
+}
+
+/// A process that runs the saga.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub(super) struct Executor {
+    pub(super) known: Known,
+    /// It thinks of no step from this one up to the register any more; only where a rule is broken.
+    pub(super) forgets: Option<StepNo>,
+    /// The reason it aborted for; only where a rule is broken.
+    pub(super) own: Option<AbortReason>,
+}
+
+impl Saga {
+    pub(super) fn blank(&self) -> State {
+        State {
+            start: Start::Unasked,
+            end: None,
+            purged: false,
+            rows: Rows::new(),
+            effects: BTreeMap::new(),
+            sent: BTreeSet::new(),
+            executors: vec![None; self.executors],
+            told: None,
+            violation: None,
+        }
+    }
+
+    pub(super) fn breaks(&self, broken: Broken) -> bool {
+        self.broken == Some(broken)
+    }
+
+    /// Gives an event to an executor; whatever its next command asks for is sent at once.
+    pub(super) fn feed(&self, state: &mut State, executor: usize, event: Event) {
+        let Some(mut runs) = state.executors[executor].take() else { return };
+        let event = self.misread(&mut runs, event);
+        let follows = match event {
+            Event::AbortWanted(reason) => self.skipped_void(reason),
+            _ => None,
+        };
+        let mut shape = self.shape.clone();
+        shape.before.retain(|&step| runs.forgets.is_none_or(|forgotten| step < forgotten));
+        let mut known = decide(&shape, runs.known, event).0;
+        if let Some(event) = follows {
+            known = decide(&shape, known, event).0;
+        }
+        self.send(state, &known);
+        state.executors[executor] = Some(Executor { known, ..runs });
+    }
+
+    fn send(&self, state: &mut State, known: &Known) {
+        let message = match known.command() {
+            Command::Act(step) => {
+                let mut earlier = self.shape.steps().take_while(|&before| before != step);
+                if !earlier.all(|before| known.reply(before).is_some()) {
+                    state.violation = Some(Violation::SentWithoutReplies);
+                }
+                Message::Act(step)
+            }
+            Command::Undo(step) => Message::Undo(step),
+            Command::Void(reason) => Message::Void(reason),
+            Command::End(Outcome::Succeeded) if known.reply(self.shape.register).is_none() => {
+                state.violation = Some(Violation::SentWithoutReplies);
+                return;
+            }
+            _ => return,
+        };
+        state.sent.insert(message);
+    }
+
+    /// A participant gets an action: every answer it may give, and what it leaves.
+    pub(super) fn act(&self, state: &State, step: StepNo) -> Vec<(State, ActReply)> {
+        let is_register = step == self.shape.register;
+        let may_reject = if is_register { self.gate } else { self.shape.before.contains(&step) };
+        let mut answers = Vec::new();
+        let mut rule = |ruling| {
+            let mut next = state.clone();
+            let (reply, ran) = participants::act(&mut next.rows, self.floor(state), step, ruling);
+            if ran {
+                take_effect(&mut next, step);
+            }
+            if ran && self.breaks(Broken::EffectCommittedWithoutRow) {
+                let mut torn = next.clone();
+                torn.rows.remove(&step);
+                answers.push((torn, reply.clone()));
+            }
+            let reply = match (self.broken, reply) {
+                (Some(Broken::TombstonedActionAnsweredDone), ActReply::Tombstoned) => {
+                    ActReply::Done(Vec::new())
+                }
+                (Some(Broken::RejectionNotRecorded), ActReply::Rejected(reply)) => {
+                    next.rows.remove(&step);
+                    ActReply::Rejected(reply)
+                }
+                (_, reply) => reply,
+            };
+            answers.push((next, reply));
+        };
+        rule(Ruling::Accept);
+        if may_reject && !state.rows.contains_key(&step) {
+            rule(Ruling::Reject);
+        }
+        let refuses_anyway = match self.broken {
+            Some(Broken::BusinessRuleAskedBeforeBarrier) => {
+                may_reject && is(state, step, RowState::Done)
+            }
+            Some(Broken::RegisterRefusesWithoutRow) => {
+                is_register && !state.rows.contains_key(&step)
+            }
+            _ => false,
+        };
+        if refuses_anyway {
+            answers.push((state.clone(), ActReply::Rejected(Vec::new())));
+        }
+        answers
+    }
+
+    /// A participant gets a compensation.
+    pub(super) fn undo(&self, state: &State, step: StepNo) -> (State, UndoReply) {
+        let before = state.rows.get(&step).map(|row| row.state);
+        let mut next = state.clone();
+        let (reply, undone) = participants::undo(&mut next.rows, self.floor(state), step);
+        match (self.broken, before) {
+            (Some(Broken::CompensationOfNothingLeavesNoTombstone), None) => {
+                next.rows.remove(&step);
+            }
+            (Some(Broken::RejectionOverwrittenByCompensation), Some(RowState::Rejected)) => {
+                participants::write(&mut next.rows, step, RowState::Tombstone, Vec::new());
+                return (next, UndoReply::Settled);
+            }
+            (Some(Broken::CompensationUndoesAgain), Some(RowState::Compensated)) => {
+                take_back(&mut next, step);
+            }
+            _ => {}
+        }
+        if undone {
+            take_back(&mut next, step);
+        }
+        (next, reply)
+    }
+
+    /// The register's participant gets a void.
+    pub(super) fn void(&self, state: &State, reason: Option<AbortReason>) -> (State, VoidReply) {
+        let register = self.shape.register;
+        if self.breaks(Broken::VoidUndoesDoneRegister) && is(state, register, RowState::Done) {
+            let (next, _) = self.undo(state, register);
+            return (next, VoidReply::Done(Vec::new()));
+        }
+        let mut written = reason.map(AbortReason::encode).unwrap_or_default();
+        if self.breaks(Broken::VoidWritesNoReason) {
+            written.clear();
+        }
+        let mut next = state.clone();
+        let reply = participants::void(&mut next.rows, self.floor(state), register, written);
+        (next, reply)
+    }
+
+    /// Whether participants that find no row take the saga for a purged one.
+    fn floor(&self, state: &State) -> bool {
+        state.purged && !self.breaks(Broken::PurgedWithoutFloor)
+    }
+}
+
+/// Whether a step's row says this.
+pub(super) fn is(state: &State, step: StepNo, row: RowState) -> bool {
+    state.rows.get(&step).is_some_and(|found| found.state == row)
+}
+
+/// Somebody is told how the saga ended.
+pub(super) fn tell(state: &mut State, outcome: &Outcome) {
+    match &state.told {
+        Some(told) if told != outcome => state.violation = Some(Violation::TwoAnswers),
+        Some(_) => {}
+        None => state.told = Some(outcome.clone()),
+    }
+}
+
+/// END is written, unless it is there.
+pub(super) fn end(state: &mut State, outcome: &Outcome) {
+    match &state.end {
+        Some(End::Decided(decided)) if decided != outcome => {
+            state.violation = Some(Violation::TwoEnds);
+        }
+        Some(_) => {}
+        None => state.end = Some(End::Decided(outcome.clone())),
+    }
+}
+
+fn take_effect(state: &mut State, step: StepNo) {
+    if state.end.is_some() {
+        state.violation = Some(Violation::EffectAfterEnd);
+    }
+    *state.effects.entry(step).or_insert(0) += 1;
+}
+
+fn take_back(state: &mut State, step: StepNo) {
+    match state.effects.remove(&step) {
+        None => state.violation = Some(Violation::UndoneTwice),
+        Some(1) => {}
+        Some(times) => {
+            state.effects.insert(step, times - 1);
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Whether an operator may close an unfinished saga by hand.
+//!
+//! Resolving is terminal: nobody will look at the saga again, so nothing of it may happen afterwards. Two stories of
+//! what goes wrong otherwise: step 1 was sent and not answered, the saga is resolved, step 1 arrives, and its
+//! reservation is nobody's; and the same with the register voided, which stops the end of a saga, not its beginning.
+//! So the register must be closed *and* every step that may have been sent must have its row, which makes whatever is
+//! still on its way a repetition.
+
+use std::collections::BTreeMap;
+
+use participant::barrier::{RowState, StepNo};
+
+use crate::shape::Shape;
+
+/// Why a saga cannot be resolved.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Unresolvable {
+    /// The register can still be confirmed. Abort the saga first: that voids it.
+    #[error("the saga can still succeed: abort it first")]
+    Open,
+    /// The register is done: the saga has succeeded, and can only be finished.
+    #[error("the saga has passed its register: it can only be retried")]
+    PastRegister,
+    /// This step may have been sent and has no row: its effect can still come. Retry the saga until it has one.
+    #[error("step {0} may still take effect: retry the saga")]
+    MayStillRun(StepNo),
+}
+
+/// Checks that nothing of a saga can happen any more, given all its barrier rows.
+///
+/// # Errors
+/// The first reason to refuse, see [`Unresolvable`].
+pub fn may_resolve(
+    shape: &Shape,
+    rows: &BTreeMap<StepNo, RowState>,
+) -> Result<(), Unresolvable> {
+    let rejected = shape.before.iter().any(|step| rows.get(step) == Some(&RowState::Rejected));
+    match rows.get(&shape.register) {
+        Some(RowState::Done) => return Err(Unresolvable::PastRegister),
+        None if !rejected => return Err(Unresolvable::Open),
+        _ => {}
+    }
+    for step in &shape.before {
+        match rows.get(step) {
+            // The step after it was sent only if this one was seen to be done.
+            Some(RowState::Rejected | RowState::Tombstone) => return Ok(()),
+            Some(RowState::Done | RowState::Compensated) => {}
+            None => return Err(Unresolvable::MayStillRun(*step)),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use RowState::{Compensated, Done, Rejected, Tombstone};
+
+    fn check(states: [Option<RowState>; 3]) -> Result<(), Unresolvable> {
+        let [first, second, register] = [StepNo(1), StepNo(2), StepNo(3)];
+        let shape = Shape { before: vec![first, second], register, after: Vec::new() };
+        let rows = [first, second, register].into_iter().zip(states);
+        may_resolve(&shape, &rows.filter_map(|(step, state)| Some((step, state?))).collect())
+    }
+
+    #[test]
+    fn an_open_register_refuses() {
+        assert_eq!(check([None, None, None]), Err(Unresolvable::Open));
+        assert_eq!(check([Some(Done), Some(Done), None]), Err(Unresolvable::Open));
+    }
+
+    #[test]
+    fn a_done_register_refuses() {
+        assert_eq!(check([Some(Done); 3]), Err(Unresolvable::PastRegister));
+    }
+
+    #[test]
+    fn a_step_that_may_still_arrive_refuses() {
+        let refused = Err(Unresolvable::MayStillRun(StepNo(1)));
+        assert_eq!(check([None, None, Some(Tombstone)]), refused);
+        let refused = Err(Unresolvable::MayStillRun(StepNo(2)));
+        assert_eq!(check([Some(Done), None, Some(Tombstone)]), refused);
+    }
+
+    #[test]
+    fn a_closed_saga_resolves_whatever_it_leaves_standing() {
+        assert_eq!(check([Some(Done), Some(Rejected), None]), Ok(()));
+        assert_eq!(check([Some(Done), Some(Done), Some(Tombstone)]), Ok(()));
+        assert_eq!(check([Some(Compensated), Some(Tombstone), Some(Tombstone)]), Ok(()));
+        assert_eq!(check([Some(Tombstone), None, Some(Tombstone)]), Ok(()));
+    }
+}

@@ -1,0 +1,244 @@
+//! Accepting sagas, and telling what is known of them.
+
+use super::executor;
+use super::live::{Live, Met, Progress};
+use super::plan::{Plan, Script, Unreadable};
+use super::recovery;
+use crate::journal::{Journal, NewSaga, PlanId, Record, Running, Start, Started};
+use db::Result;
+use participant::{RequestKey, SagaId};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{Instrument, info_span};
+
+/// The engine's temper. Every default is printed at start.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// How long one attempt of a step may take.
+    pub attempt: Duration,
+    /// How long a saga may take to its register; part of START.
+    pub deadline: Duration,
+    /// How long a step that must succeed may fail before an operator is called.
+    pub attention_after: Duration,
+    /// How often this replica shows that it lives.
+    pub heartbeat: Duration,
+    /// Sagas in flight, above which new ones are shed.
+    pub max_live: usize,
+    /// Sagas of dead replicas that are driven at once.
+    pub max_recovering: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            attempt: Duration::from_secs(1),
+            deadline: Duration::from_secs(30),
+            attention_after: Duration::from_secs(300),
+            heartbeat: Duration::from_secs(1),
+            max_live: 20_000,
+            max_recovering: 64,
+        }
+    }
+}
+
+/// A saga that was accepted, here or earlier.
+#[derive(Debug, Clone)]
+pub struct Accepted {
+    /// How far it is.
+    pub progress: watch::Receiver<Progress>,
+    /// Whether an earlier call began it.
+    pub joined: bool,
+}
+
+/// Why a request has no saga, or none that is known.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotAccepted {
+    /// Nothing happened.
+    #[error("too many sagas in flight")]
+    Overloaded {
+        /// When trying again makes sense.
+        retry_after: Duration,
+    },
+    /// The request id was used for other content.
+    #[error("the request id was used for other content")]
+    Reused,
+}
+
+/// The engine of one orchestrator replica. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    pub(super) inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    pub(super) journal: Journal,
+    plans: HashMap<PlanId, Arc<dyn Plan>>,
+    pub(super) live: Live,
+    pub(super) options: Options,
+    pub(super) tasks: TaskTracker,
+    pub(super) stopping: CancellationToken,
+}
+
+impl Engine {
+    /// Starts the engine and its recovery.
+    pub fn start(
+        journal: Journal,
+        plans: Vec<Arc<dyn Plan>>,
+        options: Options,
+        tasks: TaskTracker,
+    ) -> Self {
+        let plans = plans.into_iter().map(|plan| (plan.id(), plan)).collect();
+        let live = Live::default();
+        let stopping = CancellationToken::new();
+        let inner =
+            Arc::new(Inner { journal, plans, live, options, tasks: tasks.clone(), stopping });
+        tasks.spawn(recovery::run(Arc::clone(&inner)));
+        Self { inner }
+    }
+
+    /// The engine's options.
+    pub fn options(&self) -> &Options {
+        &self.inner.options
+    }
+
+    /// The journal.
+    pub fn journal(&self) -> &Journal {
+        &self.inner.journal
+    }
+
+    /// Begins a saga for a client's request, or joins the one that the request already has.
+    ///
+    /// The saga runs whether or not anybody watches it.
+    ///
+    /// # Errors
+    /// See [`NotAccepted`].
+    pub fn submit(&self, saga: NewSaga) -> Result<Accepted, NotAccepted> {
+        let inner = &self.inner;
+        if inner.stopping.is_cancelled() {
+            return Err(NotAccepted::Overloaded { retry_after: inner.options.attempt });
+        }
+        match inner.live.meet(saga.request, saga.hash, inner.options.max_live) {
+            Met::Same(progress) => Ok(Accepted { progress, joined: true }),
+            Met::Other => Err(NotAccepted::Reused),
+            Met::Full => Err(NotAccepted::Overloaded { retry_after: inner.options.attempt }),
+            Met::Registered(sender, progress) => {
+                let inner = Arc::clone(inner);
+                let span = info_span!(
+                    "saga",
+                    saga = %saga.start.saga,
+                    trace_id = %saga.start.trace.trace_id
+                );
+                let key = saga.request;
+                self.inner.tasks.spawn(
+                    async move {
+                        begin(&inner, saga, sender).await;
+                        inner.live.leave_request(&key);
+                    }
+                    .instrument(span),
+                );
+                Ok(Accepted { progress, joined: false })
+            }
+        }
+    }
+
+    /// How far a saga is that runs here.
+    pub fn watch(&self, saga: SagaId) -> Option<watch::Receiver<Progress>> {
+        self.inner.live.progress(saga)
+    }
+
+    /// The saga of an earlier request.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn of_request(&self, key: RequestKey) -> Result<Option<SagaId>> {
+        Ok(self.inner.journal.find_request(key).await?.map(|(saga, _)| saga))
+    }
+
+    /// What the journal says of a saga.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn find(&self, saga: SagaId) -> Result<Option<Record>> {
+        self.inner.journal.find(saga).await
+    }
+
+    /// The script of a saga, to ask its register.
+    ///
+    /// # Errors
+    /// [`Unreadable`] when the plan is not registered or the request does not decode.
+    pub fn script(&self, start: &Start) -> Result<Arc<dyn Script>, Unreadable> {
+        self.inner.script(start)
+    }
+
+    /// Sagas in flight here.
+    pub fn live(&self) -> usize {
+        self.inner.live.len()
+    }
+
+    /// Takes no more sagas, lets those in flight end for `patience` at most, and leaves the rest to others.
+    pub async fn stop(&self, patience: Duration) {
+        self.inner.stopping.cancel();
+        let until = Instant::now() + patience;
+        while self.live() > 0 && Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        self.inner.journal.close();
+        if let Err(error) = self.inner.journal.leave().await {
+            tracing::warn!(%error, "heartbeat not removed; others wait before they take over");
+        }
+    }
+}
+
+impl Inner {
+    pub(super) fn script(&self, start: &Start) -> Result<Arc<dyn Script>, Unreadable> {
+        let plan = self.plans.get(&start.plan).ok_or_else(|| {
+            let PlanId { kind, version } = start.plan;
+            Unreadable(format!("no plan of kind {kind} version {version} in this program"))
+        })?;
+        plan.script(start)
+    }
+
+    /// Drives a saga that was found in the journal.
+    pub(super) async fn adopt(self: &Arc<Self>, running: Running) {
+        let saga = running.start.saga;
+        let (sender, receiver) = watch::channel(Progress::Running(saga));
+        if self.live.enter(saga, receiver) {
+            executor::run(self, running.start, &sender).await;
+            self.live.leave_saga(saga);
+        }
+    }
+}
+
+async fn begin(inner: &Arc<Inner>, new: NewSaga, progress: watch::Sender<Progress>) {
+    let deadline = Instant::now() + inner.options.deadline;
+    let saga = match inner.journal.start(new.clone(), deadline).await {
+        Ok(Started::New(saga)) => saga,
+        Ok(Started::Known(saga)) => {
+            progress.send_replace(Progress::Elsewhere(saga));
+            return;
+        }
+        Ok(Started::Reused) => {
+            progress.send_replace(Progress::Reused);
+            return;
+        }
+        Err(lane::Error::Overloaded { retry_after, .. }) => {
+            progress.send_replace(Progress::Overloaded(retry_after));
+            return;
+        }
+        Err(error) => {
+            tracing::warn!(%error, "START unknown");
+            progress.send_replace(Progress::Unknown);
+            return;
+        }
+    };
+    progress.send_replace(Progress::Running(saga));
+    if inner.live.enter(saga, progress.subscribe()) {
+        executor::run(inner, Start { saga, ..new.start }, &progress).await;
+        inner.live.leave_saga(saga);
+    }
+}

@@ -1,0 +1,203 @@
+//! One executor walking one saga.
+
+use super::engine::Inner;
+use super::live::Progress;
+use super::plan::{Script, StepError};
+use crate::backoff::Backoff;
+use crate::decide::{Call, Command, Event, Known, Parked, decide};
+use crate::journal::{EndedAs, Record, RunningState, Start};
+use crate::outcome::{AbortReason, Outcome};
+use chrono::Utc;
+use rand::Rng;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tracing::{debug, error, warn};
+
+/// How long one try to write END or a mark may take.
+const JOURNAL_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Walks a saga from START to its end, or to where only a person can help.
+pub(super) async fn run(inner: &Arc<Inner>, start: Start, progress: &watch::Sender<Progress>) {
+    let script = match inner.script(&start) {
+        Ok(script) => script,
+        Err(unreadable) => return park(inner, &start, unreadable.to_string()).await,
+    };
+    let executor = Executor { inner, start: &start, script: &*script, progress };
+    executor.walk().await;
+}
+
+struct Executor<'a> {
+    inner: &'a Inner,
+    start: &'a Start,
+    script: &'a dyn Script,
+    progress: &'a watch::Sender<Progress>,
+}
+
+impl Executor<'_> {
+    async fn walk(&self) {
+        let shape = self.script.shape();
+        let deadline = self.deadline();
+        let (mut known, mut command) = decide(shape, Known::default(), Event::Begun);
+        loop {
+            let event = match command {
+                Command::Act(step) => {
+                    let abortable = !known.is_past_register(shape);
+                    let act = self.persist(Call::Act(step), &known);
+                    tokio::select! {
+                        event = act => event,
+                        () = tokio::time::sleep_until(deadline), if abortable => {
+                            debug!(step = self.script.name(step), "saga deadline reached");
+                            Event::AbortWanted(AbortReason::Deadline)
+                        }
+                    }
+                }
+                Command::Undo(step) => self.persist(Call::Undo(step), &known).await,
+                Command::Void(_) => self.persist(Call::Void, &known).await,
+                Command::End(outcome) => return self.end(&known, outcome).await,
+                Command::AnswerFromJournal => return self.answer_from_journal().await,
+                Command::Park(parked) => {
+                    return park(self.inner, self.start, self.describe(parked)).await;
+                }
+                Command::Wait => {
+                    error!("the engine was told to wait for nothing");
+                    return;
+                }
+            };
+            (known, command) = decide(shape, known, event);
+        }
+    }
+
+    /// The saga's deadline by this executor's monotonic clock. Being off by a clock's error costs time, never safety.
+    fn deadline(&self) -> Instant {
+        let left = self.start.deadline_at.signed_duration_since(Utc::now());
+        Instant::now() + left.to_std().unwrap_or_default()
+    }
+
+    /// Makes a call until it has an answer that says what became of it.
+    async fn persist(&self, call: Call, known: &Known) -> Event {
+        let backoff = match call {
+            Call::Undo(_) => Backoff::COMPENSATION,
+            Call::Act(_) | Call::Void => Backoff::FORWARD,
+        };
+        let began = Instant::now();
+        let mut called_for_help = false;
+        let mut attempt = 0_u32;
+        loop {
+            let error = match self.attempt(call, known).await {
+                Ok(event) => return event,
+                Err(error) => error,
+            };
+            match error {
+                StepError::NeverHeals { code, text } => {
+                    warn!(?call, code, %text, "step refused for good");
+                    return Event::CannotHeal { call, code };
+                }
+                StepError::Unknown(text) => {
+                    debug!(?call, %text, attempt, "outcome unknown, asking again");
+                    let must_succeed = self.must_succeed(call, known);
+                    let long = began.elapsed() >= self.inner.options.attention_after;
+                    if must_succeed && long && !called_for_help {
+                        called_for_help = true;
+                        self.call_for_help(call, &text).await;
+                    }
+                }
+            }
+            tokio::time::sleep(backoff.pause(attempt, rand::rng().random())).await;
+            attempt = attempt.saturating_add(1);
+        }
+    }
+
+    fn must_succeed(&self, call: Call, known: &Known) -> bool {
+        matches!(call, Call::Undo(_) | Call::Void) || known.is_past_register(self.script.shape())
+    }
+
+    async fn attempt(&self, call: Call, known: &Known) -> Result<Event, StepError> {
+        let budget = self.inner.options.attempt;
+        let attempt = async {
+            match (call, known.command()) {
+                (Call::Act(step), _) => {
+                    Ok(Event::Acted(step, self.script.act(step, known, budget).await?))
+                }
+                (Call::Undo(step), _) => {
+                    Ok(Event::Undone(step, self.script.undo(step, budget).await?))
+                }
+                (Call::Void, Command::Void(reason)) => {
+                    Ok(Event::Voided(self.script.void(reason, budget).await?))
+                }
+                (Call::Void, _) => Err(StepError::Unknown("no void is due".to_owned())),
+            }
+        };
+        // The call carries its own deadline; this one is for a transport that hangs.
+        let limit = budget + Duration::from_millis(100);
+        tokio::time::timeout(limit, attempt)
+            .await
+            .unwrap_or_else(|_| Err(StepError::Unknown("no answer in time".to_owned())))
+    }
+
+    async fn end(&self, known: &Known, outcome: Outcome) {
+        let (ended_as, result) = match &outcome {
+            Outcome::Succeeded => (EndedAs::Succeeded, self.script.succeeded(known)),
+            Outcome::Failed(failure) => (EndedAs::Failed, self.script.failed(failure)),
+        };
+        let saga = self.start.saga;
+        let decided = Progress::Decided { saga, outcome: ended_as, result: result.clone().into() };
+        self.progress.send_replace(decided);
+        let mut attempt = 0_u32;
+        loop {
+            let deadline = Instant::now() + JOURNAL_PATIENCE;
+            match self.inner.journal.end(saga, ended_as, result.clone(), deadline).await {
+                // Closed: the next owner replays the saga and comes to the same end.
+                Ok(()) | Err(lane::Error::Closed(_)) => return,
+                Err(error) => warn!(%error, "END not written, trying again"),
+            }
+            tokio::time::sleep(Backoff::FORWARD.pause(attempt, rand::rng().random())).await;
+            attempt = attempt.saturating_add(1);
+        }
+    }
+
+    /// The saga ended long ago: what the journal recorded is the answer, and else there is none.
+    async fn answer_from_journal(&self) {
+        match self.inner.journal.find(self.start.saga).await {
+            Ok(Some(Record::Ended(ended))) => {
+                self.progress.send_replace(Progress::Decided {
+                    saga: self.start.saga,
+                    outcome: ended.outcome,
+                    result: ended.result.into(),
+                });
+            }
+            Ok(_) => warn!("purged by a participant, unknown to the journal"),
+            Err(error) => warn!(%error, "purged by a participant; journal not readable"),
+        }
+    }
+
+    async fn call_for_help(&self, call: Call, text: &str) {
+        let why = format!("{} keeps failing: {text}", self.name(call));
+        error!(weight = self.start.weight, %why, "saga needs attention");
+        mark(self.inner, self.start, RunningState::NeedsAttention, why).await;
+    }
+
+    fn describe(&self, parked: Parked) -> String {
+        format!("{}: {:?}", self.name(parked.call), parked.why)
+    }
+
+    fn name(&self, call: Call) -> String {
+        match call {
+            Call::Act(step) => self.script.name(step).to_owned(),
+            Call::Undo(step) => format!("compensation of {}", self.script.name(step)),
+            Call::Void => "void of the register".to_owned(),
+        }
+    }
+}
+
+async fn park(inner: &Inner, start: &Start, why: String) {
+    error!(weight = start.weight, %why, "saga parked");
+    mark(inner, start, RunningState::Parked, why).await;
+}
+
+async fn mark(inner: &Inner, start: &Start, state: RunningState, why: String) {
+    if let Err(error) = inner.journal.mark(start.saga, state, why).await {
+        warn!(%error, "mark for the operator not written");
+    }
+}

@@ -1,0 +1,15 @@
+//! Running sagas: the one place where the pure protocol meets time and the network.
+//!
+//! [`Engine`] accepts sagas and answers what is known of them; an executor walks one saga, asking [`crate::decide`] what
+//! comes next; recovery takes over what dead replicas left. A plan ([`Plan`], [`Script`]) says what a step sends and to
+//! whom; the engine knows no domain.
+
+mod engine;
+mod executor;
+mod live;
+mod plan;
+mod recovery;
+
+pub use engine::{Accepted, Engine, NotAccepted, Options};
+pub use live::Progress;
+pub use plan::{Plan, Script, StepError, Unreadable};

@@ -1,0 +1,78 @@
+//! What a plan tells the engine.
+
+use crate::decide::{ActReply, Known, UndoReply, VoidReply};
+use crate::journal::{PlanId, Start};
+use crate::outcome::{AbortReason, Failure};
+use crate::shape::Shape;
+use async_trait::async_trait;
+use participant::StepNo;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// One version of one kind of saga. Versions stay registered as long as a saga of theirs may be unfinished.
+pub trait Plan: Send + Sync + 'static {
+    /// The kind and version that START pins.
+    fn id(&self) -> PlanId;
+
+    /// The saga of this START.
+    ///
+    /// # Errors
+    /// [`Unreadable`] when the request does not decode; the saga is parked.
+    fn script(&self, start: &Start) -> Result<Arc<dyn Script>, Unreadable>;
+}
+
+/// The request in START does not decode.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("the request in START does not decode: {0}")]
+pub struct Unreadable(pub String);
+
+/// One saga: what its steps send. Everything sent is a function of START and of earlier replies, so that every executor
+/// of the saga sends the same.
+#[async_trait]
+pub trait Script: Send + Sync {
+    /// The steps that apply to this saga.
+    fn shape(&self) -> &Shape;
+
+    /// A step's stable name, for operators and failure messages.
+    fn name(&self, step: StepNo) -> &'static str;
+
+    /// Sends a step's action; `budget` bounds this attempt.
+    async fn act(
+        &self,
+        step: StepNo,
+        known: &Known,
+        budget: Duration,
+    ) -> Result<ActReply, StepError>;
+
+    /// Sends the compensation of a step before the register.
+    async fn undo(&self, step: StepNo, budget: Duration) -> Result<UndoReply, StepError>;
+
+    /// Sends the void of the register, with the reason that is to stand in it should it be the first.
+    async fn void(
+        &self,
+        reason: Option<AbortReason>,
+        budget: Duration,
+    ) -> Result<VoidReply, StepError>;
+
+    /// What END records of a success.
+    fn succeeded(&self, known: &Known) -> Vec<u8>;
+
+    /// What END records of a failure.
+    fn failed(&self, failure: &Failure) -> Vec<u8>;
+}
+
+/// Why a step's answer does not say what became of it.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StepError {
+    /// Nobody knows whether it ran: ask again with the same key.
+    #[error("outcome unknown: {0}")]
+    Unknown(String),
+    /// Asking again will never help.
+    #[error("refused for good: {text}")]
+    NeverHeals {
+        /// The gRPC status code.
+        code: i32,
+        /// For the log.
+        text: String,
+    },
+}

@@ -1,0 +1,1 @@
+INSERT INTO id_block (name, next_id) VALUES ('coupon', 1), ('issued_coupon', 1);

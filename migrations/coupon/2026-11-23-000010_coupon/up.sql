@@ -1,0 +1,16 @@
+CREATE TABLE coupon (
+    id BIGINT NOT NULL,
+    name VARCHAR(200) NOT NULL,
+    discount_kind TINYINT NOT NULL COMMENT '1 percent, 2 fixed',
+    discount_value BIGINT NOT NULL COMMENT 'percent, or won',
+    discount_cap BIGINT NULL COMMENT 'won, for percent',
+    quota BIGINT NOT NULL,
+    issued BIGINT NOT NULL,
+    validity_days INT NOT NULL,
+    issuable_from DATETIME(6) NULL,
+    issuable_until DATETIME(6) NULL,
+    cancel_policy TINYINT NOT NULL COMMENT '1 restore, 2 forfeit',
+    created_at DATETIME(6) NOT NULL,
+    PRIMARY KEY (id),
+    CHECK (issued <= quota)
+) ENGINE=InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;

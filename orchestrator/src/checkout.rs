@@ -1,0 +1,282 @@
+//! Placing an order: the whole saga, step by step.
+//!
+//! `START → ReserveStock → RedeemCoupon (if any) → DebitWallet → ConfirmOrder (the register) → END`
+
+use crate::calls::{Caller, Participants, acted, unanswered, undone, void_reason, voided};
+use crate::kind;
+use crate::record;
+use crate::request::Checkout;
+use api::Reason;
+use api::coupon::v1::{RedeemCouponRequest, RedeemCouponResponse, UndoRedeemRequest};
+use api::order::v1::{ConfirmOrderRequest, ConfirmOrderResponse, ConfirmedLine, VoidOrderRequest};
+use api::product::v1::{ReleaseStockRequest, ReserveStockRequest, ReserveStockResponse, StockLine};
+use api::wallet::v1::{DebitWalletRequest, UndoDebitRequest};
+use async_trait::async_trait;
+use participant::StepNo;
+use prost::Message;
+use saga::decide::{ActReply, Known, UndoReply, VoidReply};
+use saga::journal::{PlanId, Start};
+use saga::outcome::{AbortReason, Failure};
+use saga::runtime::{Plan, Script, StepError, Unreadable};
+use saga::shape::Shape;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The plan's id: a change of what a step sends is a new version, beside this one.
+pub(crate) const ID: PlanId = PlanId { kind: kind::CHECKOUT, version: 1 };
+
+const RESERVE_STOCK: StepNo = StepNo(1);
+const REDEEM_COUPON: StepNo = StepNo(2);
+const DEBIT_WALLET: StepNo = StepNo(3);
+/// The register.
+pub(crate) const CONFIRM_ORDER: StepNo = StepNo(4);
+
+/// The checkout plan.
+pub(crate) struct CheckoutPlan {
+    pub(crate) participants: Participants,
+}
+
+impl Plan for CheckoutPlan {
+    fn id(&self) -> PlanId {
+        ID
+    }
+
+    fn script(&self, start: &Start) -> Result<Arc<dyn Script>, Unreadable> {
+        let checkout = Checkout::decode(start)?;
+        let redeem = checkout.coupon_id.map(|_| REDEEM_COUPON);
+        let before = [Some(RESERVE_STOCK), redeem, Some(DEBIT_WALLET)];
+        let shape = Shape {
+            before: before.into_iter().flatten().collect(),
+            register: CONFIRM_ORDER,
+            after: Vec::new(),
+        };
+        let caller = Caller::new(start);
+        Ok(Arc::new(CheckoutScript {
+            participants: self.participants.clone(),
+            caller,
+            checkout,
+            shape,
+        }))
+    }
+}
+
+struct CheckoutScript {
+    participants: Participants,
+    caller: Caller,
+    checkout: Checkout,
+    shape: Shape,
+}
+
+#[async_trait]
+impl Script for CheckoutScript {
+    fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    fn name(&self, step: StepNo) -> &'static str {
+        name(step)
+    }
+
+    async fn act(
+        &self,
+        step: StepNo,
+        known: &Known,
+        budget: Duration,
+    ) -> Result<ActReply, StepError> {
+        match step {
+            RESERVE_STOCK => self.reserve_stock(budget).await,
+            REDEEM_COUPON => self.redeem_coupon(known, budget).await,
+            DEBIT_WALLET => self.debit_wallet(known, budget).await,
+            _ => self.confirm_order(known, budget).await,
+        }
+    }
+
+    async fn undo(&self, step: StepNo, budget: Duration) -> Result<UndoReply, StepError> {
+        match step {
+            RESERVE_STOCK => self.release_stock(budget).await,
+            REDEEM_COUPON => self.undo_redeem(budget).await,
+            _ => self.undo_debit(budget).await,
+        }
+    }
+
+    async fn void(
+        &self,
+        reason: Option<AbortReason>,
+        budget: Duration,
+    ) -> Result<VoidReply, StepError> {
+        let request = VoidOrderRequest {
+            key: self.caller.key(CONFIRM_ORDER),
+            order_id: self.checkout.order_id,
+            reason: void_reason(reason),
+        };
+        let request = self.caller.request(request, budget);
+        let answer = self.participants.order.clone().void_order(request).await;
+        let answer = answer.map_err(|status| unanswered(&status))?.into_inner();
+        let done = ConfirmOrderResponse { order: answer.order.clone() }.encode_to_vec();
+        voided(answer.found(), answer.reason, None, done)
+    }
+
+    fn succeeded(&self, known: &Known) -> Vec<u8> {
+        record::placed(known.reply(CONFIRM_ORDER).unwrap_or_default())
+    }
+
+    fn failed(&self, failure: &Failure) -> Vec<u8> {
+        record::failed(failure, name(failure.step().unwrap_or(CONFIRM_ORDER)))
+    }
+}
+
+impl CheckoutScript {
+    async fn reserve_stock(&self, budget: Duration) -> Result<ActReply, StepError> {
+        let checkout = &self.checkout;
+        let lines = checkout.lines.iter();
+        let request = ReserveStockRequest {
+            key: self.caller.key(RESERVE_STOCK),
+            order_id: checkout.order_id,
+            user_id: checkout.user_id,
+            placed_at: Some(checkout.placed_at()),
+            lines: lines
+                .map(|line| StockLine { product_id: line.product_id, quantity: line.quantity })
+                .collect(),
+            expected_total: checkout.expected_total,
+        };
+        let request = self.caller.request(request, budget);
+        let answer = self.participants.product.clone().reserve_stock(request).await;
+        let reasons = [Reason::ProductNotFound, Reason::InsufficientStock, Reason::PriceChanged];
+        acted(answer, &reasons)
+    }
+
+    async fn release_stock(&self, budget: Duration) -> Result<UndoReply, StepError> {
+        let request = ReleaseStockRequest {
+            key: self.caller.key(RESERVE_STOCK),
+            order_id: self.checkout.order_id,
+        };
+        let request = self.caller.request(request, budget);
+        let answer = self.participants.product.clone().release_stock(request).await;
+        let answer = answer.map_err(|status| unanswered(&status))?.into_inner();
+        undone(answer.found(), answer.rejection)
+    }
+
+    async fn redeem_coupon(&self, known: &Known, budget: Duration) -> Result<ActReply, StepError> {
+        let checkout = &self.checkout;
+        let request = RedeemCouponRequest {
+            key: self.caller.key(REDEEM_COUPON),
+            order_id: checkout.order_id,
+            user_id: checkout.user_id,
+            coupon_id: checkout.coupon_id.unwrap_or_default(),
+            placed_at: Some(checkout.placed_at()),
+            total: reserved(known)?.total,
+        };
+        let request = self.caller.request(request, budget);
+        let answer = self.participants.coupon.clone().redeem_coupon(request).await;
+        let reasons =
+            [Reason::CouponNotFound, Reason::IssuedCouponNotFound, Reason::CouponNotUsable];
+        acted(answer, &reasons)
+    }
+
+    async fn undo_redeem(&self, budget: Duration) -> Result<UndoReply, StepError> {
+        let request = UndoRedeemRequest {
+            key: self.caller.key(REDEEM_COUPON),
+            order_id: self.checkout.order_id,
+        };
+        let request = self.caller.request(request, budget);
+        let answer = self.participants.coupon.clone().undo_redeem(request).await;
+        let answer = answer.map_err(|status| unanswered(&status))?.into_inner();
+        undone(answer.found(), answer.rejection)
+    }
+
+    async fn debit_wallet(&self, known: &Known, budget: Duration) -> Result<ActReply, StepError> {
+        let checkout = &self.checkout;
+        let request = DebitWalletRequest {
+            key: self.caller.key(DEBIT_WALLET),
+            order_id: checkout.order_id,
+            user_id: checkout.user_id,
+            amount: self.bill(known)?.paid,
+            placed_at: Some(checkout.placed_at()),
+        };
+        let request = self.caller.request(request, budget);
+        let answer = self.participants.wallet.clone().debit_wallet(request).await;
+        acted(answer, &[Reason::WalletNotFound, Reason::InsufficientBalance])
+    }
+
+    async fn undo_debit(&self, budget: Duration) -> Result<UndoReply, StepError> {
+        let request = UndoDebitRequest {
+            key: self.caller.key(DEBIT_WALLET),
+            order_id: self.checkout.order_id,
+        };
+        let request = self.caller.request(request, budget);
+        let answer = self.participants.wallet.clone().undo_debit(request).await;
+        let answer = answer.map_err(|status| unanswered(&status))?.into_inner();
+        undone(answer.found(), answer.rejection)
+    }
+
+    async fn confirm_order(&self, known: &Known, budget: Duration) -> Result<ActReply, StepError> {
+        let checkout = &self.checkout;
+        let bill = self.bill(known)?;
+        let prices: HashMap<i64, i64> =
+            bill.reserved.lines.iter().map(|line| (line.product_id, line.unit_price)).collect();
+        let lines = checkout.lines.iter().map(|line| ConfirmedLine {
+            product_id: line.product_id,
+            quantity: line.quantity,
+            unit_price: prices.get(&line.product_id).copied().unwrap_or_default(),
+        });
+        let request = ConfirmOrderRequest {
+            key: self.caller.key(CONFIRM_ORDER),
+            order_id: checkout.order_id,
+            user_id: checkout.user_id,
+            placed_at: Some(checkout.placed_at()),
+            lines: lines.collect(),
+            total: bill.reserved.total,
+            discount: bill.discount,
+            paid: bill.paid,
+            coupon_id: checkout.coupon_id,
+            issued_coupon_id: bill.issued_coupon_id,
+        };
+        let request = self.caller.request(request, budget);
+        let answer = self.participants.order.clone().confirm_order(request).await;
+        acted(answer, &[])
+    }
+
+    /// What is to be paid: a function of the replies that are on record.
+    fn bill(&self, known: &Known) -> Result<Bill, StepError> {
+        let reserved = reserved(known)?;
+        let redeemed = match known.reply(REDEEM_COUPON) {
+            Some(reply) => Some(RedeemCouponResponse::decode(reply).map_err(undecodable)?),
+            None => None,
+        };
+        let discount = redeemed.as_ref().map_or(0, |redeemed| redeemed.discount);
+        let paid = reserved
+            .total
+            .checked_sub(discount)
+            .filter(|paid| *paid >= 0)
+            .ok_or_else(|| StepError::Unknown("the discount exceeds the total".to_owned()))?;
+        let issued_coupon_id = redeemed.map(|redeemed| redeemed.issued_coupon_id);
+        Ok(Bill { reserved, discount, paid, issued_coupon_id })
+    }
+}
+
+/// Amounts in won.
+struct Bill {
+    reserved: ReserveStockResponse,
+    discount: i64,
+    paid: i64,
+    issued_coupon_id: Option<i64>,
+}
+
+fn reserved(known: &Known) -> Result<ReserveStockResponse, StepError> {
+    let reply = known.reply(RESERVE_STOCK).unwrap_or_default();
+    ReserveStockResponse::decode(reply).map_err(undecodable)
+}
+
+fn undecodable(error: prost::DecodeError) -> StepError {
+    StepError::Unknown(format!("a recorded reply does not decode: {error}"))
+}
+
+fn name(step: StepNo) -> &'static str {
+    match step {
+        RESERVE_STOCK => "ReserveStock",
+        REDEEM_COUPON => "RedeemCoupon",
+        DEBIT_WALLET => "DebitWallet",
+        _ => "ConfirmOrder",
+    }
+}
