@@ -22,7 +22,7 @@ use prost::Message;
 use saga::decide::{ActReply, Known, UndoReply, VoidReply};
 use saga::journal::{PlanId, Start};
 use saga::outcome::{AbortReason, Failure};
-use saga::runtime::{Plan, Script, StepError, Unreadable};
+use saga::runtime::{Plan, Script, StepError, StepInfo, Unreadable};
 use saga::shape::Shape;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +37,24 @@ const RESTOCK_PRODUCTS: StepNo = StepNo(3);
 const RESTORE_COUPON: StepNo = StepNo(4);
 const FINISH_CANCEL: StepNo = StepNo(5);
 
+const STEPS: &[StepInfo] = &[
+    StepInfo {
+        step: BEGIN_CANCEL,
+        name: "BeginCancel",
+        undo: Some("VoidCancel"),
+        participant: "order",
+    },
+    StepInfo { step: REFUND_WALLET, name: "RefundWallet", undo: None, participant: "wallet" },
+    StepInfo {
+        step: RESTOCK_PRODUCTS,
+        name: "RestockProducts",
+        undo: None,
+        participant: "product",
+    },
+    StepInfo { step: RESTORE_COUPON, name: "RestoreCoupon", undo: None, participant: "coupon" },
+    StepInfo { step: FINISH_CANCEL, name: "FinishCancel", undo: None, participant: "order" },
+];
+
 /// The cancel plan.
 pub(crate) struct CancelPlan {
     pub(crate) participants: Participants,
@@ -45,6 +63,10 @@ pub(crate) struct CancelPlan {
 impl Plan for CancelPlan {
     fn id(&self) -> PlanId {
         ID
+    }
+
+    fn steps(&self) -> &'static [StepInfo] {
+        STEPS
     }
 
     fn script(&self, start: &Start) -> Result<Arc<dyn Script>, Unreadable> {
@@ -75,8 +97,8 @@ impl Script for CancelScript {
         &self.shape
     }
 
-    fn name(&self, step: StepNo) -> &'static str {
-        name(step)
+    fn steps(&self) -> &'static [StepInfo] {
+        STEPS
     }
 
     async fn act(
@@ -121,7 +143,7 @@ impl Script for CancelScript {
     }
 
     fn failed(&self, failure: &Failure) -> Vec<u8> {
-        record::failed(failure, name(failure.step().unwrap_or(BEGIN_CANCEL)))
+        record::failed(failure, self.name(failure.step().unwrap_or(BEGIN_CANCEL)))
     }
 }
 
@@ -204,14 +226,4 @@ fn order(known: &Known) -> Result<Order, StepError> {
         .ok()
         .and_then(|begun| begun.order)
         .ok_or_else(|| StepError::Unknown("the register's reply names no order".to_owned()))
-}
-
-fn name(step: StepNo) -> &'static str {
-    match step {
-        BEGIN_CANCEL => "BeginCancel",
-        REFUND_WALLET => "RefundWallet",
-        RESTOCK_PRODUCTS => "RestockProducts",
-        RESTORE_COUPON => "RestoreCoupon",
-        _ => "FinishCancel",
-    }
 }

@@ -17,7 +17,7 @@ use prost::Message;
 use saga::decide::{ActReply, Known, UndoReply, VoidReply};
 use saga::journal::{PlanId, Start};
 use saga::outcome::{AbortReason, Failure};
-use saga::runtime::{Plan, Script, StepError, Unreadable};
+use saga::runtime::{Plan, Script, StepError, StepInfo, Unreadable};
 use saga::shape::Shape;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -32,6 +32,33 @@ const DEBIT_WALLET: StepNo = StepNo(3);
 /// The register.
 pub(crate) const CONFIRM_ORDER: StepNo = StepNo(4);
 
+const STEPS: &[StepInfo] = &[
+    StepInfo {
+        step: RESERVE_STOCK,
+        name: "ReserveStock",
+        undo: Some("ReleaseStock"),
+        participant: "product",
+    },
+    StepInfo {
+        step: REDEEM_COUPON,
+        name: "RedeemCoupon",
+        undo: Some("UndoRedeem"),
+        participant: "coupon",
+    },
+    StepInfo {
+        step: DEBIT_WALLET,
+        name: "DebitWallet",
+        undo: Some("UndoDebit"),
+        participant: "wallet",
+    },
+    StepInfo {
+        step: CONFIRM_ORDER,
+        name: "ConfirmOrder",
+        undo: Some("VoidOrder"),
+        participant: "order",
+    },
+];
+
 /// The checkout plan.
 pub(crate) struct CheckoutPlan {
     pub(crate) participants: Participants,
@@ -40,6 +67,10 @@ pub(crate) struct CheckoutPlan {
 impl Plan for CheckoutPlan {
     fn id(&self) -> PlanId {
         ID
+    }
+
+    fn steps(&self) -> &'static [StepInfo] {
+        STEPS
     }
 
     fn script(&self, start: &Start) -> Result<Arc<dyn Script>, Unreadable> {
@@ -74,8 +105,8 @@ impl Script for CheckoutScript {
         &self.shape
     }
 
-    fn name(&self, step: StepNo) -> &'static str {
-        name(step)
+    fn steps(&self) -> &'static [StepInfo] {
+        STEPS
     }
 
     async fn act(
@@ -122,7 +153,7 @@ impl Script for CheckoutScript {
     }
 
     fn failed(&self, failure: &Failure) -> Vec<u8> {
-        record::failed(failure, name(failure.step().unwrap_or(CONFIRM_ORDER)))
+        record::failed(failure, self.name(failure.step().unwrap_or(CONFIRM_ORDER)))
     }
 }
 
@@ -270,13 +301,4 @@ fn reserved(known: &Known) -> Result<ReserveStockResponse, StepError> {
 
 fn undecodable(error: prost::DecodeError) -> StepError {
     StepError::Unknown(format!("a recorded reply does not decode: {error}"))
-}
-
-fn name(step: StepNo) -> &'static str {
-    match step {
-        RESERVE_STOCK => "ReserveStock",
-        REDEEM_COUPON => "RedeemCoupon",
-        DEBIT_WALLET => "DebitWallet",
-        _ => "ConfirmOrder",
-    }
 }

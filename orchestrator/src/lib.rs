@@ -10,6 +10,7 @@ mod cancel;
 mod checkout;
 mod order_ids;
 mod record;
+mod register;
 mod request;
 mod service;
 

@@ -42,22 +42,19 @@ impl Folder {
     /// # Errors
     /// [`Error::InUse`] when a living program owns it, [`Error::Io`].
     pub(crate) fn open(place: &Place, patience: Duration) -> Result<Self, Error> {
-        let (path, temporary) = match place {
-            Place::Kept(path) => (path.clone(), false),
-            Place::Temporary => {
-                sweep();
-                return Self::temporary();
-            }
+        let Place::Kept(path) = place else {
+            sweep();
+            return Self::temporary();
         };
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
-            .create(&path)
-            .map_err(Error::io("make the folder", &path))?;
-        let path = fs::canonicalize(&path).map_err(Error::io("find the folder", &path))?;
+            .create(path)
+            .map_err(Error::io("make the folder", path))?;
+        let path = fs::canonicalize(path).map_err(Error::io("find the folder", path))?;
         let lock = lock(&path)?;
         end_left_over(&path, patience).map_err(Error::io("end what was left in", &path))?;
-        Ok(Self { path, temporary, _lock: lock })
+        Self { path, temporary: false, _lock: lock }.furnished()
     }
 
     /// Locked before it gets the name under which [`sweep`] looks for folders without an owner.
@@ -72,7 +69,13 @@ impl Folder {
         let name = unborn.to_string_lossy().replace(UNBORN, TEMPORARY);
         let path = PathBuf::from(name);
         fs::rename(&unborn, &path).map_err(Error::io("rename the folder", &unborn))?;
-        Ok(Self { path, temporary: true, _lock: lock })
+        Self { path, temporary: true, _lock: lock }.furnished()
+    }
+
+    fn furnished(self) -> Result<Self, Error> {
+        let scratch = self.scratch();
+        fs::create_dir_all(&scratch).map_err(Error::io("make the folder", &scratch))?;
+        Ok(self)
     }
 
     /// True when the data is thrown away with the handle.
@@ -88,6 +91,11 @@ impl Folder {
     /// The server's own data. It exists only when it is whole.
     pub(crate) fn data(&self) -> PathBuf {
         self.path.join("data")
+    }
+
+    /// For the server's temporary files. It exists.
+    pub(crate) fn scratch(&self) -> PathBuf {
+        self.path.join("tmp")
     }
 
     /// What the server says. Each start begins a new one.

@@ -180,7 +180,7 @@ impl Engine for Installed {
 
     fn arguments(&self, folder: &Folder, endpoint: &Endpoint) -> Vec<OsString> {
         let durable = i32::from(self.durable);
-        let mut arguments = layout::common_arguments(&folder.data());
+        let mut arguments = layout::common_arguments(&folder.data(), folder);
         let mut path = |name: &str, value: &Path| {
             let mut argument = OsString::from(format!("--{name}="));
             argument.push(value);
@@ -191,7 +191,7 @@ impl Engine for Installed {
 
         let mut settings = vec![
             format!("--innodb-flush-log-at-trx-commit={durable}"),
-            format!("--innodb-doublewrite={durable}"),
+            format!("--innodb-doublewrite={}", if self.durable { "ON" } else { "OFF" }),
             format!("--innodb-buffer-pool-size={}M", self.buffer_pool_mib),
             // Whoever waits longer for a row tells its caller, who asks again.
             "--innodb-lock-wait-timeout=2".to_owned(),

@@ -134,12 +134,22 @@ impl Process {
 
     /// Asks it to end (SIGTERM), waits at most `patience`, then kills it. It has ended on return.
     pub(crate) fn end(self, patience: Duration) -> io::Result<()> {
-        self.handle.end(patience)
+        self.handle.end(patience)?;
+        self.bury();
+        Ok(())
     }
 
     /// Kills it (SIGKILL). It has ended on return.
     pub(crate) fn kill(self) -> io::Result<()> {
-        self.handle.kill()
+        self.handle.kill()?;
+        self.bury();
+        Ok(())
+    }
+
+    /// Waits until the keeper has collected it, so that not even a zombie is left. How it ended is of no
+    /// interest, and may have been told before.
+    fn bury(self) {
+        drop(self.status.recv());
     }
 }
 
@@ -191,7 +201,8 @@ fn dying_with_us(program: &Path) -> Command {
     command
 }
 
-/// Ends every server that works in `folder` or below it: those of a program that died without ending them. The caller holds the folder's lock, so that no living program owns them.
+/// Ends every server that works in `folder` or below it: those of a program that died without ending them.
+/// The caller holds the folder's lock, so that no living program owns them.
 ///
 /// Process names and working folders are compared, not a pid file: it may be stale, or not written yet.
 pub(crate) fn end_left_over(folder: &Path, patience: Duration) -> io::Result<()> {

@@ -212,7 +212,8 @@ fn await_ready<E: Engine>(
             return Err(ended(program, status, folder));
         }
         if answers::<E>(&endpoint.socket).unwrap_or(false) {
-            tracing::info!(program = %program.display(), pid = process.pid(), folder = %folder.path().display(), "server ready");
+            let (name, place) = (program.display(), folder.path().display());
+            tracing::info!(program = %name, pid = process.pid(), folder = %place, "server ready");
             return Ok(process);
         }
         if since.elapsed() > READY {

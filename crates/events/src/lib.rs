@@ -1,13 +1,25 @@
 //! Events: written with the change that they tell of, relayed in order, consumed once.
 //!
-//! A service appends to its schema's outbox in the transaction of the change ([`outbox::append`]).
+//! A service appends to its schema's outbox in the transaction of the change ([`outbox::append`]) and rings the
+//! [`Bell`] after the commit. The schema's [`Relay`] numbers and publishes on a [`Bus`] ([`RedisStreams`]). A
+//! [`Consumer`] hands what arrives to its [`Handler`].
 //!
 //! Auto-increment order is not commit order, so nothing here remembers "the last id": the relay numbers what has been
 //! committed, under the shard's lock, and that number is the event's position for ever.
 
+pub mod bus;
+mod consumer;
+mod numbering;
 pub mod outbox;
+mod redis_streams;
+mod relay;
 mod schema;
 mod shard;
 
+pub use bus::Bus;
+pub use consumer::{Batch, Consumer, Delivered, Failure, Handler};
+pub use numbering::pending;
 pub use outbox::Event;
-pub use shard::{SHARDS, Shard};
+pub use redis_streams::RedisStreams;
+pub use relay::{Bell, Options, Relay};
+pub use shard::{PerShard, Positions, SHARDS, Shard};

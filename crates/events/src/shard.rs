@@ -54,6 +54,44 @@ impl std::fmt::Display for Shard {
     }
 }
 
+/// One value a shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PerShard<T>([T; COUNT]);
+
+const COUNT: usize = 16;
+
+/// A position a shard; 0 stands before the first event.
+pub type Positions = PerShard<i64>;
+
+impl<T> PerShard<T> {
+    /// Made from each shard.
+    pub fn from_fn(mut value: impl FnMut(Shard) -> T) -> Self {
+        let mut shards = Shard::all();
+        Self(std::array::from_fn(|_| value(shards.next().unwrap_or(Shard(0)))))
+    }
+
+    /// The values with their shards, ascending.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (Shard, &T)> {
+        Shard::all().zip(&self.0)
+    }
+}
+
+impl<T> std::ops::Index<Shard> for PerShard<T> {
+    type Output = T;
+
+    #[expect(clippy::indexing_slicing, reason = "a shard's number is below COUNT")]
+    fn index(&self, shard: Shard) -> &T {
+        &self.0[usize::from(shard.0)]
+    }
+}
+
+impl<T> std::ops::IndexMut<Shard> for PerShard<T> {
+    #[expect(clippy::indexing_slicing, reason = "a shard's number is below COUNT")]
+    fn index_mut(&mut self, shard: Shard) -> &mut T {
+        &mut self.0[usize::from(shard.0)]
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,8 +99,9 @@ mod tests {
 
     #[test]
     fn an_aggregate_keeps_its_shard_across_releases() {
-        let shards = [("order", 1), ("order", 2), ("wallet", 1), ("product", 9_007_199_254_740_991)]
-            .map(|(kind, id)| Shard::of(kind, id).number());
+        let shards =
+            [("order", 1), ("order", 2), ("wallet", 1), ("product", 9_007_199_254_740_991)]
+                .map(|(kind, id)| Shard::of(kind, id).number());
         assert_eq!(shards, PINNED);
     }
 

@@ -1,17 +1,18 @@
 //! What an executor does next: a pure function of what it knows and what has arrived.
 //!
 //! ```text
-//! Starting ─Begun─▶ Forward ─all done──────────────────────────────▶ Ended(Succeeded)
-//!                    │   ▲ ╲
-//!         abort wanted   │  rejected
-//!         or tombstoned  │     ╲
-//!                    ▼   │      ▼
-//!                  Voiding ──▶ Compensating ─all undone────────────▶ Ended(Failed)
+//! Starting ── Begun ──▶ Forward ── all steps done ─────────────▶ Ended(Succeeded)
+//!                       │   │ ▲
+//!         step rejected │   │ └── register is done ────┐
+//!                       │   └── abort, tombstone ──▶ Voiding
+//!                       ▼                              │ register is closed
+//!                  Compensating ◀──────────────────────┘
+//!                       └── all steps undone ─────────────────▶ Ended(Failed)
 //! ```
 //!
 //! An executor writes no log. It begins at START whoever had the saga before, walks forward over outcomes that are
-//! sticky, and meets there what others decided. Any number of executors on one saga come to the same end. The rules, and
-//! the shortest story that goes wrong without each:
+//! sticky, and meets there what others decided. Any number of executors on one saga come to the same end. The
+//! rules, and the shortest story that goes wrong without each:
 //!
 //! - **`Begun` comes after START is durable.** Stock is reserved, START is lost with its transaction: nobody knows of a
 //!   saga whose reservation to release.
@@ -22,16 +23,20 @@
 //! - **A void that finds the register done rolls forward.** The saga had succeeded before the abort was wanted.
 //! - **After a void every step is compensated, the one in doubt too.** The step that timed out arrives after END.
 //! - **A tombstone is a sign, not a reason.** Another executor is undoing this saga. One that took the sign for a
-//!   rejection would tell "tombstoned" where the other told "sold out"; one that undid only what lies below might never
-//!   learn the reason. So: void the register with no reason of one's own, compensate every step, and read the reason from
-//!   the rows.
+//!   rejection would tell "tombstoned" where the other told "sold out"; one that undid only what lies below might
+//!   never learn the reason. So: void the register with no reason of one's own, compensate every step, and read
+//!   the reason from the rows.
 //! - **"Purged" means: ended long ago.** Nothing is known but what the journal says; answer that or nothing.
 //! - **Past the register there is no way back.** An abort is ignored there, and a code that cannot heal parks the saga
 //!   for a person.
 
+mod event;
+
+pub use event::{ActReply, Call, Event, UndoReply, VoidReply};
+
 use std::collections::BTreeMap;
 
-use participant::barrier::{Found, StepNo};
+use participant::barrier::StepNo;
 
 use crate::outcome::{AbortReason, Failure, Outcome};
 use crate::shape::Shape;
@@ -74,17 +79,6 @@ pub enum Phase {
     Parked(Parked),
 }
 
-/// A call of a participant.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Call {
-    /// A step's action.
-    Act(StepNo),
-    /// A step's compensation.
-    Undo(StepNo),
-    /// The void of the register.
-    Void,
-}
-
 /// A saga that waits for a person, and the call it stopped at.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Parked {
@@ -106,69 +100,6 @@ pub enum Why {
     OtherContent,
     /// The answer contradicts what is known, such as a rejection after the register.
     Contradiction,
-}
-
-/// Something that arrived at an executor. What no longer fits its phase (a late reply, a second abort) is ignored.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Event {
-    /// START is durable and this executor runs the saga, for the first time or after another.
-    Begun,
-    /// An action was answered.
-    Acted(StepNo, ActReply),
-    /// A compensation was answered.
-    Undone(StepNo, UndoReply),
-    /// The void was answered.
-    Voided(VoidReply),
-    /// The saga shall stop, if it is not too late.
-    AbortWanted(AbortReason),
-    /// A call was answered with an error that no retry can heal.
-    CannotHeal {
-        /// The call.
-        call: Call,
-        /// The gRPC status code.
-        code: i32,
-    },
-}
-
-/// The answer of an action.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum ActReply {
-    /// Done, now or before; the recorded reply.
-    Done(Vec<u8>),
-    /// Refused by a business rule, now or before; the recorded reply.
-    Rejected(Vec<u8>),
-    /// Refused: somebody has undone the step or closed it.
-    Tombstoned,
-    /// Refused: the step is known with other content.
-    OtherContent,
-    /// Refused: the saga's rows are gone.
-    Purged,
-}
-
-/// The answer of a compensation.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum UndoReply {
-    /// The step has no effect, now and for ever.
-    Settled,
-    /// It never had: it was refused, with this recorded reply.
-    Rejected(Vec<u8>),
-    /// The saga's rows are gone.
-    Purged,
-}
-
-/// The answer of a void.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum VoidReply {
-    /// Too late: the register is done; the recorded reply.
-    Done(Vec<u8>),
-    /// The register was refused; the recorded reply.
-    Rejected(Vec<u8>),
-    /// The register is closed, by this void or an earlier one; the reason in the row.
-    Tombstone(Vec<u8>),
-    /// The register was undone, which nobody may do.
-    Compensated,
-    /// The saga's rows are gone.
-    Purged,
 }
 
 /// What an executor does next.
@@ -353,30 +284,6 @@ fn compensate_before(shape: &Shape, step: StepNo, failure: Failure) -> Phase {
     match shape.previous(step) {
         Some(step) => Phase::Compensating { step, failure },
         None => Phase::Ended(Outcome::Failed(failure)),
-    }
-}
-
-impl UndoReply {
-    /// What a compensation's answer means: what it found, and the reply recorded there.
-    pub fn new(found: Found, reply: Vec<u8>) -> Self {
-        match found {
-            Found::Nothing | Found::Done | Found::Compensated | Found::Tombstone => Self::Settled,
-            Found::Rejected => Self::Rejected(reply),
-            Found::Purged => Self::Purged,
-        }
-    }
-}
-
-impl VoidReply {
-    /// What a void's answer means: what it found, and the reply or reason that stands in the row now.
-    pub fn new(found: Found, reply: Vec<u8>) -> Self {
-        match found {
-            Found::Nothing | Found::Tombstone => Self::Tombstone(reply),
-            Found::Done => Self::Done(reply),
-            Found::Rejected => Self::Rejected(reply),
-            Found::Compensated => Self::Compensated,
-            Found::Purged => Self::Purged,
-        }
     }
 }
 

@@ -30,10 +30,7 @@ pub enum Unresolvable {
 ///
 /// # Errors
 /// The first reason to refuse, see [`Unresolvable`].
-pub fn may_resolve(
-    shape: &Shape,
-    rows: &BTreeMap<StepNo, RowState>,
-) -> Result<(), Unresolvable> {
+pub fn may_resolve(shape: &Shape, rows: &BTreeMap<StepNo, RowState>) -> Result<(), Unresolvable> {
     let rejected = shape.before.iter().any(|step| rows.get(step) == Some(&RowState::Rejected));
     match rows.get(&shape.register) {
         Some(RowState::Done) => return Err(Unresolvable::PastRegister),

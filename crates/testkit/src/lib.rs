@@ -1,1 +1,18 @@
-//! testkit
+//! What tests stand on: a private MariaDB and Redis, fresh databases, and a whole shop.
+//!
+//! One MariaDB serves all tests of a test program: it starts when first asked for, on a temporary folder, and dies with
+//! the program. It commits as durably as the real one, only smaller. Tests do not disturb each other because each takes
+//! databases of its own.
+//!
+//! Everything here panics when it fails: that is how a test ends. All of it needs
+//! `#[tokio::test(flavor = "multi_thread")]`.
+#![expect(clippy::expect_used, reason = "a test that cannot be set up has failed")]
+
+mod servers;
+
+pub use servers::{database, fresh_database, mysql, redis, redis_url};
+
+/// A fresh id for a request.
+pub fn request_id() -> String {
+    uuid::Uuid::new_v4().to_string()
+}

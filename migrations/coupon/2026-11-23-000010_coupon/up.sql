@@ -12,5 +12,6 @@ CREATE TABLE coupon (
     cancel_policy TINYINT NOT NULL COMMENT '1 restore, 2 forfeit',
     created_at DATETIME(6) NOT NULL,
     PRIMARY KEY (id),
+    KEY coupon_by_time (created_at, id),
     CHECK (issued <= quota)
 ) ENGINE=InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;

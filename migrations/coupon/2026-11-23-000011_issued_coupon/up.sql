@@ -11,5 +11,5 @@ CREATE TABLE issued_coupon (
     valid_until DATE NOT NULL COMMENT 'calendar day in Asia/Seoul, inclusive',
     PRIMARY KEY (coupon_id, user_id),
     UNIQUE KEY issued_coupon_by_id (id),
-    KEY issued_coupon_by_user (user_id, id)
+    KEY issued_coupon_by_user (user_id, issued_at, id)
 ) ENGINE=InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;

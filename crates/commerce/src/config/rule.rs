@@ -60,6 +60,11 @@ impl Rule {
         }
     }
 
+    /// Whether the value is text, so that `17` is the text `17` where a variable or a flag says it.
+    pub fn is_text(self) -> bool {
+        !matches!(self, Self::Integer(..) | Self::Bool)
+    }
+
     /// The value as it may be shown: without passwords.
     pub fn show(self, value: &Value) -> String {
         match value {

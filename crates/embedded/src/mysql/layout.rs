@@ -21,10 +21,18 @@ const SCRIPT_FOLDERS: [&str; 4] = ["share/mysql", "share/mariadb", "share", "scr
 const SCRIPT_PREFIXES: [&str; 2] = ["mariadb_", "mysql_"];
 
 /// Arguments that the server takes in every role. The machine's own configuration files are not read.
-pub(super) fn common_arguments(data: &Path) -> Vec<OsString> {
-    let mut data_folder = OsString::from("--datadir=");
-    data_folder.push(data);
-    let mut arguments = vec![OsString::from("--no-defaults"), data_folder];
+pub(super) fn common_arguments(data: &Path, folder: &Folder) -> Vec<OsString> {
+    let path = |name: &str, value: &Path| {
+        let mut argument = OsString::from(format!("--{name}="));
+        argument.push(value);
+        argument
+    };
+    let mut arguments = vec![
+        OsString::from("--no-defaults"),
+        path("datadir", data),
+        // Of its own: a server that starts removes every server's temporary tables from the folder it shares.
+        path("tmpdir", &folder.scratch()),
+    ];
     if rustix::process::geteuid().is_root() {
         // It refuses to run as root unless told that this is meant.
         arguments.push("--user=root".into());
@@ -42,7 +50,7 @@ pub(super) fn lay_out(program: &Path, flavour: Flavour, folder: &Folder) -> Resu
     if unborn.exists() {
         fs::remove_dir_all(&unborn).map_err(Error::io("remove", &unborn))?;
     }
-    let mut arguments = common_arguments(&unborn);
+    let mut arguments = common_arguments(&unborn, folder);
     let input = match flavour {
         Flavour::MariaDb => {
             fs::create_dir(&unborn).map_err(Error::io("make the folder", &unborn))?;
@@ -93,7 +101,7 @@ fn bootstrap_script(program: &Path, folder: &Folder) -> Result<File, Error> {
 
 fn script_path(program: &Path, name: &str) -> Result<PathBuf, Error> {
     let program = fs::canonicalize(program).map_err(Error::io("find", program))?;
-    let root = program.parent().and_then(Path::parent).unwrap_or(Path::new("/usr"));
+    let root = program.parent().and_then(Path::parent).unwrap_or_else(|| Path::new("/usr"));
     let folders = SCRIPT_FOLDERS.map(|folder| root.join(folder));
     let mut candidates = folders.iter().flat_map(|folder| {
         SCRIPT_PREFIXES.iter().map(move |prefix| folder.join(format!("{prefix}{name}")))

@@ -1,5 +1,7 @@
 //! The main paths, one event at a time.
 
+use participant::barrier::Found;
+
 use super::*;
 
 const STOCK: StepNo = StepNo(10);
@@ -40,9 +42,9 @@ impl Executor {
 
     /// The event changes nothing at all.
     fn ignores(&mut self, event: Event) {
-        let before = self.known.clone();
-        assert_eq!(self.on(event.clone()), Command::Wait, "{event:?}");
-        assert_eq!(self.known, before, "{event:?}");
+        let (before, name) = (self.known.clone(), format!("{event:?}"));
+        assert_eq!(self.on(event), Command::Wait, "{name}");
+        assert_eq!(self.known, before, "{name}");
     }
 }
 
@@ -262,10 +264,7 @@ fn a_purged_saga_is_answered_from_the_journal() {
     let purged = [
         (vec![], Event::Acted(STOCK, ActReply::Purged)),
         (vec![DEADLINE], Event::Voided(VoidReply::Purged)),
-        (
-            vec![DEADLINE, voided(AbortReason::Deadline)],
-            Event::Undone(COUPON, UndoReply::Purged),
-        ),
+        (vec![DEADLINE, voided(AbortReason::Deadline)], Event::Undone(COUPON, UndoReply::Purged)),
     ];
     for (before, last) in purged {
         let mut executor = Executor::begin(checkout());

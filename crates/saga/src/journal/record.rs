@@ -93,6 +93,8 @@ pub struct Running {
     pub state: RunningState,
     /// What the operator should know.
     pub attention: Option<String>,
+    /// The replica that works on it, or did last.
+    pub owner: uuid::Uuid,
 }
 
 /// A finished saga.
@@ -237,7 +239,7 @@ impl SagaRow {
             deadline_at: db::from_db(self.deadline_at),
             trace: Trace { trace_id: self.trace_id, traceparent: self.traceparent },
         };
-        Ok(Running { start, state, attention: self.attention })
+        Ok(Running { start, state, attention: self.attention, owner: self.owner.into() })
     }
 
     pub(super) fn into_history(

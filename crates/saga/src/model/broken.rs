@@ -101,11 +101,9 @@ impl Saga {
     pub(super) fn misread(&self, executor: &mut Executor, event: Event) -> Event {
         let Some(broken) = self.broken else { return event };
         match (broken, event, executor.known.phase()) {
-            (
-                Broken::TombstoneTakenForRejection,
-                Event::Acted(step, ActReply::Tombstoned),
-                _,
-            ) => Event::Acted(step, ActReply::Rejected(b"tombstoned".to_vec())),
+            (Broken::TombstoneTakenForRejection, Event::Acted(step, ActReply::Tombstoned), _) => {
+                Event::Acted(step, ActReply::Rejected(b"tombstoned".to_vec()))
+            }
             (Broken::TombstoneCompensatesOnlyBelow, event, _)
                 if matches!(event, Event::Acted(_, ActReply::Tombstoned)) =>
             {
@@ -130,9 +128,7 @@ impl Saga {
             (Broken::PurgedTakenForUndone, event, _) => match event {
                 Event::Acted(step, ActReply::Purged) => Event::Acted(step, ActReply::Tombstoned),
                 Event::Undone(step, UndoReply::Purged) => Event::Undone(step, UndoReply::Settled),
-                Event::Voided(VoidReply::Purged) => {
-                    Event::Voided(VoidReply::Tombstone(Vec::new()))
-                }
+                Event::Voided(VoidReply::Purged) => Event::Voided(VoidReply::Tombstone(Vec::new())),
                 event => event,
             },
             (_, event, _) => event,

@@ -150,7 +150,8 @@ impl<'m, M: Model> Space<'m, M> {
             && (self.model.is_settled(&state) || {
                 let mut moves = self.model.moves(&state);
                 moves.retain(|next| !next.fault);
-                !moves.is_empty() && moves.into_iter().all(|next| self.always_settles(next.to, seen))
+                !moves.is_empty()
+                    && moves.into_iter().all(|next| self.always_settles(next.to, seen))
             });
         seen.insert(state, settles);
         settles

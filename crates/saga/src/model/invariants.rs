@@ -16,7 +16,8 @@ impl Saga {
         let none = state.effects.is_empty();
         let register = self.shape.register;
         let undone = |row: Option<&RowState>| row.is_some_and(|&state| state != RowState::Done);
-        let rows: BTreeMap<_, _> = state.rows.iter().map(|(step, row)| (*step, row.state)).collect();
+        let rows: BTreeMap<_, _> =
+            state.rows.iter().map(|(step, row)| (*step, row.state)).collect();
         let mut rejected =
             self.shape.steps().filter(|step| rows.get(step) == Some(&RowState::Rejected));
         let first_rejected = rejected.next();

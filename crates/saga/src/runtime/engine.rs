@@ -38,7 +38,7 @@ impl Default for Options {
         Self {
             attempt: Duration::from_secs(1),
             deadline: Duration::from_secs(30),
-            attention_after: Duration::from_secs(300),
+            attention_after: Duration::from_mins(5),
             heartbeat: Duration::from_secs(1),
             max_live: 20_000,
             max_recovering: 64,
@@ -90,7 +90,7 @@ impl Engine {
         journal: Journal,
         plans: Vec<Arc<dyn Plan>>,
         options: Options,
-        tasks: TaskTracker,
+        tasks: &TaskTracker,
     ) -> Self {
         let plans = plans.into_iter().map(|plan| (plan.id(), plan)).collect();
         let live = Live::default();
@@ -173,6 +173,11 @@ impl Engine {
     /// [`Unreadable`] when the plan is not registered or the request does not decode.
     pub fn script(&self, start: &Start) -> Result<Arc<dyn Script>, Unreadable> {
         self.inner.script(start)
+    }
+
+    /// The plans that this program knows.
+    pub fn plans(&self) -> impl Iterator<Item = &dyn Plan> {
+        self.inner.plans.values().map(|plan| &**plan)
     }
 
     /// Sagas in flight here.

@@ -104,7 +104,7 @@ impl Executor<'_> {
                     }
                 }
             }
-            tokio::time::sleep(backoff.pause(attempt, rand::rng().random())).await;
+            pause(backoff, attempt).await;
             attempt = attempt.saturating_add(1);
         }
     }
@@ -152,7 +152,7 @@ impl Executor<'_> {
                 Ok(()) | Err(lane::Error::Closed(_)) => return,
                 Err(error) => warn!(%error, "END not written, trying again"),
             }
-            tokio::time::sleep(Backoff::FORWARD.pause(attempt, rand::rng().random())).await;
+            pause(Backoff::FORWARD, attempt).await;
             attempt = attempt.saturating_add(1);
         }
     }
@@ -189,6 +189,11 @@ impl Executor<'_> {
             Call::Void => "void of the register".to_owned(),
         }
     }
+}
+
+async fn pause(backoff: Backoff, attempt: u32) {
+    let pause = backoff.pause(attempt, rand::rng().random());
+    tokio::time::sleep(pause).await;
 }
 
 async fn park(inner: &Inner, start: &Start, why: String) {

@@ -12,4 +12,4 @@ mod recovery;
 
 pub use engine::{Accepted, Engine, NotAccepted, Options};
 pub use live::Progress;
-pub use plan::{Plan, Script, StepError, Unreadable};
+pub use plan::{Plan, Script, StepError, StepInfo, Unreadable};

@@ -14,11 +14,27 @@ pub trait Plan: Send + Sync + 'static {
     /// The kind and version that START pins.
     fn id(&self) -> PlanId;
 
+    /// All steps that a saga of this plan may have.
+    fn steps(&self) -> &'static [StepInfo];
+
     /// The saga of this START.
     ///
     /// # Errors
     /// [`Unreadable`] when the request does not decode; the saga is parked.
     fn script(&self, start: &Start) -> Result<Arc<dyn Script>, Unreadable>;
+}
+
+/// A step of a plan, for people and tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StepInfo {
+    /// Its stable number.
+    pub step: StepNo,
+    /// The name of its action, as the participant's contract has it.
+    pub name: &'static str,
+    /// The name of its compensation, or of its void for the register; none after the register.
+    pub undo: Option<&'static str>,
+    /// The service that runs it.
+    pub participant: &'static str,
 }
 
 /// The request in START does not decode.
@@ -33,8 +49,13 @@ pub trait Script: Send + Sync {
     /// The steps that apply to this saga.
     fn shape(&self) -> &Shape;
 
-    /// A step's stable name, for operators and failure messages.
-    fn name(&self, step: StepNo) -> &'static str;
+    /// All steps of its plan.
+    fn steps(&self) -> &'static [StepInfo];
+
+    /// A step's name, for operators and failure messages.
+    fn name(&self, step: StepNo) -> &'static str {
+        self.steps().iter().find(|info| info.step == step).map_or("unknown", |info| info.name)
+    }
 
     /// Sends a step's action; `budget` bounds this attempt.
     async fn act(

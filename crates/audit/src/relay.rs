@@ -1,0 +1,87 @@
+//! The numbers that the relay gives to events.
+
+use crate::findings::Findings;
+use crate::invariant::Invariant;
+use crate::snapshot::Snapshot;
+use anyhow::Result;
+use chrono::{NaiveDateTime, TimeDelta};
+use diesel::QueryableByName;
+use diesel::sql_types::{BigInt, Datetime, Nullable, Text};
+use events::{SHARDS, Shard};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// A shard as its row tells.
+#[derive(Debug, Clone, Copy, QueryableByName)]
+pub(crate) struct Told {
+    #[diesel(sql_type = BigInt)]
+    shard: i64,
+    #[diesel(sql_type = BigInt)]
+    last_position: i64,
+    #[diesel(sql_type = BigInt)]
+    published_position: i64,
+}
+
+#[derive(QueryableByName)]
+struct Row {
+    #[diesel(sql_type = BigInt)]
+    id: i64,
+    #[diesel(sql_type = BigInt)]
+    shard: i64,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    position: Option<i64>,
+    #[diesel(sql_type = Text)]
+    aggregate_kind: String,
+    #[diesel(sql_type = BigInt)]
+    aggregate_id: i64,
+    #[diesel(sql_type = Datetime)]
+    occurred_at: NaiveDateTime,
+}
+
+/// Checks the outbox of a schema; with `within`, that no event waits longer for its number.
+pub(crate) async fn check(
+    invariant: &Invariant,
+    within: Option<Duration>,
+    snapshot: &mut Snapshot,
+    findings: &mut Findings,
+) -> Result<()> {
+    const SHARD_ROWS: &str = "SELECT shard, last_position, published_position FROM outbox_shard";
+    const ROWS: &str = "SELECT id, shard, position, aggregate_kind, aggregate_id, occurred_at \
+        FROM outbox ORDER BY shard, position, id";
+    const TWICE: &str = "SELECT MAX(id) AS id, 0 AS shard, NULL AS position, \
+        '' AS aggregate_kind, 0 AS aggregate_id, MAX(occurred_at) AS occurred_at \
+        FROM outbox GROUP BY event_id HAVING COUNT(*) > 1";
+    let within = within.and_then(|within| TimeDelta::from_std(within).ok());
+    let oldest = within.and_then(|within| db::to_db(db::now_micros()).checked_sub_signed(within));
+    let told: Vec<Told> = snapshot.all(SHARD_ROWS).await?;
+    let mut told: BTreeMap<i64, Told> = told.into_iter().map(|row| (row.shard, row)).collect();
+    let mut last: BTreeMap<i64, i64> = BTreeMap::new();
+    snapshot
+        .each(ROWS, |row: Row| {
+            let shard = Shard::of(&row.aggregate_kind, row.aggregate_id).number();
+            let follows = match row.position {
+                None => oldest.is_none_or(|oldest| row.occurred_at > oldest),
+                Some(position) => last
+                    .insert(row.shard, position)
+                    // What is below the first may be gone, its retention being over.
+                    .is_none_or(|before| before.checked_add(1) == Some(position)),
+            };
+            let holds = follows && i64::from(shard) == row.shard;
+            findings.check(invariant, holds, format!("event {} shard {}", row.id, row.shard));
+        })
+        .await?;
+    for row in snapshot.all::<Row>(TWICE).await? {
+        findings.offend(invariant, format!("event {} twice", row.id));
+    }
+    for shard in 0..i64::from(SHARDS) {
+        let holds = told.remove(&shard).is_some_and(|told| {
+            let reached = last.get(&shard).is_none_or(|last| *last == told.last_position);
+            reached && (0..=told.last_position).contains(&told.published_position)
+        });
+        findings.check(invariant, holds, format!("shard {shard}"));
+    }
+    for shard in told.keys() {
+        findings.offend(invariant, format!("shard {shard}"));
+    }
+    Ok(())
+}

@@ -1,0 +1,65 @@
+//! One schema at one instant.
+
+use anyhow::{Context, Result};
+use db::{Db, Options, Session};
+use diesel::QueryableByName;
+use diesel::mysql::Mysql;
+use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
+use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
+
+/// A read-only transaction: whatever is committed meanwhile, every statement sees the same rows.
+pub(crate) struct Snapshot {
+    session: Session,
+}
+
+/// Rows as they arrive: none is kept here.
+pub(crate) type Rows<'a, R> = BoxStream<'a, Result<R>>;
+
+/// One snapshot may wait long for another while both are read side by side.
+const SETUP: &str = "SET SESSION wait_timeout = 28800, net_write_timeout = 28800, \
+    net_read_timeout = 28800; \
+    SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ; \
+    START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
+
+impl Snapshot {
+    /// The schema of `url` as it is now.
+    pub(crate) async fn open(url: &str) -> Result<Self> {
+        let db = Db::open(Options::new(url)).await?;
+        let mut session = db.session().await.context("the database does not answer")?;
+        session.conn().batch_execute(SETUP).await?;
+        Ok(Self { session })
+    }
+
+    /// The statement's rows, one by one.
+    pub(crate) async fn rows<R>(&mut self, sql: impl Into<String>) -> Result<Rows<'_, R>>
+    where
+        R: QueryableByName<Mysql> + Send + 'static,
+    {
+        let stream = diesel::sql_query(sql).load_stream::<R>(self.session.conn()).await?;
+        Ok(stream.map_err(anyhow::Error::from).boxed())
+    }
+
+    /// All rows of a statement that has few.
+    pub(crate) async fn all<R>(&mut self, sql: impl Into<String>) -> Result<Vec<R>>
+    where
+        R: QueryableByName<Mysql> + Send + 'static,
+    {
+        Ok(diesel::sql_query(sql).load::<R>(self.session.conn()).await?)
+    }
+
+    /// Calls `with` for each of the statement's rows.
+    pub(crate) async fn each<R>(
+        &mut self,
+        sql: impl Into<String>,
+        mut with: impl FnMut(R) + Send,
+    ) -> Result<()>
+    where
+        R: QueryableByName<Mysql> + Send + 'static,
+    {
+        let mut rows = self.rows::<R>(sql).await?;
+        while let Some(row) = rows.try_next().await? {
+            with(row);
+        }
+        Ok(())
+    }
+}

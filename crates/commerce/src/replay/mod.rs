@@ -1,0 +1,2 @@
+//! Replaying a file of baskets: every line one order, over real gRPC.
+pub mod baskets;

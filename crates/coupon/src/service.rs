@@ -1,0 +1,151 @@
+//! The public calls.
+
+use crate::desk::Op;
+use crate::domain::{self, CouponId, IssuedId, Refused, Terms, UserId};
+use crate::grpc::refuse_db;
+use crate::store::{Owner, Place};
+use crate::{Coupon, store, trace, wire};
+use ::participant::{Call, Moment, RequestKey, Trace, Verdict, content_hash};
+use api::coupon::v1::coupon_service_server::CouponService;
+use api::coupon::v1::{
+    CreateCouponRequest, CreateCouponResponse, GetCouponRequest, GetCouponResponse,
+    GetIssuedCouponRequest, GetIssuedCouponResponse, IssueCouponRequest, IssueCouponResponse,
+    ListCouponsRequest, ListCouponsResponse, ListIssuedCouponsRequest, ListIssuedCouponsResponse,
+};
+use api::{Check, Refusal, RequestId};
+use db::{Conn, SendAsyncFn};
+use events::outbox;
+use prost::Message;
+use tonic::{Request, Response, Status};
+
+/// The calls' numbers in idempotency rows, stable for ever.
+const CREATE: i8 = 1;
+const ISSUE: i8 = 2;
+
+/// The encoding of requests that idempotency rows digest.
+const ENCODING: u8 = 1;
+
+/// The lists that page tokens belong to.
+const COUPONS: &str = "ListCoupons";
+const ISSUED_COUPONS: &str = "ListIssuedCoupons";
+
+#[tonic::async_trait]
+impl CouponService for Coupon {
+    async fn create_coupon(
+        &self,
+        request: Request<CreateCouponRequest>,
+    ) -> Result<Response<CreateCouponResponse>, Status> {
+        let request = request.into_inner();
+        request.check()?;
+        let terms = wire::terms(&request)?;
+        let key = request_key(&request.request_id, 0, CREATE)?;
+        let content = CreateCouponRequest { request_id: String::new(), ..request };
+        let hash = content_hash(ENCODING, &content);
+        let id = CouponId(self.campaign_ids.next().await.map_err(|error| refuse_db(&error))?);
+        let trace = trace();
+        let work = async move |conn: &mut Conn| create(conn, id, terms, &trace).await;
+        let outcome = ::participant::once(&self.db, key, hash, work).await;
+        outcome.map_err(|error| refuse_db(&error))?.into_response()
+    }
+
+    async fn get_coupon(
+        &self,
+        request: Request<GetCouponRequest>,
+    ) -> Result<Response<GetCouponResponse>, Status> {
+        let request = request.into_inner();
+        request.check()?;
+        let id = CouponId(request.coupon_id);
+        let found = self.read(async move |conn: &mut Conn| store::find(conn, id).await).await?;
+        let coupon = found.ok_or(Refused::NotFound(id)).map_err(Refusal::from)?;
+        Ok(Response::new(GetCouponResponse { coupon: Some((&coupon).into()) }))
+    }
+
+    async fn list_coupons(
+        &self,
+        request: Request<ListCouponsRequest>,
+    ) -> Result<Response<ListCouponsResponse>, Status> {
+        let request = request.into_inner();
+        request.check()?;
+        todo!()
+    }
+
+    async fn issue_coupon(
+        &self,
+        request: Request<IssueCouponRequest>,
+    ) -> Result<Response<IssueCouponResponse>, Status> {
+        let request = request.into_inner();
+        request.check()?;
+        let (coupon, user) = (CouponId(request.coupon_id), UserId(request.user_id));
+        let key = request_key(&request.request_id, user.0, ISSUE)?;
+        let content = IssueCouponRequest { request_id: String::new(), ..request };
+        let hash = content_hash(ENCODING, &content);
+        let known = self.users.contains(user).await?;
+        if known && let Some(refusal) = self.sold_out.refusal(coupon) {
+            // Who got a coupon, or any answer, before it was sold out gets that answer again: from the rows.
+            if !self.is_on_record(key, (coupon, user)).await? {
+                return Err(refusal.into());
+            }
+        }
+        // Drawn here, for the lane's own transaction must not wait for another one.
+        let id = IssuedId(self.issued_ids.next().await.map_err(|error| refuse_db(&error))?);
+        let op = Op::Issue { coupon, user, known, id };
+        let outcome = self.run(coupon.0, Call::request(key, hash, op, trace())).await?;
+        self.sold_out.learn(coupon, &outcome);
+        outcome.into_response()
+    }
+
+    async fn get_issued_coupon(
+        &self,
+        request: Request<GetIssuedCouponRequest>,
+    ) -> Result<Response<GetIssuedCouponResponse>, Status> {
+        let request = request.into_inner();
+        request.check()?;
+        let id = IssuedId(request.issued_coupon_id);
+        let found =
+            self.read(async move |conn: &mut Conn| store::find_issued(conn, id).await).await?;
+        let issued = found.ok_or(Refused::IssuedNotFound(id)).map_err(Refusal::from)?;
+        Ok(Response::new(GetIssuedCouponResponse { issued_coupon: Some((&issued).into()) }))
+    }
+
+    async fn list_issued_coupons(
+        &self,
+        request: Request<ListIssuedCouponsRequest>,
+    ) -> Result<Response<ListIssuedCouponsResponse>, Status> {
+        let request = request.into_inner();
+        request.check()?;
+        todo!()
+    }
+}
+
+impl Coupon {
+    async fn read<T, F>(&self, work: F) -> Result<T, Status>
+    where
+        F: for<'c> SendAsyncFn<&'c mut Conn, db::Result<T>, Fut: Send> + Send,
+    {
+        self.db.read(work).await.map_err(|error| refuse_db(&error))
+    }
+
+    async fn is_on_record(&self, key: RequestKey, owner: Owner) -> Result<bool, Status> {
+        self.read(async move |conn: &mut Conn| store::is_on_record(conn, key, owner).await).await
+    }
+}
+
+/// Makes a campaign, in the transaction of its request id.
+async fn create(
+    conn: &mut Conn,
+    id: CouponId,
+    terms: Terms,
+    trace: &Trace,
+) -> db::Result<Verdict> {
+    let moment = Moment { at: db::now_micros(), saga: None, trace };
+    let coupon = domain::Coupon::create(id, terms, moment.at);
+    store::insert(conn, &coupon).await?;
+    outbox::append(conn, &[wire::created(&coupon, &moment)]).await?;
+    let reply = CreateCouponResponse { coupon: Some((&coupon).into()) };
+    Ok(Verdict::Done(reply.encode_to_vec()))
+}
+
+fn request_key(request_id: &str, user_id: i64, method: i8) -> Result<RequestKey, Refusal> {
+    let request_id = *RequestId::parse(request_id)?.as_bytes();
+    Ok(RequestKey { request_id, user_id, method })
+}

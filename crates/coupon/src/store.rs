@@ -1,0 +1,243 @@
+//! The SQL of campaigns and of the coupons in users' hands.
+
+mod rows;
+
+use crate::domain::{Coupon, CouponId, Issued, IssuedId, UserId};
+use chrono::{DateTime, NaiveDateTime, Utc};
+use db::{Bytes16, Conn, Result, values};
+use diesel::dsl::{DuplicatedKeys, exists};
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use ::participant::RequestKey;
+use rows::{CouponRow, IssuedRow, coupon, idempotency, issued_coupon};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Rows of one statement: below 1,000, from where MariaDB turns an IN list into a join, whose locks are others; and far
+/// below the 65,535 placeholders of a statement.
+const ROWS: usize = 512;
+
+/// 9999-12-31T23:59:59Z in Unix seconds: later than anything that a column can hold.
+const LAST_SECOND: i64 = 253_402_300_799;
+
+/// Whose coupon of which campaign: an issued coupon's key.
+pub(crate) type Owner = (CouponId, UserId);
+
+/// The place in a list after which a page begins: time and id of the last row before it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) at: DateTime<Utc>,
+    pub(crate) id: i64,
+}
+
+/// One campaign, unlocked.
+pub(crate) async fn find(conn: &mut Conn, id: CouponId) -> Result<Option<Coupon>> {
+    let row = coupon::table.find(id.0).select(CouponRow::as_select()).first(conn).await;
+    row.optional()?.map(Coupon::try_from).transpose()
+}
+
+/// The campaigns of these that exist, unlocked: good for their terms, which never change.
+pub(crate) async fn find_all(
+    conn: &mut Conn,
+    ids: BTreeSet<CouponId>,
+) -> Result<BTreeMap<CouponId, Coupon>> {
+    let ids: Vec<i64> = ids.into_iter().map(|id| id.0).collect();
+    let mut found = BTreeMap::new();
+    for chunk in ids.chunks(ROWS) {
+        let rows: Vec<CouponRow> = coupon::table
+            .filter(coupon::id.eq_any(chunk))
+            .select(CouponRow::as_select())
+            .load(conn)
+            .await?;
+        collect(rows, &mut found)?;
+    }
+    Ok(found)
+}
+
+/// The campaigns of these that exist, locked to the end of the transaction.
+pub(crate) async fn lock(
+    conn: &mut Conn,
+    ids: BTreeSet<CouponId>,
+) -> Result<BTreeMap<CouponId, Coupon>> {
+    let ids: Vec<i64> = ids.into_iter().map(|id| id.0).collect();
+    let mut locked = BTreeMap::new();
+    for chunk in ids.chunks(ROWS) {
+        let rows: Vec<CouponRow> = coupon::table
+            .filter(coupon::id.eq_any(chunk))
+            .order(coupon::id)
+            .select(CouponRow::as_select())
+            .for_update()
+            .load(conn)
+            .await?;
+        collect(rows, &mut locked)?;
+    }
+    Ok(locked)
+}
+
+fn collect(rows: Vec<CouponRow>, into: &mut BTreeMap<CouponId, Coupon>) -> Result<()> {
+    for row in rows {
+        into.insert(CouponId(row.id), row.try_into()?);
+    }
+    Ok(())
+}
+
+/// Campaigns, newest first.
+pub(crate) async fn page(
+    conn: &mut Conn,
+    after: Option<Place>,
+    limit: i64,
+) -> Result<Vec<Coupon>> {
+    let (at, id) = bound(after);
+    let older = coupon::created_at.lt(at).or(coupon::created_at.eq(at).and(coupon::id.lt(id)));
+    let rows: Vec<CouponRow> = coupon::table
+        .filter(older)
+        .order((coupon::created_at.desc(), coupon::id.desc()))
+        .limit(limit)
+        .select(CouponRow::as_select())
+        .load(conn)
+        .await?;
+    rows.into_iter().map(Coupon::try_from).collect()
+}
+
+/// Writes a campaign that is not there yet.
+pub(crate) async fn insert(conn: &mut Conn, new: &Coupon) -> Result<()> {
+    diesel::insert_into(coupon::table).values(CouponRow::from(new)).execute(conn).await?;
+    Ok(())
+}
+
+/// Writes how many are issued of campaigns that this transaction has locked, in the order of their keys.
+pub(crate) async fn update(conn: &mut Conn, changed: &[&Coupon]) -> Result<()> {
+    for chunk in changed.chunks(ROWS) {
+        let rows: Vec<CouponRow> = chunk.iter().copied().map(CouponRow::from).collect();
+        diesel::insert_into(coupon::table)
+            .values(rows)
+            .on_conflict(DuplicatedKeys)
+            .do_update()
+            .set(coupon::issued.eq(values(coupon::issued)))
+            .execute(conn)
+            .await?;
+    }
+    Ok(())
+}
+
+/// One issued coupon, unlocked.
+pub(crate) async fn find_issued(conn: &mut Conn, id: IssuedId) -> Result<Option<Issued>> {
+    let row = issued_coupon::table
+        .filter(issued_coupon::id.eq(id.0))
+        .select(IssuedRow::as_select())
+        .first(conn)
+        .await;
+    row.optional()?.map(Issued::try_from).transpose()
+}
+
+/// A user's coupons, newest first.
+pub(crate) async fn page_of(
+    conn: &mut Conn,
+    user: UserId,
+    after: Option<Place>,
+    limit: i64,
+) -> Result<Vec<Issued>> {
+    let (at, id) = bound(after);
+    let (issued_at, issued_id) = (issued_coupon::issued_at, issued_coupon::id);
+    let rows: Vec<IssuedRow> = issued_coupon::table
+        .filter(issued_coupon::user_id.eq(user.0))
+        .filter(issued_at.lt(at).or(issued_at.eq(at).and(issued_id.lt(id))))
+        .order((issued_at.desc(), issued_id.desc()))
+        .limit(limit)
+        .select(IssuedRow::as_select())
+        .load(conn)
+        .await?;
+    rows.into_iter().map(Issued::try_from).collect()
+}
+
+fn bound(after: Option<Place>) -> (NaiveDateTime, i64) {
+    let last = DateTime::from_timestamp(LAST_SECOND, 0).unwrap_or_default();
+    let place = after.unwrap_or(Place { at: last, id: i64::MAX });
+    (db::to_db(place.at), place.id)
+}
+
+/// The keys of issued coupons; they never change.
+pub(crate) async fn owners(
+    conn: &mut Conn,
+    ids: BTreeSet<IssuedId>,
+) -> Result<BTreeMap<IssuedId, Owner>> {
+    let ids: Vec<i64> = ids.into_iter().map(|id| id.0).collect();
+    let mut owners = BTreeMap::new();
+    for chunk in ids.chunks(ROWS) {
+        let rows: Vec<(i64, i64, i64)> = issued_coupon::table
+            .filter(issued_coupon::id.eq_any(chunk))
+            .select((issued_coupon::id, issued_coupon::coupon_id, issued_coupon::user_id))
+            .load(conn)
+            .await?;
+        let rows = rows.into_iter();
+        owners.extend(rows.map(|(id, coupon, user)| (IssuedId(id), (CouponId(coupon), UserId(user)))));
+    }
+    Ok(owners)
+}
+
+/// The issued coupons of these owners that exist, locked to the end of the transaction.
+pub(crate) async fn lock_issued(
+    conn: &mut Conn,
+    owners: &BTreeSet<Owner>,
+) -> Result<BTreeMap<Owner, Issued>> {
+    let mut users: BTreeMap<CouponId, Vec<i64>> = BTreeMap::new();
+    for (coupon, user) in owners {
+        users.entry(*coupon).or_default().push(user.0);
+    }
+    let mut locked = BTreeMap::new();
+    // A list of pairs would be scanned for, not looked up, by some of the servers.
+    for (coupon, users) in users {
+        for chunk in users.chunks(ROWS) {
+            let rows: Vec<IssuedRow> = issued_coupon::table
+                .filter(issued_coupon::coupon_id.eq(coupon.0))
+                .filter(issued_coupon::user_id.eq_any(chunk))
+                .order(issued_coupon::user_id)
+                .select(IssuedRow::as_select())
+                .for_update()
+                .load(conn)
+                .await?;
+            for row in rows {
+                locked.insert((coupon, UserId(row.user_id)), row.try_into()?);
+            }
+        }
+    }
+    Ok(locked)
+}
+
+/// Writes coupons that are not there yet, whose campaigns this transaction has locked.
+pub(crate) async fn insert_issued(conn: &mut Conn, new: &[&Issued]) -> Result<()> {
+    for chunk in new.chunks(ROWS) {
+        let rows: Vec<IssuedRow> = chunk.iter().copied().map(IssuedRow::from).collect();
+        diesel::insert_into(issued_coupon::table).values(rows).execute(conn).await?;
+    }
+    Ok(())
+}
+
+/// Writes the states of coupons that this transaction has locked, in the order of their keys.
+pub(crate) async fn update_issued(conn: &mut Conn, changed: &[&Issued]) -> Result<()> {
+    for chunk in changed.chunks(ROWS) {
+        let rows: Vec<IssuedRow> = chunk.iter().copied().map(IssuedRow::from).collect();
+        diesel::insert_into(issued_coupon::table)
+            .values(rows)
+            .on_conflict(DuplicatedKeys)
+            .do_update()
+            .set((
+                issued_coupon::state.eq(values(issued_coupon::state)),
+                issued_coupon::order_id.eq(values(issued_coupon::order_id)),
+                issued_coupon::version.eq(values(issued_coupon::version)),
+            ))
+            .execute(conn)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Whether anything is on record for a request or for a user's coupon, so that the rows have to be asked.
+pub(crate) async fn is_on_record(
+    conn: &mut Conn,
+    key: RequestKey,
+    (coupon, user): Owner,
+) -> Result<bool> {
+    let request = idempotency::table.find((Bytes16(key.request_id), key.user_id, key.method));
+    let held = issued_coupon::table.find((coupon.0, user.0));
+    Ok(diesel::select(exists(request).or(exists(held))).get_result(conn).await?)
+}

@@ -1,0 +1,131 @@
+//! What the relay and the consumers ask of a bus. A bus carries one schema's events, a stream a shard, each event under
+//! the position that the relay gave it.
+
+use crate::{PerShard, Positions, Shard};
+use async_trait::async_trait;
+use std::time::Duration;
+
+/// Why the bus did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// It did not answer, or refused; nobody knows whether the request took effect. Ask again.
+    #[error("the event bus is unavailable: {0}")]
+    Unavailable(String),
+    /// It answered what it never should.
+    #[error("the event bus answered nonsense: {0}")]
+    Malformed(String),
+}
+
+/// Names one life of the streams: it changes whenever their content was dropped to be refilled from the outbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Generation(pub String);
+
+/// What the relay has to know before it publishes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    /// The streams' present life; begun by the question if there was none.
+    pub generation: Generation,
+    /// The shards.
+    pub shards: PerShard<StreamState>,
+}
+
+/// One stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StreamState {
+    /// Position of the last event that it took.
+    pub top: i64,
+    /// The outbox's last position as announced in this generation.
+    pub head: Option<i64>,
+    /// Up to here every consumer is done; `None` where there are no consumers.
+    pub acknowledged: Option<i64>,
+}
+
+/// An event under its position.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Its number within the shard, from 1.
+    pub position: i64,
+    /// An encoded `commerce.events.v1.EventEnvelope`.
+    pub envelope: Vec<u8>,
+}
+
+/// What leads a shard from the top `after` to the top `through`: its events, unless the outbox retains them no more.
+#[derive(Debug, Clone)]
+pub struct Append {
+    /// The shard.
+    pub shard: Shard,
+    /// The top that the events follow.
+    pub after: i64,
+    /// The top that they lead to, at least `after`.
+    pub through: i64,
+    /// The outbox's last position, for those who wait until they have seen all.
+    pub head: i64,
+    /// Ascending by position, all above `after` and none above `through`; may be empty, to announce the head.
+    pub messages: Vec<Message>,
+}
+
+/// An event that a consumer could not make sense of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// Its shard.
+    pub shard: Shard,
+    /// Its position.
+    pub position: i64,
+    /// What was wrong with it.
+    pub reason: String,
+    /// The envelope as it came.
+    pub envelope: Vec<u8>,
+}
+
+/// One schema's event bus.
+#[async_trait]
+pub trait Bus: Send + Sync + 'static {
+    /// The streams as they are. Where the generation is gone they are emptied first and a new one begins.
+    async fn state(&self) -> Result<State, Error>;
+
+    /// Appends to each shard whose top is still `after`, and does nothing to the others: so a repeat, and a relay that is
+    /// late, publish nothing. Does nothing at all in another generation. Trims what all consumers are done with.
+    async fn publish(&self, generation: &Generation, appends: Vec<Append>) -> Result<(), Error>;
+
+    /// Ends this generation, if it is still the present one.
+    async fn reset(&self, generation: &Generation) -> Result<(), Error>;
+
+    /// A reader with a connection of its own.
+    fn reader(&self) -> Box<dyn Reader>;
+
+    /// Tells that a consumer is done up to these positions. May be late or repeated.
+    async fn acknowledge(&self, consumer: &str, positions: &Positions) -> Result<(), Error>;
+
+    /// The outbox's last positions as announced by the relay since the generation began; `None` until all are.
+    async fn heads(&self) -> Result<Option<Positions>, Error>;
+
+    /// Begins a new generation, which the relay refills with all events that the outbox retains, and keeps them until
+    /// [`hold`](Self::hold) was told of them.
+    async fn replay(&self, consumer: &str) -> Result<(), Error>;
+
+    /// Tells how far a replay is; without a call for 60 s the replay counts as abandoned.
+    async fn hold(&self, consumer: &str, positions: &Positions) -> Result<(), Error>;
+
+    /// Ends a replay.
+    async fn release(&self, consumer: &str) -> Result<(), Error>;
+
+    /// Keeps an event that a consumer could not make sense of, once.
+    async fn bury(&self, consumer: &str, letter: &DeadLetter) -> Result<(), Error>;
+
+    /// All that were kept for a consumer, by shard and position.
+    async fn dead_letters(&self, consumer: &str) -> Result<Vec<DeadLetter>, Error>;
+}
+
+/// Reads the streams.
+#[async_trait]
+pub trait Reader: Send {
+    /// Up to `max` events a shard above the given positions, in order; waits up to `wait` for the first. Empty when none
+    /// came.
+    async fn read(
+        &mut self,
+        after: &Positions,
+        max: usize,
+        wait: Duration,
+    ) -> Result<Vec<(Shard, Vec<Message>)>, Error>;
+}

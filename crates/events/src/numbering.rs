@@ -1,0 +1,261 @@
+//! The relay's SQL: who owns which shard, which number each row gets, what is still to be published.
+//!
+//! Rows are numbered under their shard's lock, and only what has been committed: so a transaction that commits late, with
+//! smaller row ids than others, merely gets later numbers. A number once committed stays.
+
+use crate::bus::Message;
+use crate::schema::outbox_shard;
+use crate::{PerShard, Shard};
+use api::events::v1::EventEnvelope;
+use chrono::NaiveDateTime;
+use db::{Bytes16, Conn, Error, Result};
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Binary, Blob, Bool, Datetime, TinyInt, VarChar};
+use diesel_async::RunQueryDsl;
+use prost::Message as _;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+/// Where a shard stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Ledger {
+    /// The highest number given to a row.
+    pub(crate) last: i64,
+    /// The bus holds the rows up to this number, as far as the schema knows.
+    pub(crate) published: i64,
+    /// Whether there are committed rows without a number.
+    pub(crate) waiting: bool,
+}
+
+#[derive(QueryableByName)]
+struct LedgerRow {
+    #[diesel(sql_type = TinyInt)]
+    shard: i8,
+    #[diesel(sql_type = BigInt)]
+    last_position: i64,
+    #[diesel(sql_type = BigInt)]
+    published_position: i64,
+    #[diesel(sql_type = Bool)]
+    waiting: bool,
+}
+
+#[derive(QueryableByName)]
+struct Unnumbered {
+    #[diesel(sql_type = TinyInt)]
+    shard: i8,
+    #[diesel(sql_type = BigInt)]
+    id: i64,
+}
+
+#[derive(QueryableByName)]
+struct Numbered {
+    #[diesel(sql_type = TinyInt)]
+    shard: i8,
+    #[diesel(sql_type = BigInt)]
+    position: i64,
+    #[diesel(sql_type = Binary)]
+    event_id: Bytes16,
+    #[diesel(sql_type = VarChar)]
+    event_type: String,
+    #[diesel(sql_type = VarChar)]
+    aggregate_kind: String,
+    #[diesel(sql_type = BigInt)]
+    aggregate_id: i64,
+    #[diesel(sql_type = BigInt)]
+    version: i64,
+    #[diesel(sql_type = Datetime)]
+    occurred_at: NaiveDateTime,
+    #[diesel(sql_type = VarChar)]
+    trace_id: String,
+    #[diesel(sql_type = VarChar)]
+    traceparent: String,
+    #[diesel(sql_type = Blob)]
+    payload: Vec<u8>,
+}
+
+#[derive(QueryableByName)]
+struct Count {
+    #[diesel(sql_type = BigInt)]
+    count: i64,
+}
+
+/// Where all shards stand, without a lock.
+pub(crate) async fn survey(conn: &mut Conn) -> Result<PerShard<Ledger>> {
+    const SQL: &str = "SELECT s.shard, s.last_position, s.published_position, \
+        EXISTS(SELECT 1 FROM outbox o WHERE o.shard = s.shard AND o.position IS NULL) AS waiting \
+        FROM outbox_shard s";
+    let rows: Vec<LedgerRow> = diesel::sql_query(SQL).load(conn).await?;
+    let mut ledgers = PerShard::default();
+    for row in rows {
+        ledgers[Shard::from_column(row.shard)?] = Ledger {
+            last: row.last_position,
+            published: row.published_position,
+            waiting: row.waiting,
+        };
+    }
+    Ok(ledgers)
+}
+
+/// Events that are not on the bus yet.
+///
+/// # Errors
+/// Those of the database.
+pub async fn pending(conn: &mut Conn) -> Result<i64> {
+    const SQL: &str = "SELECT CAST((SELECT COUNT(*) FROM outbox WHERE position IS NULL) \
+        + COALESCE(SUM(last_position - published_position), 0) AS SIGNED) AS count \
+        FROM outbox_shard";
+    let row: Count = diesel::sql_query(SQL).get_result(conn).await?;
+    Ok(row.count)
+}
+
+/// Locks those of the shards that nobody else holds: (last, published) of each.
+pub(crate) async fn lock(conn: &mut Conn, shards: &[Shard]) -> Result<BTreeMap<Shard, Ledger>> {
+    let columns: Vec<i8> = shards.iter().map(|shard| shard.column()).collect();
+    let rows: Vec<(i8, i64, i64)> = outbox_shard::table
+        .filter(outbox_shard::shard.eq_any(columns))
+        .select((
+            outbox_shard::shard,
+            outbox_shard::last_position,
+            outbox_shard::published_position,
+        ))
+        .for_update()
+        .skip_locked()
+        .load(conn)
+        .await?;
+    rows.into_iter()
+        .map(|(shard, last, published)| {
+            Ok((Shard::from_column(shard)?, Ledger { last, published, waiting: false }))
+        })
+        .collect()
+}
+
+/// The ids of committed rows without a number, ascending, up to `max` a shard.
+pub(crate) async fn unnumbered(
+    conn: &mut Conn,
+    shards: &[Shard],
+    max: usize,
+) -> Result<BTreeMap<Shard, Vec<i64>>> {
+    let mut found: BTreeMap<Shard, Vec<i64>> = BTreeMap::new();
+    if shards.is_empty() {
+        return Ok(found);
+    }
+    let sql = union(shards.iter().map(|shard| {
+        format!(
+            "SELECT shard, id FROM outbox WHERE shard = {shard} AND position IS NULL ORDER BY id LIMIT {max}"
+        )
+    }));
+    let rows: Vec<Unnumbered> = diesel::sql_query(sql).load(conn).await?;
+    for row in rows {
+        found.entry(Shard::from_column(row.shard)?).or_default().push(row.id);
+    }
+    for ids in found.values_mut() {
+        ids.sort_unstable();
+    }
+    Ok(found)
+}
+
+/// Gives the rows the numbers that follow their shard's last one.
+pub(crate) async fn number(
+    conn: &mut Conn,
+    ledgers: &mut BTreeMap<Shard, Ledger>,
+    ids: &BTreeMap<Shard, Vec<i64>>,
+) -> Result<()> {
+    let count: usize = ids.values().map(Vec::len).sum();
+    if count == 0 {
+        return Ok(());
+    }
+    // INTERVAL(id, a, b, c) is the rank of id among sorted numbers, found by binary search.
+    let mut cases = String::new();
+    for (shard, ids) in ids {
+        let Some(ledger) = ledgers.get_mut(shard) else {
+            return Err(Error::Corrupt(format!("rows of shard {shard}, which is not locked")));
+        };
+        let _ = write!(cases, " WHEN {shard} THEN {} + (INTERVAL(id, {}))", ledger.last, list(ids));
+        ledger.last += i64::try_from(ids.len()).unwrap_or_default();
+    }
+    let all: Vec<i64> = ids.values().flatten().copied().collect();
+    let sql = format!(
+        "UPDATE outbox SET position = CASE shard{cases} END WHERE id IN ({}) AND position IS NULL",
+        list(&all)
+    );
+    let found = diesel::sql_query(sql).execute(conn).await?;
+    Error::expect_count(count, found)
+}
+
+/// Writes where the shards stand.
+pub(crate) async fn record(conn: &mut Conn, ledgers: &BTreeMap<Shard, Ledger>) -> Result<()> {
+    if ledgers.is_empty() {
+        return Ok(());
+    }
+    let (mut last, mut published, mut shards) = (String::new(), String::new(), Vec::new());
+    for (shard, ledger) in ledgers {
+        let _ = write!(last, " WHEN {shard} THEN {}", ledger.last);
+        let _ = write!(published, " WHEN {shard} THEN {}", ledger.published);
+        shards.push(i64::from(shard.number()));
+    }
+    let sql = format!(
+        "UPDATE outbox_shard SET last_position = CASE shard{last} END, \
+        published_position = CASE shard{published} END WHERE shard IN ({})",
+        list(&shards)
+    );
+    diesel::sql_query(sql).execute(conn).await?;
+    Ok(())
+}
+
+/// Numbered rows above a position, up to `max` of each shard: (shard, above, max).
+pub(crate) async fn numbered(
+    conn: &mut Conn,
+    wanted: &[(Shard, i64, i64)],
+) -> Result<BTreeMap<Shard, Vec<Message>>> {
+    let mut found: BTreeMap<Shard, Vec<Message>> = BTreeMap::new();
+    if wanted.is_empty() {
+        return Ok(found);
+    }
+    let sql = union(wanted.iter().map(|(shard, above, max)| {
+        format!(
+            "SELECT shard, position, event_id, event_type, aggregate_kind, aggregate_id, version, \
+            occurred_at, trace_id, traceparent, payload FROM outbox \
+            WHERE shard = {shard} AND position > {above} ORDER BY position LIMIT {max}"
+        )
+    }));
+    let rows: Vec<Numbered> = diesel::sql_query(sql).load(conn).await?;
+    for row in rows {
+        let shard = Shard::from_column(row.shard)?;
+        let message = Message { position: row.position, envelope: row.into_envelope() };
+        found.entry(shard).or_default().push(message);
+    }
+    for messages in found.values_mut() {
+        messages.sort_unstable_by_key(|message| message.position);
+    }
+    Ok(found)
+}
+
+impl Numbered {
+    fn into_envelope(self) -> Vec<u8> {
+        let occurred_at = self.occurred_at.and_utc();
+        let envelope = EventEnvelope {
+            event_id: self.event_id.0.to_vec(),
+            r#type: self.event_type,
+            aggregate_kind: self.aggregate_kind,
+            aggregate_id: self.aggregate_id,
+            version: self.version,
+            occurred_at: Some(prost_types::Timestamp {
+                seconds: occurred_at.timestamp(),
+                nanos: i32::try_from(occurred_at.timestamp_subsec_nanos()).unwrap_or_default(),
+            }),
+            trace_parent: self.traceparent,
+            trace_id: self.trace_id,
+            payload: self.payload,
+        };
+        envelope.encode_to_vec()
+    }
+}
+
+/// One statement for all shards, each part in the order of its index.
+fn union(parts: impl Iterator<Item = String>) -> String {
+    parts.map(|part| format!("({part})")).collect::<Vec<_>>().join(" UNION ALL ")
+}
+
+fn list(numbers: &[i64]) -> String {
+    numbers.iter().map(i64::to_string).collect::<Vec<_>>().join(",")
+}

@@ -1,0 +1,305 @@
+//! The bus on Redis Streams: a stream a shard, the position as the entry's id.
+//!
+//! All keys of a schema share one hash tag, so the scripts that keep them consistent work in a cluster, too:
+//! `commerce:{order}:events:7`, `…:generation`, `…:heads`, `…:acked:<consumer>`, `…:replay:<consumer>`,
+//! `…:dead:<consumer>`.
+
+use crate::bus::{Append, Bus, DeadLetter, Error, Generation, Message, Reader, State, StreamState};
+use crate::{PerShard, Positions, Shard};
+use async_trait::async_trait;
+use redis::aio::{ConnectionManager, ConnectionManagerConfig, MultiplexedConnection};
+use redis::streams::{StreamReadOptions, StreamReadReply};
+use redis::{AsyncCommands, AsyncConnectionConfig, Client, RedisError, Script};
+use std::collections::HashMap;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// Entries that a stream keeps, about, when nobody consumes it.
+const KEPT_WITHOUT_CONSUMERS: usize = 1_000;
+/// Time after which a silent replay counts as abandoned, in milliseconds.
+const REPLAY_TTL_MS: i64 = 60_000;
+/// The entry's only field.
+const FIELD: &str = "e";
+
+/// One schema's streams.
+#[derive(Clone)]
+pub struct RedisStreams {
+    client: Client,
+    commands: ConnectionManager,
+    keys: Keys,
+    consumers: Vec<String>,
+}
+
+#[derive(Clone)]
+struct Keys {
+    base: String,
+    streams: Vec<String>,
+}
+
+struct StreamReader {
+    client: Client,
+    streams: Vec<String>,
+    connection: Option<MultiplexedConnection>,
+}
+
+macro_rules! script {
+    ($file:literal) => {{
+        static SCRIPT: std::sync::LazyLock<Script> = std::sync::LazyLock::new(|| {
+            Script::new(concat!(include_str!("lua/common.lua"), include_str!($file)))
+        });
+        &*SCRIPT
+    }};
+}
+
+impl Keys {
+    fn new(prefix: &str, schema: &str) -> Self {
+        let base = format!("{prefix}:{{{schema}}}:events");
+        let streams = Shard::all().map(|shard| format!("{base}:{shard}")).collect();
+        Self { base, streams }
+    }
+
+    fn of(&self, what: &str) -> String {
+        format!("{}:{what}", self.base)
+    }
+
+    fn of_consumer(&self, what: &str, consumer: &str) -> String {
+        format!("{}:{what}:{consumer}", self.base)
+    }
+}
+
+impl RedisStreams {
+    /// The bus of `schema`, its keys beginning with `prefix`. Streams are trimmed below what all of `consumers` have
+    /// acknowledged, and nowhere else; so name those that exist and no others.
+    ///
+    /// Needs a tokio runtime; connects when first used.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the client's settings make no sense.
+    pub fn new(
+        client: Client,
+        prefix: &str,
+        schema: &str,
+        consumers: &[&str],
+    ) -> Result<Self, Error> {
+        let config = ConnectionManagerConfig::new().set_response_timeout(Some(TIMEOUT));
+        let commands = ConnectionManager::new_lazy_with_config(client.clone(), config)?;
+        let consumers = consumers.iter().map(ToString::to_string).collect();
+        Ok(Self { client, commands, keys: Keys::new(prefix, schema), consumers })
+    }
+
+    async fn run<T: redis::FromRedisValue>(
+        &self,
+        script: &Script,
+        more_keys: &[String],
+        arguments: Vec<Vec<u8>>,
+    ) -> Result<T, Error> {
+        let mut call = script.prepare_invoke();
+        call.key(self.keys.of("generation")).key(self.keys.of("heads")).key(&self.keys.streams);
+        call.key(more_keys).arg(arguments);
+        Ok(call.invoke_async(&mut self.commands.clone()).await?)
+    }
+
+    fn consumer_keys(&self) -> Vec<String> {
+        let keys = self.consumers.iter().flat_map(|consumer| {
+            ["acked", "replay"].map(|what| self.keys.of_consumer(what, consumer))
+        });
+        keys.collect()
+    }
+}
+
+/// Scripts over a full batch take longer than the driver's half second when the machine is busy.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+#[async_trait]
+impl Bus for RedisStreams {
+    async fn state(&self) -> Result<State, Error> {
+        let arguments = vec![Uuid::now_v7().to_string().into_bytes()];
+        let (generation, numbers): (String, Vec<i64>) = {
+            let mut answer: Vec<redis::Value> =
+                self.run(script!("lua/state.lua"), &self.consumer_keys(), arguments).await?;
+            if answer.is_empty() {
+                return Err(Error::Malformed("no generation".to_owned()));
+            }
+            let numbers = answer.split_off(1);
+            (redis::from_redis_value(redis::Value::Array(answer))?, parse(numbers)?)
+        };
+        let mut shards = PerShard::<StreamState>::default();
+        for (shard, numbers) in Shard::all().zip(numbers.chunks_exact(3)) {
+            let [top, head, acknowledged] = numbers else { continue };
+            let known = |number: i64| (number >= 0).then_some(number);
+            shards[shard] =
+                StreamState { top: *top, head: known(*head), acknowledged: known(*acknowledged) };
+        }
+        Ok(State { generation: Generation(generation), shards })
+    }
+
+    async fn publish(&self, generation: &Generation, appends: Vec<Append>) -> Result<(), Error> {
+        let mut arguments =
+            vec![generation.0.clone().into_bytes(), KEPT_WITHOUT_CONSUMERS.to_string().into()];
+        for append in appends {
+            let count = append.messages.len();
+            arguments.push(append.shard.to_string().into());
+            arguments.push(append.after.to_string().into());
+            arguments.push(append.through.to_string().into());
+            arguments.push(append.head.to_string().into());
+            arguments.push(count.to_string().into());
+            for message in append.messages {
+                arguments.push(message.position.to_string().into());
+                arguments.push(message.envelope);
+            }
+        }
+        self.run::<i64>(script!("lua/publish.lua"), &self.consumer_keys(), arguments).await?;
+        Ok(())
+    }
+
+    async fn reset(&self, generation: &Generation) -> Result<(), Error> {
+        let arguments = vec![generation.0.clone().into(), Uuid::now_v7().to_string().into()];
+        self.run::<i64>(script!("lua/reset.lua"), &[], arguments).await?;
+        Ok(())
+    }
+
+    fn reader(&self) -> Box<dyn Reader> {
+        Box::new(StreamReader {
+            client: self.client.clone(),
+            streams: self.keys.streams.clone(),
+            connection: None,
+        })
+    }
+
+    async fn acknowledge(&self, consumer: &str, positions: &Positions) -> Result<(), Error> {
+        let key = self.keys.of_consumer("acked", consumer);
+        let () = self.commands.clone().hset_multiple(key, &fields(positions)).await?;
+        Ok(())
+    }
+
+    async fn heads(&self) -> Result<Option<Positions>, Error> {
+        let heads: HashMap<u8, i64> = self.commands.clone().hgetall(self.keys.of("heads")).await?;
+        if Shard::all().any(|shard| !heads.contains_key(&shard.number())) {
+            return Ok(None);
+        }
+        let head = |shard: Shard| heads.get(&shard.number()).copied().unwrap_or_default();
+        Ok(Some(PerShard::from_fn(head)))
+    }
+
+    async fn replay(&self, consumer: &str) -> Result<(), Error> {
+        let keys = [self.keys.of_consumer("replay", consumer)];
+        let ttl = REPLAY_TTL_MS.to_string();
+        let arguments = vec![Vec::new(), Uuid::now_v7().to_string().into(), ttl.into()];
+        self.run::<i64>(script!("lua/reset.lua"), &keys, arguments).await?;
+        Ok(())
+    }
+
+    async fn hold(&self, consumer: &str, positions: &Positions) -> Result<(), Error> {
+        let key = self.keys.of_consumer("replay", consumer);
+        let mut both = redis::pipe();
+        both.atomic().hset_multiple(&key, &fields(positions)).ignore();
+        both.pexpire(&key, REPLAY_TTL_MS).ignore();
+        let () = both.query_async(&mut self.commands.clone()).await?;
+        Ok(())
+    }
+
+    async fn release(&self, consumer: &str) -> Result<(), Error> {
+        let key = self.keys.of_consumer("replay", consumer);
+        let () = self.commands.clone().del(key).await?;
+        Ok(())
+    }
+
+    async fn bury(&self, consumer: &str, letter: &DeadLetter) -> Result<(), Error> {
+        // Named by its place, so that a letter that is buried again stays one.
+        let field = format!("{}:{}", letter.shard, letter.position);
+        let mut value = letter.reason.replace('\n', " ").into_bytes();
+        value.push(b'\n');
+        value.extend_from_slice(&letter.envelope);
+        let key = self.keys.of_consumer("dead", consumer);
+        let () = self.commands.clone().hset_nx(key, field, value).await?;
+        Ok(())
+    }
+
+    async fn dead_letters(&self, consumer: &str) -> Result<Vec<DeadLetter>, Error> {
+        let key = self.keys.of_consumer("dead", consumer);
+        let kept: HashMap<String, Vec<u8>> = self.commands.clone().hgetall(key).await?;
+        let letter = |(field, value): (String, Vec<u8>)| {
+            let (shard, position) = field.split_once(':')?;
+            let end = value.iter().position(|byte| *byte == b'\n')?;
+            let (reason, envelope) = value.split_at_checked(end)?;
+            Some(DeadLetter {
+                shard: Shard::new(shard.parse().ok()?)?,
+                position: position.parse().ok()?,
+                reason: String::from_utf8_lossy(reason).into_owned(),
+                envelope: envelope.get(1..)?.to_vec(),
+            })
+        };
+        let mut letters: Vec<DeadLetter> = kept.into_iter().filter_map(letter).collect();
+        letters.sort_by_key(|letter| (letter.shard, letter.position));
+        Ok(letters)
+    }
+}
+
+fn fields(positions: &Positions) -> Vec<(u8, i64)> {
+    positions.iter().map(|(shard, position)| (shard.number(), *position)).collect()
+}
+
+fn parse(numbers: Vec<redis::Value>) -> Result<Vec<i64>, Error> {
+    Ok(redis::from_redis_value(redis::Value::Array(numbers))?)
+}
+
+#[async_trait]
+impl Reader for StreamReader {
+    async fn read(
+        &mut self,
+        after: &Positions,
+        max: usize,
+        wait: Duration,
+    ) -> Result<Vec<(Shard, Vec<Message>)>, Error> {
+        // Put back only after a whole answer: a connection that failed is of no more use.
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.connect(wait).await?,
+        };
+        let ids: Vec<String> = after.iter().map(|(_, position)| format!("{position}-0")).collect();
+        let wait_ms = usize::try_from(wait.as_millis()).unwrap_or(usize::MAX).max(1);
+        let options = StreamReadOptions::default().count(max).block(wait_ms);
+        let reply: Option<StreamReadReply> =
+            connection.xread_options(&self.streams, &ids, &options).await?;
+        self.connection = Some(connection);
+        let keys = reply.map(|reply| reply.keys).unwrap_or_default();
+        let mut batches = Vec::with_capacity(keys.len());
+        for key in keys {
+            let place = self.streams.iter().position(|stream| *stream == key.key);
+            let shard = place
+                .and_then(|place| u8::try_from(place).ok())
+                .and_then(Shard::new)
+                .ok_or_else(|| Error::Malformed(format!("stream {}", key.key)))?;
+            let messages: Result<Vec<Message>, Error> = key.ids.iter().map(message).collect();
+            batches.push((shard, messages?));
+        }
+        Ok(batches)
+    }
+}
+
+impl StreamReader {
+    async fn connect(&self, wait: Duration) -> Result<MultiplexedConnection, Error> {
+        let config = AsyncConnectionConfig::new().set_response_timeout(Some(wait + TIMEOUT));
+        Ok(self.client.get_multiplexed_async_connection_with_config(&config).await?)
+    }
+}
+
+fn message(entry: &redis::streams::StreamId) -> Result<Message, Error> {
+    let position = entry.id.split('-').next().and_then(|position| position.parse().ok());
+    match (position, entry.get(FIELD)) {
+        (Some(position), Some(envelope)) => Ok(Message { position, envelope }),
+        _ => Err(Error::Malformed(format!("stream entry {}", entry.id))),
+    }
+}
+
+impl From<RedisError> for Error {
+    fn from(error: RedisError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
+impl From<redis::ParsingError> for Error {
+    fn from(error: redis::ParsingError) -> Self {
+        Self::Malformed(error.to_string())
+    }
+}

@@ -1,0 +1,120 @@
+//! Consumers: each event once, poison aside, lost events noticed.
+
+mod support;
+
+use async_trait::async_trait;
+use events::{Batch, Bell, Bus, Consumer, Failure, Handler, Positions, Shard};
+use std::sync::{Arc, Mutex};
+use support::{append, bus, client, event, everything, published, relay, schema, until};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// Remembers versions; trips over version 13, and over its own feet once.
+#[derive(Default)]
+struct Notes(Mutex<Noted>);
+
+#[derive(Default)]
+struct Noted {
+    positions: Positions,
+    versions: Vec<i64>,
+    stumbled: bool,
+    started_over: usize,
+}
+
+#[async_trait]
+impl Handler for Notes {
+    async fn positions(&self) -> Result<Positions, Failure> {
+        Ok(self.0.lock().unwrap().positions)
+    }
+
+    async fn apply(&self, batch: &Batch) -> Result<(), Failure> {
+        let mut noted = self.0.lock().unwrap();
+        if batch.after != noted.positions[batch.shard] {
+            return Err(Failure::Moved);
+        }
+        if let Some(event) = batch.events.iter().find(|event| event.envelope.version == 13) {
+            let reason = "thirteen".to_owned();
+            return Err(Failure::Poison { position: event.position, reason });
+        }
+        if !std::mem::replace(&mut noted.stumbled, true) {
+            return Err(Failure::Later("stumbled".to_owned()));
+        }
+        noted.positions[batch.shard] = batch.through;
+        noted.versions.extend(batch.events.iter().map(|event| event.envelope.version));
+        Ok(())
+    }
+
+    async fn start_over(&self) -> Result<(), Failure> {
+        let mut noted = self.0.lock().unwrap();
+        *noted = Noted { started_over: noted.started_over + 1, stumbled: true, ..Noted::default() };
+        Ok(())
+    }
+}
+
+fn consume(bus: &Arc<events::RedisStreams>, notes: &Arc<Notes>) -> DropGuard {
+    let cancel = CancellationToken::new();
+    let consumer = Consumer::new("notes", bus.clone(), notes.clone());
+    tokio::spawn(consumer.run(cancel.clone()));
+    cancel.drop_guard()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_event_has_its_effect_once_and_poison_is_put_aside() {
+    let (db, (redis, bus)) = (schema().await, bus(&["notes"]).await);
+    let notes = Arc::new(Notes::default());
+    let _relay = relay(&db, bus.clone(), &Bell::default());
+    append(&db, (1..=20).map(|version| event(1, version)).collect()).await;
+    let consumer = consume(&bus, &notes);
+    let expected: Vec<i64> = (1..=20).filter(|version| *version != 13).collect();
+    until(async || notes.0.lock().unwrap().versions == expected).await;
+
+    let letters = bus.dead_letters("notes").await.unwrap();
+    assert_eq!(letters.len(), 1);
+    assert_eq!((letters[0].position, letters[0].reason.as_str()), (13, "thirteen"));
+    let shard = Shard::of("order", 1);
+    let acknowledged = async || bus.state().await.unwrap().shards[shard].acknowledged;
+    until(async || acknowledged().await == Some(20)).await;
+
+    // Bytes that are no envelope are put aside, too.
+    drop(consumer);
+    let mut connection = client(&redis).get_multiplexed_async_connection().await.unwrap();
+    let mut add = redis::cmd("XADD");
+    add.arg(format!("test:{{order}}:events:{shard}")).arg("21-0").arg("e").arg([0xff, 0xff]);
+    let _: String = add.query_async(&mut connection).await.unwrap();
+    let _consumer = consume(&bus, &notes);
+    until(async || bus.dead_letters("notes").await.unwrap().len() == 2).await;
+    assert_eq!(bus.dead_letters("notes").await.unwrap()[1].envelope, [0xff, 0xff]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_goes_on_from_its_own_position_after_the_bus_lost_everything() {
+    let (db, (redis, bus)) = (schema().await, bus(&["notes"]).await);
+    let notes = Arc::new(Notes::default());
+    let _relay = relay(&db, bus.clone(), &Bell::default());
+    let _consumer = consume(&bus, &notes);
+    append(&db, (1..=5).map(|version| event(1, version)).collect()).await;
+    until(async || notes.0.lock().unwrap().versions.len() == 5).await;
+    let mut connection = client(&redis).get_multiplexed_async_connection().await.unwrap();
+    let () = redis::cmd("FLUSHALL").query_async(&mut connection).await.unwrap();
+    append(&db, (6..=8).map(|version| event(1, version)).collect()).await;
+    until(async || notes.0.lock().unwrap().versions == (1..=8).collect::<Vec<_>>()).await;
+    assert_eq!(notes.0.lock().unwrap().started_over, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_finds_unread_events_gone_starts_over() {
+    let (db, (redis, bus)) = (schema().await, bus(&["notes"]).await);
+    let notes = Arc::new(Notes::default());
+    let shard = Shard::of("order", 1);
+    append(&db, (1..=6).map(|version| event(1, version)).collect()).await;
+    let _relay = relay(&db, bus.clone(), &Bell::default());
+    published(&db).await;
+    assert_eq!(everything(&*bus).await[0].1.len(), 6);
+    let mut connection = client(&redis).get_multiplexed_async_connection().await.unwrap();
+    let mut trim = redis::cmd("XTRIM");
+    trim.arg(format!("test:{{order}}:events:{shard}")).arg("MINID").arg("=").arg("4-0");
+    let _: i64 = trim.query_async(&mut connection).await.unwrap();
+    notes.0.lock().unwrap().positions[shard] = 1;
+    let _consumer = consume(&bus, &notes);
+    until(async || notes.0.lock().unwrap().started_over == 1).await;
+    until(async || notes.0.lock().unwrap().versions == [4, 5, 6]).await;
+}

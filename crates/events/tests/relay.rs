@@ -1,0 +1,244 @@
+//! The relay against real servers: nothing lost, nothing doubled, order kept.
+
+mod support;
+
+use api::events::v1::EventEnvelope;
+use db::{Conn, Db};
+use diesel_async::RunQueryDsl;
+use events::{Bell, Bus, Positions, Shard, bus::Append, bus::Message};
+use prost::Message as _;
+use std::collections::{BTreeMap, HashSet};
+use support::{append, bus, client, event, everything, published, relay, schema, until};
+
+fn decode(message: &Message) -> EventEnvelope {
+    EventEnvelope::decode(message.envelope.as_slice()).unwrap()
+}
+
+/// Checks that each shard is numbered 1, 2, 3, … and returns the versions of each aggregate as they come.
+async fn versions(bus: &dyn Bus) -> BTreeMap<i64, Vec<i64>> {
+    let mut versions: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
+    let mut ids = HashSet::new();
+    for (shard, messages) in everything(bus).await {
+        for (message, position) in messages.iter().zip(1..) {
+            assert_eq!(message.position, position, "in shard {shard}");
+            let envelope = decode(message);
+            assert!(ids.insert(envelope.event_id.clone()), "twice: {envelope:?}");
+            assert_eq!(Shard::of(&envelope.aggregate_kind, envelope.aggregate_id), shard);
+            versions.entry(envelope.aggregate_id).or_default().push(envelope.version);
+        }
+    }
+    versions
+}
+
+async fn execute(db: &Db, sql: &'static str) {
+    let run = async move |conn: &mut Conn| -> db::Result<usize> {
+        Ok(diesel::sql_query(sql).execute(conn).await?)
+    };
+    db.tx(run).await.unwrap();
+}
+
+fn expected(aggregates: i64, count: i64) -> BTreeMap<i64, Vec<i64>> {
+    (1..=aggregates).map(|id| (id, (1..=count).collect())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_arrives_as_it_was_appended() {
+    let (db, (_redis, bus)) = (schema().await, bus(&[]).await);
+    let _relay = relay(&db, bus.clone(), &Bell::default());
+    let mut appended = event(7, 3);
+    appended.traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned();
+    append(&db, vec![appended.clone()]).await;
+    published(&db).await;
+    let all = everything(&*bus).await;
+    let (shard, messages) = &all[0];
+    assert_eq!((all.len(), messages.len()), (1, 1));
+    assert_eq!(*shard, Shard::of("order", 7));
+    let envelope = decode(&messages[0]);
+    assert_eq!(uuid::Uuid::from_slice(&envelope.event_id).unwrap().get_version_num(), 7);
+    let at = envelope.occurred_at.unwrap();
+    let received = events::Event {
+        event_type: if envelope.r#type == "OrderConfirmed" { "OrderConfirmed" } else { "" },
+        aggregate_kind: if envelope.aggregate_kind == "order" { "order" } else { "" },
+        aggregate_id: envelope.aggregate_id,
+        version: envelope.version,
+        occurred_at: chrono::DateTime::from_timestamp(at.seconds, at.nanos.try_into().unwrap())
+            .unwrap(),
+        trace_id: envelope.trace_id,
+        traceparent: envelope.trace_parent,
+        payload: envelope.payload,
+    };
+    assert_eq!(received, appended);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_aggregate_keeps_its_order_when_many_write_at_once_and_two_relays_run() {
+    let (db, (_redis, bus)) = (schema().await, bus(&[]).await);
+    let bell = Bell::default();
+    let _first = relay(&db, bus.clone(), &bell);
+    let _second = relay(&db, bus.clone(), &Bell::default());
+    let writers = (0..8).map(|writer| {
+        let (db, bell) = (db.clone(), bell.clone());
+        tokio::spawn(async move {
+            for version in 1..=20 {
+                // Aggregates of this writer alone, as if their rows were locked.
+                let events = (1..=5).map(|n| event(writer * 5 + n, version)).collect();
+                append(&db, events).await;
+                bell.ring();
+            }
+        })
+    });
+    for writer in writers.collect::<Vec<_>>() {
+        writer.await.unwrap();
+    }
+    published(&db).await;
+    assert_eq!(versions(&*bus).await, expected(40, 20));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_that_commits_late_with_smaller_row_ids_loses_nothing() {
+    let (db, (_redis, bus)) = (schema().await, bus(&[]).await);
+    let _relay = relay(&db, bus.clone(), &Bell::default());
+    let mut late = db.session().await.unwrap();
+    late.begin().await.unwrap();
+    let events: Vec<_> = (1..=32).map(|id| event(id, 1)).collect();
+    events::outbox::append(late.conn(), &events).await.unwrap();
+    append(&db, (33..=64).map(|id| event(id, 1)).collect()).await;
+    published(&db).await;
+    assert_eq!(
+        versions(&*bus).await.into_keys().collect::<Vec<_>>(),
+        (33..=64).collect::<Vec<_>>()
+    );
+    late.commit().await.unwrap();
+    published(&db).await;
+    assert_eq!(versions(&*bus).await, expected(64, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backlog_larger_than_a_batch_goes_out_whole() {
+    let (db, (_redis, bus)) = (schema().await, bus(&["reader"]).await);
+    let events = (1..=1_500).map(|version| event(1, version)).collect();
+    append(&db, events).await;
+    let _relay = relay(&db, bus.clone(), &Bell::default());
+    published(&db).await;
+    assert_eq!(versions(&*bus).await, expected(1, 1_500));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publication_that_is_repeated_or_late_adds_nothing() {
+    let (_redis, bus) = bus(&[]).await;
+    let shard = Shard::of("order", 1);
+    let message = |position| Message { position, envelope: vec![u8::try_from(position).unwrap()] };
+    let of = |after: i64, through: i64| Append {
+        shard,
+        after,
+        through,
+        head: through,
+        messages: (after + 1..=through).map(message).collect(),
+    };
+    let generation = bus.state().await.unwrap().generation;
+    let twice = || bus.publish(&generation, vec![of(0, 2)]);
+    twice().await.unwrap();
+    twice().await.unwrap();
+    bus.publish(&generation, vec![of(2, 4)]).await.unwrap();
+    bus.publish(&generation, vec![of(1, 3)]).await.unwrap();
+    bus.publish(&generation, vec![of(9, 10)]).await.unwrap();
+    assert_eq!(everything(&*bus).await, vec![(shard, (1..=4).map(message).collect::<Vec<_>>())]);
+    bus.reset(&generation).await.unwrap();
+    bus.publish(&generation, vec![of(0, 1)]).await.unwrap();
+    assert_eq!(everything(&*bus).await, vec![], "a late publication of the generation before");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bus_that_lost_everything_is_refilled_with_the_same_numbers() {
+    let (db, (redis, bus)) = (schema().await, bus(&["reader"]).await);
+    let _relay = relay(&db, bus.clone(), &Bell::default());
+    append(&db, (1..=100).map(|id| event(id, 1)).collect()).await;
+    published(&db).await;
+    let before = everything(&*bus).await;
+    let mut connection = client(&redis).get_multiplexed_async_connection().await.unwrap();
+    let () = redis::cmd("FLUSHALL").query_async(&mut connection).await.unwrap();
+    until(async || everything(&*bus).await == before).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_lost_its_end_gets_it_again() {
+    let (db, (redis, bus)) = (schema().await, bus(&["reader"]).await);
+    append(&db, (1..=10).map(|version| event(1, version)).collect()).await;
+    {
+        let _relay = relay(&db, bus.clone(), &Bell::default());
+        published(&db).await;
+    }
+    let before = everything(&*bus).await;
+    // As after a restart from a file that ends early: the stream is a shorter one.
+    let mut connection = client(&redis).get_multiplexed_async_connection().await.unwrap();
+    let stream = format!("test:{{order}}:events:{}", Shard::of("order", 1));
+    let () = redis::cmd("DEL").arg(&stream).query_async(&mut connection).await.unwrap();
+    for message in &before[0].1[..4] {
+        let mut add = redis::cmd("XADD");
+        add.arg(&stream).arg(format!("{}-0", message.position)).arg("e").arg(&message.envelope);
+        let _: String = add.query_async(&mut connection).await.unwrap();
+    }
+    let _relay = relay(&db, bus.clone(), &Bell::default());
+    until(async || everything(&*bus).await == before).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bus_of_another_outbox_is_emptied() {
+    let ((_redis, bus), stranger, db) = (bus(&["reader"]).await, schema().await, schema().await);
+    {
+        let _relay = relay(&stranger, bus.clone(), &Bell::default());
+        append(&stranger, (1..=5).map(|version| event(1, version)).collect()).await;
+        published(&stranger).await;
+    }
+    append(&db, vec![event(1, 1)]).await;
+    let _relay = relay(&db, bus.clone(), &Bell::default());
+    until(async || versions(&*bus).await == expected(1, 1)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_were_purged_leave_the_numbers_of_the_others_as_they_were() {
+    let (db, (_redis, bus)) = (schema().await, bus(&["reader"]).await);
+    let shard = Shard::of("order", 1);
+    append(&db, (1..=6).map(|version| event(1, version)).collect()).await;
+    {
+        let _relay = relay(&db, bus.clone(), &Bell::default());
+        published(&db).await;
+    }
+    execute(&db, "DELETE FROM outbox WHERE position <= 4").await;
+    bus.reset(&bus.state().await.unwrap().generation).await.unwrap();
+    let _relay = relay(&db, bus.clone(), &Bell::default());
+    let positions = async || -> Vec<i64> {
+        let all = everything(&*bus).await;
+        all.iter().flat_map(|(_, messages)| messages).map(|message| message.position).collect()
+    };
+    until(async || positions().await == [5, 6]).await;
+    execute(&db, "DELETE FROM outbox").await;
+    bus.reset(&bus.state().await.unwrap().generation).await.unwrap();
+    until(async || bus.state().await.unwrap().shards[shard].top == 6).await;
+    append(&db, vec![event(1, 7)]).await;
+    until(async || positions().await == [7]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_is_trimmed_below_its_slowest_consumer_and_waits_for_it() {
+    let (db, (_redis, bus)) = (schema().await, bus(&["fast", "slow"]).await);
+    let shard = Shard::of("order", 1);
+    let _relay = relay(&db, bus.clone(), &Bell::default());
+    let at = |position| {
+        let mut positions = Positions::default();
+        positions[shard] = position;
+        positions
+    };
+    for chunk in 0..12 {
+        append(&db, (1..=1_000).map(|n| event(1, chunk * 1_000 + n)).collect()).await;
+    }
+    // 12,000 are there, and 10,000 may wait for a consumer.
+    until(async || bus.state().await.unwrap().shards[shard].top == 10_000).await;
+    bus.acknowledge("fast", &at(10_000)).await.unwrap();
+    bus.acknowledge("slow", &at(1_500)).await.unwrap();
+    until(async || bus.state().await.unwrap().shards[shard].top == 11_500).await;
+    let first = everything(&*bus).await[0].1[0].position;
+    assert!((2..=1_501).contains(&first), "trimmed up to {first}");
+    bus.acknowledge("slow", &at(10_000)).await.unwrap();
+    until(async || bus.state().await.unwrap().shards[shard].top == 12_000).await;
+}

@@ -1,0 +1,79 @@
+//! Servers and a schema for the tests of this crate.
+
+use db::{Conn, Db, Options};
+use diesel_async::{AsyncConnection, SimpleAsyncConnection};
+use embedded::{MySql, MySqlOptions, Redis, RedisOptions};
+use events::{Bell, Bus, Event, Positions, RedisStreams, Relay, Shard, bus::Message};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
+
+static MYSQL: OnceCell<MySql> = OnceCell::const_new();
+
+/// A fresh schema with an outbox.
+pub(crate) async fn schema() -> Db {
+    let mysql =
+        MYSQL.get_or_init(async || MySql::start(MySqlOptions::temporary()).await.unwrap()).await;
+    let name = format!("test_{}", uuid::Uuid::now_v7().simple());
+    let mut conn = Conn::establish(&mysql.url()).await.unwrap();
+    conn.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
+    let url = mysql.url_for("root", "", &name);
+    migrations::run(migrations::Schema::Order, &url).await.unwrap();
+    Db::open(Options::new(url)).await.unwrap()
+}
+
+/// A Redis of its own, which ends with the handle, and the bus on it.
+pub(crate) async fn bus(consumers: &[&str]) -> (Redis, Arc<RedisStreams>) {
+    let redis = Redis::start(RedisOptions::temporary()).await.unwrap();
+    let bus = RedisStreams::new(client(&redis), "test", "order", consumers).unwrap();
+    (redis, Arc::new(bus))
+}
+
+pub(crate) fn client(redis: &Redis) -> redis::Client {
+    redis::Client::open(redis.url()).unwrap()
+}
+
+/// Runs a relay until the token is cancelled or dropped.
+pub(crate) fn relay(db: &Db, bus: Arc<dyn Bus>, bell: &Bell) -> tokio_util::sync::DropGuard {
+    let cancel = CancellationToken::new();
+    let relay = Relay::new(db.clone(), bus, bell.clone(), events::Options::default());
+    tokio::spawn(relay.run(cancel.clone()));
+    cancel.drop_guard()
+}
+
+/// An event of an order, its version as its payload.
+pub(crate) fn event(aggregate_id: i64, version: i64) -> Event {
+    Event {
+        event_type: "OrderConfirmed",
+        aggregate_kind: "order",
+        aggregate_id,
+        version,
+        occurred_at: db::now_micros(),
+        trace_id: "trace".to_owned(),
+        traceparent: String::new(),
+        payload: version.to_string().into_bytes(),
+    }
+}
+
+pub(crate) async fn append(db: &Db, events: Vec<Event>) {
+    db.tx(async move |conn: &mut Conn| events::outbox::append(conn, &events).await).await.unwrap();
+}
+
+/// Waits until the bus has everything.
+pub(crate) async fn published(db: &Db) {
+    until(async || db.read(async |conn| events::pending(conn).await).await.unwrap() == 0).await;
+}
+
+/// Waits for something that is bound to come.
+pub(crate) async fn until(mut holds: impl AsyncFnMut() -> bool) {
+    while !holds().await {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// All that the streams hold, by shard.
+pub(crate) async fn everything(bus: &dyn Bus) -> Vec<(Shard, Vec<Message>)> {
+    let wait = Duration::from_millis(1);
+    bus.reader().read(&Positions::default(), 1_000_000, wait).await.unwrap()
+}

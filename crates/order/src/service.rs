@@ -1,0 +1,108 @@
+//! The public calls.
+
+use crate::domain::Refused;
+use crate::grpc::refuse_db;
+use crate::store::{self, Filter, StateCode};
+use crate::{Order, wire};
+use api::order::v1::order_service_server::OrderService;
+use api::order::v1::{
+    self, GetOrderRequest, GetOrderResponse, ListOrdersRequest, ListOrdersResponse, OrderState,
+};
+use api::{Check, Reason, Refusal};
+use chrono::{DateTime, Utc};
+use db::Conn;
+use crate::platform::MAX_MESSAGE_BYTES;
+use crate::platform::page::{PageSize, PageToken};
+use prost::Message;
+use prost_types::Timestamp;
+use tonic::{Request, Response, Status};
+
+/// The list that page tokens belong to.
+const ORDERS: &str = "ListOrders";
+
+/// The most bytes of orders in a page: the rest of a message is left for the token and the lengths.
+const PAGE_BYTES: usize = MAX_MESSAGE_BYTES - 4096;
+
+#[tonic::async_trait]
+impl OrderService for Order {
+    async fn get_order(
+        &self,
+        request: Request<GetOrderRequest>,
+    ) -> Result<Response<GetOrderResponse>, Status> {
+        let request = request.into_inner();
+        request.check()?;
+        let GetOrderRequest { order_id, user_id } = request;
+        let found = self
+            .db
+            .read(async move |conn: &mut Conn| store::find(conn, order_id, user_id).await)
+            .await
+            .map_err(|error| refuse_db(&error))?;
+        let order = found.ok_or(Refused::NotFound { order_id }).map_err(Refusal::from)?;
+        Ok(Response::new(GetOrderResponse { order: Some((&order).into()) }))
+    }
+
+    async fn list_orders(
+        &self,
+        request: Request<ListOrdersRequest>,
+    ) -> Result<Response<ListOrdersResponse>, Status> {
+        let request = request.into_inner();
+        request.check()?;
+        let size = PageSize::from_request(request.page_size);
+        let from = bound("created_from", request.created_from.as_ref())?;
+        let to = bound("created_to", request.created_to.as_ref())?;
+        let filters = (request.user_id, request.state, from, to);
+        let before = match PageToken::decode(ORDERS, &filters, &request.page_token)? {
+            Some(cursor) => Some(id(&cursor)?),
+            None => None,
+        };
+        let state = state(request.state());
+        let filter = Filter { user_id: request.user_id, state, from, to, before };
+        let orders = self
+            .db
+            .read(async move |conn: &mut Conn| store::list(conn, filter, size.rows_to_read()).await)
+            .await
+            .map_err(|error| refuse_db(&error))?;
+        let (orders, last) = size.cut(orders);
+        let last = last.map(|order| order.id);
+        let (orders, last) = fitting(orders.iter().map(v1::Order::from).collect(), last);
+        let next_page_token = last
+            .map(|id| PageToken::encode(ORDERS, &filters, &id.to_be_bytes()))
+            .unwrap_or_default();
+        Ok(Response::new(ListOrdersResponse { orders, next_page_token }))
+    }
+}
+
+/// Ends a page early where its orders would not fit a message; `last` is where the page ends if there are more.
+fn fitting(mut orders: Vec<v1::Order>, last: Option<i64>) -> (Vec<v1::Order>, Option<i64>) {
+    let mut bytes = 0;
+    let mut fits = |order: &v1::Order| {
+        bytes += order.encoded_len();
+        bytes <= PAGE_BYTES
+    };
+    let count = orders.iter().take_while(|order| fits(order)).count();
+    if count == orders.len() {
+        return (orders, last);
+    }
+    orders.truncate(count);
+    let last = orders.last().map(|order| order.order_id);
+    (orders, last)
+}
+
+fn state(state: OrderState) -> Option<StateCode> {
+    match state {
+        OrderState::Unspecified => None,
+        OrderState::Confirmed => Some(StateCode::Confirmed),
+        OrderState::Cancelling => Some(StateCode::Cancelling),
+        OrderState::Cancelled => Some(StateCode::Cancelled),
+    }
+}
+
+fn bound(field: &str, at: Option<&Timestamp>) -> Result<Option<DateTime<Utc>>, Refusal> {
+    at.map(|at| wire::instant(field, Some(at))).transpose()
+}
+
+/// The order at which a page ended.
+fn id(cursor: &[u8]) -> Result<i64, Refusal> {
+    let bytes = cursor.try_into().map_err(|_| Refusal::new(Reason::InvalidPageToken))?;
+    Ok(i64::from_be_bytes(bytes))
+}

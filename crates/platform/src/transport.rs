@@ -1,0 +1,163 @@
+//! How services reach each other: one type for the same process and for another one, so that the
+//! generated clients are the only way and a service cannot tell the difference.
+//!
+//! Both pass on the caller's trace, and as deadline what is left of the caller's own, or what the
+//! request asks for if that is less (`Request::set_timeout`). A failure of the transport is an
+//! error like any other: UNAVAILABLE, or DEADLINE_EXCEEDED, with its reason.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use api::Reason;
+use http::{Request, Response, Uri};
+use tonic::{
+    body::Body,
+    codegen::StdError,
+    service::Routes,
+    transport::{Channel, Endpoint},
+};
+use tower::{
+    Layer, Service, ServiceExt,
+    util::{BoxCloneSyncService, Oneshot},
+};
+
+use crate::{Chassis, context, errors};
+
+/// What generated clients are made of: `WalletServiceClient::new(transport)`. Cheap to clone.
+pub type Transport = BoxCloneSyncService<Request<Body>, Response<Body>, StdError>;
+
+/// How long a connection may take to come up.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Between two signs of life of a connection, so that a silent peer is noticed.
+pub(crate) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
+
+/// How long a peer may take to give one.
+pub(crate) const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why there is no way to a peer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No address.
+    #[error("no address")]
+    NoAddress,
+    /// Not an address like `http://wallet:50051`.
+    #[error("not an address like http://wallet:50051: {0:?}")]
+    Invalid(String),
+}
+
+/// Services of this process, without sockets, within the same chassis as those of a listener.
+pub fn local(services: impl Into<Routes>, chassis: &Chassis) -> Transport {
+    Transport::new(Outgoing(chassis.layer(services.into())))
+}
+
+/// A peer at one or more addresses, with as many `connections` to each, at least one; calls go to
+/// each in turn. Connects when it is first used, and again after a failure.
+///
+/// One connection is one TCP stream to one instance: two to four a peer, or one where a mesh
+/// balances the calls.
+///
+/// # Errors
+/// [`Error`] if there is no address or one is not valid.
+///
+/// # Panics
+/// Outside of a tokio runtime.
+pub fn remote(addresses: &[impl AsRef<str>], connections: usize) -> Result<Transport, Error> {
+    let endpoints = addresses.iter().map(|it| endpoint(it.as_ref()));
+    let endpoints = endpoints.collect::<Result<Vec<_>, _>>()?;
+    let rounds = std::iter::repeat_n(&endpoints, connections.max(1));
+    let mut channels = rounds.flatten().map(Endpoint::connect_lazy);
+    let first = channels.next().ok_or(Error::NoAddress)?;
+    let next = Arc::new(AtomicUsize::new(0));
+    Ok(Transport::new(Outgoing(InTurn { first, others: channels.collect(), next })))
+}
+
+fn endpoint(address: &str) -> Result<Endpoint, Error> {
+    let invalid = || Error::Invalid(address.to_owned());
+    let uri: Uri = address.parse().map_err(|_| invalid())?;
+    if uri.scheme_str() != Some("http") || uri.host().is_none_or(str::is_empty) {
+        return Err(invalid());
+    }
+    let endpoint = Endpoint::from(uri)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .keep_alive_while_idle(true);
+    Ok(endpoint)
+}
+
+/// Passes the context on, and turns every failure into an error of ours.
+#[derive(Clone, Debug)]
+struct Outgoing<S>(S);
+
+impl<S> Service<Request<Body>> for Outgoing<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + 'static,
+    S::Error: Into<StdError>,
+    S::Future: Send,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let budget = context::current().pass_on(request.headers_mut());
+        let service = self.0.clone();
+        Box::pin(async move {
+            if budget.is_zero() {
+                return Ok(errors::response(api::Refusal::from(Reason::DeadlineExceeded)));
+            }
+            Ok(match tokio::time::timeout(budget, service.oneshot(request)).await {
+                Ok(Ok(response)) => response,
+                Ok(Err(error)) => errors::response(errors::unreachable(&error.into())),
+                Err(_elapsed) => {
+                    errors::response(api::Refusal::from(Reason::DeadlineExceeded))
+                }
+            })
+        })
+    }
+}
+
+/// Channels, each in its turn.
+#[derive(Clone, Debug)]
+struct InTurn {
+    first: Channel,
+    others: Arc<[Channel]>,
+    next: Arc<AtomicUsize>,
+}
+
+impl InTurn {
+    fn take_next(&self) -> &Channel {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed) % (self.others.len() + 1);
+        let other = turn.checked_sub(1).and_then(|index| self.others.get(index));
+        other.unwrap_or(&self.first)
+    }
+}
+
+impl Service<Request<Body>> for InTurn {
+    type Response = Response<Body>;
+    type Error = tonic::transport::Error;
+    type Future = Oneshot<Channel, Request<Body>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        self.take_next().clone().oneshot(request)
+    }
+}

@@ -1,0 +1,115 @@
+//! What every participant says alike: keys of steps, what was found on record, faults of the database.
+
+use api::saga::v1::{StepFound, StepKey, StepRecord, StepRejection};
+use api::{Reason, Refusal};
+use db::Db;
+use ::participant::{Outcome, RowState, SagaId, StepNo, StepRow};
+use prost::Message;
+use prost_types::Timestamp;
+use tonic::Status;
+
+/// What a compensation found on record.
+pub(crate) struct OnRecord<R> {
+    /// The row's state before the call.
+    pub(crate) found: StepFound,
+    /// The refusal, where the action was rejected.
+    pub(crate) rejection: Option<StepRejection>,
+    /// The reply, where the action is or was done.
+    pub(crate) reply: Option<R>,
+}
+
+impl<R: Message + Default> OnRecord<R> {
+    /// Reads a compensation's outcome.
+    ///
+    /// # Errors
+    /// INTERNAL where the record does not decode.
+    pub(crate) fn read(outcome: Outcome) -> Result<Self, Status> {
+        let (found, recorded) = outcome.into_found()?;
+        let mut on_record = Self { found, rejection: None, reply: None };
+        match found {
+            StepFound::Done | StepFound::Compensated => {
+                on_record.reply = Some(R::decode(recorded.as_slice()).map_err(unreadable)?);
+            }
+            StepFound::Rejected => on_record.rejection = Some(rejection(&recorded)?),
+            _ => {}
+        }
+        Ok(on_record)
+    }
+}
+
+/// The saga and step of a request.
+///
+/// # Errors
+/// `INVALID_FIELD` naming `key`.
+pub(crate) fn step_key(key: Option<&StepKey>) -> Result<(SagaId, StepNo), Refusal> {
+    let key = key.ok_or_else(|| Refusal::invalid_field("key", "is required"))?;
+    let step = i16::try_from(key.step)
+        .map_err(|_| Refusal::invalid_field("key.step", "must be 1 to 32767"))?;
+    Ok((saga_id("key.saga_id", &key.saga_id)?, StepNo(step)))
+}
+
+/// Everything on record for these sagas.
+///
+/// # Errors
+/// `INVALID_FIELD`; those of the database.
+pub(crate) async fn steps(db: &Db, saga_ids: &[Vec<u8>]) -> Result<Vec<StepRecord>, Status> {
+    let sagas: Result<Vec<SagaId>, Refusal> =
+        saga_ids.iter().map(|bytes| saga_id("saga_ids", bytes)).collect();
+    let sagas = sagas?;
+    let rows = db
+        .read(async move |conn: &mut db::Conn| participant::steps_of(conn, sagas).await)
+        .await
+        .map_err(|error| refuse_db(&error))?;
+    rows.into_iter().map(record).collect()
+}
+
+/// A fault of the database, told without its words.
+pub(crate) fn refuse_db(error: &db::Error) -> Status {
+    let reason = match error {
+        db::Error::Busy
+        | db::Error::Lost(_)
+        | db::Error::CommitUnknown(_)
+        | db::Error::Conflict(_) => Reason::Unavailable,
+        _ => Reason::Internal,
+    };
+    tracing::error!(%error, %reason, "the database failed a call");
+    Refusal::new(reason).into()
+}
+
+fn saga_id(field: &str, bytes: &[u8]) -> Result<SagaId, Refusal> {
+    let bytes = bytes.try_into().map_err(|_| Refusal::invalid_field(field, "must be 16 bytes"))?;
+    Ok(SagaId(bytes))
+}
+
+fn record(row: StepRow) -> Result<StepRecord, Status> {
+    let mut record = StepRecord {
+        key: Some(StepKey { saga_id: row.saga.0.to_vec(), step: row.step.0.into() }),
+        state: participant::found_of(row.state.into()).into(),
+        at: Some(Timestamp {
+            seconds: row.at.timestamp(),
+            nanos: i32::try_from(row.at.timestamp_subsec_nanos()).unwrap_or_default(),
+        }),
+        ..StepRecord::default()
+    };
+    match row.state {
+        RowState::Done | RowState::Compensated => record.reply = row.reply,
+        RowState::Rejected => record.rejection = Some(rejection(&row.reply)?),
+        RowState::Tombstone => {
+            record.void_reason = String::from_utf8(row.reply).map_err(unreadable)?;
+        }
+    }
+    Ok(record)
+}
+
+fn rejection(recorded: &[u8]) -> Result<StepRejection, Status> {
+    let Refusal { reason, metadata, .. } = Refusal::decode(recorded).map_err(unreadable)?;
+    Ok(StepRejection {
+        reason: reason.as_str().to_owned(),
+        metadata: metadata.into_iter().collect(),
+    })
+}
+
+fn unreadable(error: impl std::error::Error) -> Status {
+    tracing::error!(%error, "a barrier row does not decode");
+    Refusal::new(Reason::Internal).into()
+}

@@ -1,0 +1,77 @@
+//! The product's steps in sagas.
+
+use crate::desk::Op;
+use crate::domain::{OrderId, Reservation, merge};
+use crate::grpc::{self, OnRecord, step_key};
+use crate::{Product, trace, wire};
+use api::product::v1::product_participant_service_server::ProductParticipantService;
+use api::product::v1::{
+    GetStepsRequest, GetStepsResponse, ReleaseStockRequest, ReleaseStockResponse,
+    ReserveStockRequest, ReserveStockResponse, RestockProductsRequest, RestockProductsResponse,
+    StockLine,
+};
+use api::{Check, Refusal};
+use ::participant::{Call, content_hash};
+use tonic::{Request, Response, Status};
+
+/// The encoding of requests that barrier rows digest.
+const ENCODING: u8 = 1;
+
+#[tonic::async_trait]
+impl ProductParticipantService for Product {
+    async fn reserve_stock(
+        &self,
+        request: Request<ReserveStockRequest>,
+    ) -> Result<Response<ReserveStockResponse>, Status> {
+        let request = request.into_inner();
+        request.check()?;
+        let (saga, step) = step_key(request.key.as_ref())?;
+        let order_id = request.order_id;
+        let lines = lines(&request.lines)?;
+        let op = Op::Reserve(Reservation::new(OrderId(order_id), lines, request.expected_total));
+        let hash = content_hash(ENCODING, &ReserveStockRequest { key: None, ..request });
+        let call = Call::step(saga, step, hash, op, trace());
+        self.run(order_id, call).await?.into_response()
+    }
+
+    async fn release_stock(
+        &self,
+        request: Request<ReleaseStockRequest>,
+    ) -> Result<Response<ReleaseStockResponse>, Status> {
+        let request = request.into_inner();
+        request.check()?;
+        let (saga, step) = step_key(request.key.as_ref())?;
+        let outcome = self.run(request.order_id, Call::undo(saga, step, trace())).await?;
+        let OnRecord { found, rejection, reply } = OnRecord::read(outcome)?;
+        Ok(Response::new(ReleaseStockResponse { found: found.into(), rejection, reply }))
+    }
+
+    async fn restock_products(
+        &self,
+        request: Request<RestockProductsRequest>,
+    ) -> Result<Response<RestockProductsResponse>, Status> {
+        let request = request.into_inner();
+        request.check()?;
+        let (saga, step) = step_key(request.key.as_ref())?;
+        let order_id = request.order_id;
+        let lines = merge(lines(&request.lines)?);
+        let op = Op::Restock { order: OrderId(order_id), lines };
+        let hash = content_hash(ENCODING, &RestockProductsRequest { key: None, ..request });
+        let call = Call::closing_step(saga, step, hash, op, trace());
+        self.run(order_id, call).await?.into_response()
+    }
+
+    async fn get_steps(
+        &self,
+        request: Request<GetStepsRequest>,
+    ) -> Result<Response<GetStepsResponse>, Status> {
+        let request = request.into_inner();
+        request.check()?;
+        let records = grpc::steps(&self.db, &request.saga_ids).await?;
+        Ok(Response::new(GetStepsResponse { records }))
+    }
+}
+
+fn lines(lines: &[StockLine]) -> Result<Vec<crate::domain::Line>, Refusal> {
+    lines.iter().map(wire::line).collect()
+}

@@ -1,0 +1,204 @@
+//! The public calls.
+
+use crate::desk::Op;
+use crate::domain::{self, Change, Draft, Movement, ProductId, Refused};
+use crate::grpc::refuse_db;
+use crate::{Product, store, trace, wire};
+use ::participant::{Call, Moment, RequestKey, Trace, Verdict, content_hash};
+use api::product::v1::product_service_server::ProductService;
+use api::product::v1::{
+    AdjustStockRequest, AdjustStockResponse, BatchGetProductsRequest, BatchGetProductsResponse,
+    CreateProductRequest, CreateProductResponse, GetProductRequest, GetProductResponse,
+    ListProductsRequest, ListProductsResponse, ListStockMovementsRequest,
+    ListStockMovementsResponse, UpdateProductRequest, UpdateProductResponse,
+};
+use api::{Check, Refusal, RequestId};
+use db::{Conn, SendAsyncFn};
+use events::outbox;
+use prost::Message;
+use prost_types::FieldMask;
+use std::collections::BTreeSet;
+use tonic::{Request, Response, Status};
+
+/// The calls' numbers in idempotency rows, stable for ever.
+const CREATE: i8 = 1;
+const UPDATE: i8 = 2;
+const ADJUST: i8 = 3;
+
+/// The encoding of requests that idempotency rows digest.
+const ENCODING: u8 = 1;
+
+/// The lists that page tokens belong to.
+const PRODUCTS: &str = "ListProducts";
+const MOVEMENTS: &str = "ListStockMovements";
+
+#[tonic::async_trait]
+impl ProductService for Product {
+    async fn create_product(
+        &self,
+        request: Request<CreateProductRequest>,
+    ) -> Result<Response<CreateProductResponse>, Status> {
+        let request = request.into_inner();
+        request.check()?;
+        let key = request_key(&request.request_id, CREATE)?;
+        let content = CreateProductRequest { request_id: String::new(), ..request };
+        let hash = content_hash(ENCODING, &content);
+        let CreateProductRequest { name, price, stock, .. } = content;
+        let id = ProductId(self.ids.next().await.map_err(|error| refuse_db(&error))?);
+        let (draft, trace) = (Draft { name, price, stock }, trace());
+        let work = async move |conn: &mut Conn| create(conn, id, draft, &trace).await;
+        let outcome = ::participant::once(&self.db, key, hash, work).await;
+        outcome.map_err(|error| refuse_db(&error))?.into_response()
+    }
+
+    async fn get_product(
+        &self,
+        request: Request<GetProductRequest>,
+    ) -> Result<Response<GetProductResponse>, Status> {
+        let request = request.into_inner();
+        request.check()?;
+        let id = ProductId(request.product_id);
+        let mut found = self.read(async move |conn: &mut Conn| find_one(conn, id).await).await?;
+        let product = found.take().ok_or_else(|| not_found(id))?;
+        Ok(Response::new(GetProductResponse { product: Some((&product).into()) }))
+    }
+
+    async fn batch_get_products(
+        &self,
+        request: Request<BatchGetProductsRequest>,
+    ) -> Result<Response<BatchGetProductsResponse>, Status> {
+        let request = request.into_inner();
+        request.check()?;
+        let ids: BTreeSet<ProductId> = request.product_ids.iter().copied().map(ProductId).collect();
+        let mut wanted = ids.clone();
+        let found = self.read(async move |conn: &mut Conn| store::find(conn, ids).await).await?;
+        let mut response = BatchGetProductsResponse::default();
+        // Each is answered at its first place.
+        for id in request.product_ids.into_iter().filter(|id| wanted.remove(&ProductId(*id))) {
+            match found.get(&ProductId(id)) {
+                Some(product) => response.products.push(product.into()),
+                None => response.missing_product_ids.push(id),
+            }
+        }
+        Ok(Response::new(response))
+    }
+
+    async fn list_products(
+        &self,
+        request: Request<ListProductsRequest>,
+    ) -> Result<Response<ListProductsResponse>, Status> {
+        let request = request.into_inner();
+        request.check()?;
+        todo!()
+    }
+
+    async fn update_product(
+        &self,
+        request: Request<UpdateProductRequest>,
+    ) -> Result<Response<UpdateProductResponse>, Status> {
+        let request = request.into_inner();
+        request.check()?;
+        let key = request_key(&request.request_id, UPDATE)?;
+        let (id, change) = (ProductId(request.product_id), change(&request)?);
+        let hash = content_hash(ENCODING, &update_content(id, &change));
+        let call = Call::request(key, hash, Op::Update { id, change }, trace());
+        self.run(id.0, call).await?.into_response()
+    }
+
+    async fn adjust_stock(
+        &self,
+        request: Request<AdjustStockRequest>,
+    ) -> Result<Response<AdjustStockResponse>, Status> {
+        let request = request.into_inner();
+        request.check()?;
+        let key = request_key(&request.request_id, ADJUST)?;
+        let content = AdjustStockRequest { request_id: String::new(), ..request };
+        let hash = content_hash(ENCODING, &content);
+        let AdjustStockRequest { product_id, delta, reason, .. } = content;
+        let op = Op::Adjust { id: ProductId(product_id), delta, reason };
+        let call = Call::request(key, hash, op, trace());
+        self.run(product_id, call).await?.into_response()
+    }
+
+    async fn list_stock_movements(
+        &self,
+        request: Request<ListStockMovementsRequest>,
+    ) -> Result<Response<ListStockMovementsResponse>, Status> {
+        let request = request.into_inner();
+        request.check()?;
+        todo!()
+    }
+}
+
+impl Product {
+    async fn read<T, F>(&self, work: F) -> Result<T, Status>
+    where
+        F: for<'c> SendAsyncFn<&'c mut Conn, db::Result<T>, Fut: Send> + Send,
+    {
+        self.db.read(work).await.map_err(|error| refuse_db(&error))
+    }
+}
+
+/// Makes a product, in the transaction of its request id.
+async fn create(
+    conn: &mut Conn,
+    id: ProductId,
+    draft: Draft,
+    trace: &Trace,
+) -> db::Result<Verdict> {
+    let moment = Moment { at: db::now_micros(), saga: None, trace };
+    let (product, movement) = domain::Product::create(id, draft, moment.at);
+    store::insert(conn, &product).await?;
+    store::append(conn, vec![store::Moved { movement, saga: None }]).await?;
+    outbox::append(conn, &[wire::created(&product, &moment)]).await?;
+    let reply = CreateProductResponse { product: Some((&product).into()) };
+    Ok(Verdict::Done(reply.encode_to_vec()))
+}
+
+async fn find_one(conn: &mut Conn, id: ProductId) -> db::Result<Option<domain::Product>> {
+    Ok(store::find(conn, BTreeSet::from([id])).await?.remove(&id))
+}
+
+fn not_found(id: ProductId) -> Refusal {
+    Refused::NotFound(vec![id]).into()
+}
+
+/// What an update changes: what its mask names.
+fn change(request: &UpdateProductRequest) -> Result<Change, Refusal> {
+    let paths = request.update_mask.iter().flat_map(|mask| &mask.paths);
+    let mut change = Change { version: request.version.filter(|it| *it > 0), ..Change::default() };
+    for path in paths {
+        match path.as_str() {
+            "name" => change.name = Some(request.name.clone()),
+            "price" => change.price = Some(request.price),
+            _ => return Err(bad_mask()),
+        }
+    }
+    if change.name.is_none() && change.price.is_none() {
+        return Err(bad_mask());
+    }
+    Ok(change)
+}
+
+fn bad_mask() -> Refusal {
+    Refusal::invalid_field("update_mask", "must name at least one of name, price")
+}
+
+/// An update without what its mask does not name, so that equal changes are equal content.
+fn update_content(id: ProductId, change: &Change) -> UpdateProductRequest {
+    let named = [("name", change.name.is_some()), ("price", change.price.is_some())];
+    let paths = named.into_iter().filter(|(_, named)| *named).map(|(path, _)| path.to_owned());
+    UpdateProductRequest {
+        request_id: String::new(),
+        product_id: id.0,
+        version: change.version,
+        name: change.name.clone().unwrap_or_default(),
+        price: change.price.unwrap_or_default(),
+        update_mask: Some(FieldMask { paths: paths.collect() }),
+    }
+}
+
+fn request_key(request_id: &str, method: i8) -> Result<RequestKey, Refusal> {
+    let request_id = *RequestId::parse(request_id)?.as_bytes();
+    Ok(RequestKey { request_id, user_id: 0, method })
+}

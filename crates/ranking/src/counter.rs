@@ -1,0 +1,108 @@
+//! Counts order events as they come.
+
+use crate::domain::{Change, Kind};
+use crate::rebuild::{Rebuild, Start};
+use crate::store::{self, Store, Target};
+use api::order::v1::{OrderCancelled, OrderConfirmed};
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use events::{Batch, Delivered, Failure, Handler, Positions};
+use prost::Message;
+
+/// The handler of the order events that keeps the served counts. Rebuilds them when they are gone.
+pub struct Counter {
+    store: Store,
+    rebuild: Rebuild,
+}
+
+impl Counter {
+    /// Counts into `store`.
+    pub fn new(store: Store, rebuild: Rebuild) -> Self {
+        Self { store, rebuild }
+    }
+}
+
+#[async_trait]
+impl Handler for Counter {
+    async fn positions(&self) -> Result<Positions, Failure> {
+        match self.store.positions().await {
+            Ok((_, positions)) => return Ok(positions),
+            Err(store::Error::Missing) => {}
+            Err(error) => return Err(later(error)),
+        }
+        self.rebuild.run(Start::InPlaceOf(None)).await.map_err(later)?;
+        let (_, positions) = self.store.positions().await.map_err(later)?;
+        Ok(positions)
+    }
+
+    async fn apply(&self, batch: &Batch) -> Result<(), Failure> {
+        let changes = changes(&batch.events)?;
+        let applied = self
+            .store
+            .apply(Target::Served, batch.shard, batch.after, batch.through, &changes)
+            .await;
+        match applied {
+            Ok(_) => Ok(()),
+            Err(store::Error::Missing | store::Error::Moved) => Err(Failure::Moved),
+            Err(error) => Err(later(error)),
+        }
+    }
+
+    async fn start_over(&self) -> Result<(), Failure> {
+        let seen = match self.store.positions().await {
+            Ok((generation, _)) => Some(generation),
+            Err(store::Error::Missing) => None,
+            Err(error) => return Err(later(error)),
+        };
+        self.rebuild.run(Start::InPlaceOf(seen)).await.map_err(later)?;
+        Ok(())
+    }
+}
+
+fn later(error: impl std::fmt::Display) -> Failure {
+    Failure::Later(error.to_string())
+}
+
+fn changes(events: &[Delivered]) -> Result<Vec<Change>, Failure> {
+    let mut changes = Vec::with_capacity(events.len());
+    for event in events {
+        let change =
+            change(event).map_err(|reason| Failure::Poison { position: event.position, reason })?;
+        changes.extend(change);
+    }
+    Ok(changes)
+}
+
+/// What an event changes, if anything.
+pub(crate) fn change(event: &Delivered) -> Result<Option<Change>, String> {
+    let payload = event.envelope.payload.as_slice();
+    let position = event.position;
+    match event.envelope.r#type.as_str() {
+        "OrderConfirmed" => {
+            let order = OrderConfirmed::decode(payload).map_err(|error| error.to_string())?;
+            let placed_at = placed_at(order.placed_at)?;
+            let products = order.lines.iter().map(|line| line.product_id).collect();
+            let (kind, order_id) = (Kind::Confirmed, order.order_id);
+            Ok(Some(Change { position, kind, order_id, placed_at, products: once(products) }))
+        }
+        "OrderCancelled" => {
+            let order = OrderCancelled::decode(payload).map_err(|error| error.to_string())?;
+            let placed_at = placed_at(order.placed_at)?;
+            let (kind, order_id) = (Kind::Cancelled, order.order_id);
+            let products = once(order.product_ids);
+            Ok(Some(Change { position, kind, order_id, placed_at, products }))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn once(mut products: Vec<i64>) -> Vec<i64> {
+    products.sort_unstable();
+    products.dedup();
+    products
+}
+
+fn placed_at(at: Option<prost_types::Timestamp>) -> Result<DateTime<Utc>, String> {
+    at.and_then(|at| DateTime::from_timestamp(at.seconds, u32::try_from(at.nanos).ok()?))
+        .ok_or_else(|| "placed_at is no instant".to_owned())
+}

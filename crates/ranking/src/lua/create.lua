@@ -1,0 +1,3 @@
+-- Begins an empty generation.
+redis.call('SET', key('cursor'), first)
+return { 'ok' }

@@ -1,0 +1,197 @@
+//! Counting afresh: all events that the outbox retains are replayed into a new generation, which takes the place of the
+//! served one when it has seen everything that had been numbered before. Reads go on meanwhile.
+
+use crate::CONSUMER;
+use crate::counter::change;
+use crate::domain::Change;
+use crate::store::{self, Generation, Lock, Store, Target};
+use api::events::v1::EventEnvelope;
+use chrono::{DateTime, Utc};
+use events::bus::{self, DeadLetter, Message};
+use events::{Bus, Delivered, PerShard, Positions, Shard};
+use prost::Message as _;
+use std::sync::Arc;
+use std::time::Duration;
+use tracing::info;
+use uuid::Uuid;
+
+/// Events of one shard that are counted at once, at most.
+const BATCH: usize = 256;
+/// How long a read waits for the first event.
+const WAIT: Duration = Duration::from_millis(100);
+
+/// Why the counts were not rebuilt; those that were served still are.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The counts could not be changed.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// The events could not be read.
+    #[error(transparent)]
+    Bus(#[from] bus::Error),
+    /// The events were dropped before they were read, or somebody else began to rebuild: begin again.
+    #[error("the replay was cut off")]
+    CutOff,
+}
+
+/// Who wants the counts afresh.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Start {
+    /// Somebody who saw that these, or none, were served. When others are by the time it is their turn, that will do.
+    InPlaceOf(Option<Generation>),
+    /// The caller of this request id. When it was answered by the time it is its turn, that is the answer.
+    Request(Uuid),
+}
+
+/// A fresh count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rebuilt {
+    /// Events that were counted; 0 where another's count will do.
+    pub events: i64,
+    /// When it took its place.
+    pub as_of: DateTime<Utc>,
+    /// Whether an earlier call with the same request id got this answer.
+    pub replayed: bool,
+}
+
+/// Rebuilds the counts, one at a time over all replicas.
+#[derive(Clone)]
+pub struct Rebuild {
+    store: Store,
+    bus: Arc<dyn Bus>,
+}
+
+impl Rebuild {
+    /// Rebuilds `store` from the order events of `bus`.
+    pub fn new(store: Store, bus: Arc<dyn Bus>) -> Self {
+        Self { store, bus }
+    }
+
+    /// Counts afresh. Takes as long as the relay takes to replay what the outbox retains.
+    ///
+    /// # Errors
+    /// Those of Redis; [`Error::CutOff`].
+    pub async fn run(&self, start: Start) -> Result<Rebuilt, Error> {
+        let lock = loop {
+            if let Some(lock) = self.store.lock().await? {
+                break lock;
+            }
+            tokio::time::sleep(WAIT).await;
+        };
+        let result = self.run_locked(&start, &lock).await;
+        self.store.unlock(&lock).await?;
+        result
+    }
+
+    async fn run_locked(&self, start: &Start, lock: &Lock) -> Result<Rebuilt, Error> {
+        if let Some(done) = self.already_done(start).await? {
+            return Ok(done);
+        }
+        self.bus.replay(CONSUMER).await?;
+        let generation = self.store.create().await?;
+        let events = self.fill(&generation, lock).await?;
+        let as_of = self.store.serve(&generation).await?;
+        self.bus.release(CONSUMER).await?;
+        if let Start::Request(request) = start {
+            self.store.remember(*request, (events, as_of)).await?;
+        }
+        info!(events, "the ranking was counted afresh");
+        Ok(Rebuilt { events, as_of, replayed: false })
+    }
+
+    async fn already_done(&self, start: &Start) -> Result<Option<Rebuilt>, Error> {
+        match start {
+            Start::Request(request) => {
+                let answer = self.store.remembered(*request).await?;
+                Ok(answer.map(|(events, as_of)| Rebuilt { events, as_of, replayed: true }))
+            }
+            Start::InPlaceOf(seen) => match self.store.top(1).await {
+                Ok(served) if Some(&served.generation) != seen.as_ref() => {
+                    let as_of = served.window.as_of;
+                    Ok(Some(Rebuilt { events: 0, as_of, replayed: false }))
+                }
+                Ok(_) | Err(store::Error::Missing) => Ok(None),
+                Err(error) => Err(error.into()),
+            },
+        }
+    }
+
+    /// Counts into a generation until it has seen all that had been numbered when the replay began.
+    async fn fill(&self, generation: &Generation, lock: &Lock) -> Result<i64, Error> {
+        let mut reader = self.bus.reader();
+        let mut positions = Positions::default();
+        let mut target: Option<Positions> = None;
+        let mut counted = 0;
+        loop {
+            if !self.store.renew(lock).await? {
+                return Err(Error::CutOff);
+            }
+            if target.is_none() {
+                target = self.bus.heads().await?;
+            }
+            // Asked before the read: a shard that has all and yields nothing has nothing above our position.
+            let tops = self.bus.state().await?.shards;
+            let batches = reader.read(&positions, BATCH, WAIT).await?;
+            let yielded = PerShard::from_fn(|shard| batches.iter().any(|batch| batch.0 == shard));
+            for (shard, messages) in batches {
+                counted += self.count(generation, shard, positions[shard], &messages).await?;
+                positions[shard] = messages.last().map_or(positions[shard], |last| last.position);
+            }
+            if let Some(target) = &target {
+                for (shard, head) in target.iter() {
+                    let (at, top) = (positions[shard], tops[shard].top);
+                    if at < *head && top >= *head && !yielded[shard] {
+                        let fresh = Target::Fresh(generation);
+                        self.store.apply(fresh, shard, at, *head, &[]).await?;
+                        positions[shard] = *head;
+                    }
+                }
+            }
+            self.bus.hold(CONSUMER, &positions).await?;
+            if target
+                .is_some_and(|target| target.iter().all(|(shard, head)| positions[shard] >= *head))
+            {
+                return Ok(counted);
+            }
+        }
+    }
+
+    async fn count(
+        &self,
+        generation: &Generation,
+        shard: Shard,
+        after: i64,
+        messages: &[Message],
+    ) -> Result<i64, Error> {
+        let (Some(first), Some(last)) = (messages.first(), messages.last()) else {
+            return Ok(0);
+        };
+        if after > 0 && first.position > after + 1 {
+            return Err(Error::CutOff);
+        }
+        let mut all = Vec::with_capacity(messages.len());
+        for message in messages {
+            all.extend(self.change(shard, message).await?);
+        }
+        let fresh = Target::Fresh(generation);
+        Ok(self.store.apply(fresh, shard, after, last.position, &all).await?)
+    }
+
+    /// What an event changes; one that makes no sense is put aside, as the consumer does.
+    async fn change(&self, shard: Shard, message: &Message) -> Result<Option<Change>, Error> {
+        let position = message.position;
+        let change = EventEnvelope::decode(message.envelope.as_slice())
+            .map_err(|error| error.to_string())
+            .and_then(|envelope| change(&Delivered { position, envelope }));
+        match change {
+            Ok(change) => Ok(change),
+            Err(reason) => {
+                let envelope = message.envelope.clone();
+                let letter = DeadLetter { shard, position, reason, envelope };
+                self.bus.bury(CONSUMER, &letter).await?;
+                Ok(None)
+            }
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! The best sellers over gRPC.
+
+use crate::list::{List, unavailable};
+use crate::products::Products;
+use crate::rebuild::{Rebuild, Start};
+use crate::store::Store;
+use api::outcome::IDEMPOTENCY_REPLAYED;
+use api::ranking::v1::ranking_service_server::RankingService;
+use api::ranking::v1::{
+    ListTopProductsRequest, ListTopProductsResponse, RebuildRankingRequest, RebuildRankingResponse,
+};
+use api::{Check, RequestId};
+use chrono::{DateTime, Utc};
+use prost_types::Timestamp;
+use std::sync::Arc;
+use std::time::Duration;
+use tonic::metadata::MetadataValue;
+use tonic::{Request, Response, Status};
+
+/// How old the list may be: it is made anew a few times a second, however many read it.
+pub const LIFE: Duration = Duration::from_millis(200);
+
+/// Places where the caller names no number.
+const DEFAULT_LIMIT: usize = 5;
+
+/// `commerce.ranking.v1.RankingService`.
+pub struct Service {
+    list: List,
+    rebuild: Rebuild,
+}
+
+impl Service {
+    /// Serves the counts of `store` with names and prices from `products`, from a copy that lives for `life`.
+    pub fn new(
+        store: Store,
+        rebuild: Rebuild,
+        products: Arc<dyn Products>,
+        life: Duration,
+    ) -> Self {
+        Self { list: List::new(store, products, life), rebuild }
+    }
+}
+
+#[tonic::async_trait]
+impl RankingService for Service {
+    async fn list_top_products(
+        &self,
+        request: Request<ListTopProductsRequest>,
+    ) -> Result<Response<ListTopProductsResponse>, Status> {
+        let request = request.into_inner();
+        request.check()?;
+        let limit = match usize::try_from(request.limit) {
+            Ok(limit) if limit > 0 => limit,
+            _ => DEFAULT_LIMIT,
+        };
+        let copy = self.list.get().await?;
+        Ok(Response::new(ListTopProductsResponse {
+            products: copy.products.iter().take(limit).cloned().collect(),
+            window_start: Some(timestamp(copy.window.start)),
+            as_of: Some(timestamp(copy.window.as_of)),
+        }))
+    }
+
+    async fn rebuild_ranking(
+        &self,
+        request: Request<RebuildRankingRequest>,
+    ) -> Result<Response<RebuildRankingResponse>, Status> {
+        let request = request.into_inner();
+        request.check()?;
+        let id = RequestId::parse(&request.request_id)?;
+        let start = Start::Request(id.into());
+        let rebuilt = self.rebuild.run(start).await.map_err(|error| unavailable(&error))?;
+        let mut response = Response::new(RebuildRankingResponse {
+            events: rebuilt.events,
+            as_of: Some(timestamp(rebuilt.as_of)),
+        });
+        if rebuilt.replayed {
+            let yes = MetadataValue::from_static("true");
+            response.metadata_mut().insert(IDEMPOTENCY_REPLAYED, yes);
+        }
+        Ok(response)
+    }
+}
+
+fn timestamp(at: DateTime<Utc>) -> Timestamp {
+    let nanos = i32::try_from(at.timestamp_subsec_nanos()).unwrap_or_default();
+    Timestamp { seconds: at.timestamp(), nanos }
+}

@@ -1,0 +1,394 @@
+//! The counts in Redis: generations of minute buckets, their running total, and the positions of what was counted, each
+//! change of which is one script.
+//!
+//! Every minute of the window has its bucket, so what leaves the window can be subtracted minute by minute and a cancelled
+//! order finds the place where it was counted. The buckets are subtracted by a persisted cursor, and fade only then.
+//! One generation is served; another may be filled beside it and take its place by one change of a pointer.
+
+use crate::domain::{Change, Entry, Kind, WINDOW_MINUTES, Window};
+use chrono::{DateTime, Utc};
+use events::{PerShard, Positions, Shard};
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::{AsyncCommands, Client, FromRedisValue, Script, Value, from_redis_value};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+use uuid::Uuid;
+
+/// A script over a full batch may take longer than the driver's half second when the machine is busy.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long what was answered to a request id is remembered, in seconds: 7 days.
+const REMEMBERED_SECONDS: u64 = 7 * 24 * 60 * 60;
+/// A rebuild that shows no life for this long has lost its right to be the only one, in milliseconds.
+const LOCK_MS: u64 = 10_000;
+
+/// Why the counts could not be read or changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Redis did not answer, or refused.
+    #[error("redis is unavailable: {0}")]
+    Unavailable(String),
+    /// The generation is gone: the counts have to be rebuilt.
+    #[error("the ranking's counts are gone")]
+    Missing,
+    /// The stored position is below the one that the changes follow.
+    #[error("the ranking's positions have moved")]
+    Moved,
+    /// Redis may throw away keys when memory is short, so counts could go wrong silently.
+    #[error("redis must run with maxmemory-policy noeviction, and runs with {0}")]
+    Evicting(String),
+    /// It answered what it never should.
+    #[error("redis answered nonsense: {0}")]
+    Malformed(String),
+}
+
+/// Whose time decides what is in the window.
+#[derive(Debug, Clone)]
+pub enum Clock {
+    /// That of Redis, which all replicas share.
+    Redis,
+    /// A hand that tests move, in microseconds since 1970.
+    Moved(Arc<AtomicI64>),
+}
+
+/// Names a generation of counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Generation(String);
+
+/// Which counts are meant.
+#[derive(Debug, Clone, Copy)]
+pub enum Target<'a> {
+    /// Those that are served.
+    Served,
+    /// Those that are being filled.
+    Fresh(&'a Generation),
+}
+
+/// The counts at an instant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Which generation they are from.
+    pub generation: Generation,
+    /// What was counted.
+    pub window: Window,
+    /// Up to where the order events had been counted.
+    pub positions: Positions,
+    /// The products, in no order.
+    pub entries: Vec<Entry>,
+}
+
+/// The right to be the only one who rebuilds; a convenience that no count depends on.
+#[derive(Debug)]
+pub struct Lock(String);
+
+/// The counts.
+#[derive(Clone)]
+pub struct Store {
+    connection: ConnectionManager,
+    base: String,
+    clock: Clock,
+}
+
+macro_rules! script {
+    ($($file:literal),+) => {{
+        static SCRIPT: std::sync::LazyLock<Script> = std::sync::LazyLock::new(|| {
+            Script::new(concat!(include_str!("lua/clock.lua"), $(include_str!($file)),+))
+        });
+        &*SCRIPT
+    }};
+}
+
+impl Store {
+    /// The counts in this Redis, its keys beginning with `prefix`. Connects when first used; needs a tokio runtime.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the client's settings make no sense.
+    pub fn new(client: Client, prefix: &str) -> Result<Self, Error> {
+        Self::with_clock(client, prefix, Clock::Redis)
+    }
+
+    /// As [`new`](Self::new), by another clock: for tests that move time.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_clock(client: Client, prefix: &str, clock: Clock) -> Result<Self, Error> {
+        let config = ConnectionManagerConfig::new().set_response_timeout(Some(TIMEOUT));
+        let connection = ConnectionManager::new_lazy_with_config(client, config)?;
+        Ok(Self { connection, base: format!("{prefix}:{{ranking}}"), clock })
+    }
+
+    /// Refuses a Redis that evicts keys.
+    ///
+    /// # Errors
+    /// [`Error::Evicting`]; those of Redis.
+    pub async fn check(&self) -> Result<(), Error> {
+        let mut info = redis::cmd("INFO");
+        let text: String = info.arg("memory").query_async(&mut self.connection.clone()).await?;
+        let policy = text.lines().find_map(|line| line.strip_prefix("maxmemory_policy:"));
+        match policy.map(str::trim) {
+            Some("noeviction") => Ok(()),
+            other => Err(Error::Evicting(other.unwrap_or("an unknown policy").to_owned())),
+        }
+    }
+
+    /// Up to where the served counts have counted.
+    ///
+    /// # Errors
+    /// [`Error::Missing`]; those of Redis.
+    pub async fn positions(&self) -> Result<(Generation, Positions), Error> {
+        let mut connection = self.connection.clone();
+        let generation: Option<String> = connection.get(self.key("generation")).await?;
+        let generation = Generation(generation.ok_or(Error::Missing)?);
+        let key = |what: &str| format!("{}{}:{what}", self.generations(), generation.0);
+        let mut both = redis::pipe();
+        both.atomic().exists(key("cursor")).hgetall(key("positions"));
+        let (exists, stored): (bool, HashMap<u8, i64>) = both.query_async(&mut connection).await?;
+        if !exists {
+            return Err(Error::Missing);
+        }
+        Ok((generation, positions(&stored)))
+    }
+
+    /// Counts the changes of one shard that follow the position `after`, less those at or below the stored position, and
+    /// stores `through`. Answers how many were new.
+    ///
+    /// # Errors
+    /// [`Error::Missing`], [`Error::Moved`]; those of Redis.
+    pub async fn apply(
+        &self,
+        target: Target<'_>,
+        shard: Shard,
+        after: i64,
+        through: i64,
+        changes: &[Change],
+    ) -> Result<i64, Error> {
+        let mut arguments = vec![i64::from(shard.number()).to_string()];
+        arguments.extend([after, through].map(|position| position.to_string()));
+        for change in changes {
+            let sign = match change.kind {
+                Kind::Confirmed => "+",
+                Kind::Cancelled => "-",
+            };
+            arguments.push(change.position.to_string());
+            arguments.push(sign.to_owned());
+            arguments.push(change.placed_at.timestamp_micros().to_string());
+            arguments.push(change.order_id.to_string());
+            arguments.push(change.products.len().to_string());
+            arguments.extend(change.products.iter().map(i64::to_string));
+        }
+        let script = script!("lua/window.lua", "lua/apply.lua");
+        let (counted,) = self.run(script, target, &arguments).await?;
+        Ok(counted)
+    }
+
+    /// The products with at least as many orders as the one in place `limit`: so ties at the end of the list are whole.
+    ///
+    /// # Errors
+    /// [`Error::Missing`]; those of Redis.
+    pub async fn top(&self, limit: u32) -> Result<Snapshot, Error> {
+        self.read(limit.max(1)).await
+    }
+
+    /// All products with orders in the window: what a recount over the same bounds is compared with.
+    ///
+    /// # Errors
+    /// [`Error::Missing`]; those of Redis.
+    pub async fn snapshot(&self) -> Result<Snapshot, Error> {
+        self.read(0).await
+    }
+
+    async fn read(&self, limit: u32) -> Result<Snapshot, Error> {
+        type Answer = (String, i64, i64, HashMap<u8, i64>, Vec<i64>);
+        let script = script!("lua/window.lua", "lua/read.lua");
+        let (generation, minute, now, stored, numbers): Answer =
+            self.run(script, Target::Served, &[limit.to_string()]).await?;
+        let mut entries = Vec::with_capacity(numbers.len() / 3);
+        for numbers in numbers.chunks_exact(3) {
+            let [product_id, orders, latest] = *numbers else { continue };
+            entries.push(Entry { product_id, orders, latest: instant(latest)? });
+        }
+        Ok(Snapshot {
+            generation: Generation(generation),
+            window: Window {
+                start: instant(minute.saturating_mul(60_000_000))?,
+                as_of: instant(now)?,
+            },
+            positions: positions(&stored),
+            entries,
+        })
+    }
+
+    /// Begins an empty generation beside the one that is served.
+    ///
+    /// # Errors
+    /// Those of Redis.
+    pub async fn create(&self) -> Result<Generation, Error> {
+        let generation = Generation(Uuid::now_v7().to_string());
+        let () = self.run(script!("lua/create.lua"), Target::Fresh(&generation), &[]).await?;
+        Ok(generation)
+    }
+
+    /// Serves this generation from now on, and drops all others. Answers the time.
+    ///
+    /// # Errors
+    /// [`Error::Missing`]; those of Redis.
+    pub async fn serve(&self, generation: &Generation) -> Result<DateTime<Utc>, Error> {
+        let script = script!("lua/serve.lua");
+        let (now,): (i64,) = self.run(script, Target::Fresh(generation), &[]).await?;
+        self.sweep(generation).await?;
+        instant(now)
+    }
+
+    async fn sweep(&self, served: &Generation) -> Result<(), Error> {
+        let mut connection = self.connection.clone();
+        let kept = format!("{}{}:", self.generations(), served.0);
+        let mut cursor = 0_u64;
+        loop {
+            let mut scan = redis::cmd("SCAN");
+            scan.arg(cursor).arg("MATCH").arg(format!("{}*", self.generations()));
+            let (next, keys): (u64, Vec<String>) =
+                scan.arg("COUNT").arg(1_000).query_async(&mut connection).await?;
+            let dropped: Vec<String> =
+                keys.into_iter().filter(|key| !key.starts_with(&kept)).collect();
+            if !dropped.is_empty() {
+                let () = connection.unlink(dropped).await?;
+            }
+            if next == 0 {
+                return Ok(());
+            }
+            cursor = next;
+        }
+    }
+
+    /// Takes the right to rebuild, unless somebody has it.
+    ///
+    /// # Errors
+    /// Those of Redis.
+    pub async fn lock(&self) -> Result<Option<Lock>, Error> {
+        let token = Uuid::now_v7().to_string();
+        let mut set = redis::cmd("SET");
+        set.arg(self.key("rebuild")).arg(&token).arg("NX").arg("PX").arg(LOCK_MS);
+        let answer: Option<String> = set.query_async(&mut self.connection.clone()).await?;
+        Ok(answer.map(|_| Lock(token)))
+    }
+
+    /// Keeps the right for another 10 s; false when it is lost.
+    ///
+    /// # Errors
+    /// Those of Redis.
+    pub async fn renew(&self, lock: &Lock) -> Result<bool, Error> {
+        self.with_lock(lock, "return redis.call('PEXPIRE', KEYS[1], ARGV[2])").await
+    }
+
+    /// Gives the right back.
+    ///
+    /// # Errors
+    /// Those of Redis.
+    pub async fn unlock(&self, lock: &Lock) -> Result<(), Error> {
+        self.with_lock(lock, "return redis.call('DEL', KEYS[1])").await?;
+        Ok(())
+    }
+
+    async fn with_lock(&self, lock: &Lock, then: &str) -> Result<bool, Error> {
+        let code = format!("if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end {then}");
+        let script = Script::new(&code);
+        let mut call = script.key(self.key("rebuild"));
+        call.arg(&lock.0).arg(LOCK_MS);
+        Ok(call.invoke_async(&mut self.connection.clone()).await?)
+    }
+
+    /// What a rebuild asked for under this request id came to: events counted, and when.
+    ///
+    /// # Errors
+    /// Those of Redis.
+    pub async fn remembered(&self, request: Uuid) -> Result<Option<(i64, DateTime<Utc>)>, Error> {
+        let key = self.key(&format!("request:{request}"));
+        let answer: Option<Vec<i64>> = {
+            let text: Option<String> = self.connection.clone().get(key).await?;
+            text.map(|text| text.split(' ').filter_map(|number| number.parse().ok()).collect())
+        };
+        match answer.as_deref() {
+            Some([events, as_of]) => Ok(Some((*events, instant(*as_of)?))),
+            Some(_) => Err(Error::Malformed(format!("the answer to request {request}"))),
+            None => Ok(None),
+        }
+    }
+
+    /// Remembers it for 7 days.
+    ///
+    /// # Errors
+    /// Those of Redis.
+    pub async fn remember(
+        &self,
+        request: Uuid,
+        (events, as_of): (i64, DateTime<Utc>),
+    ) -> Result<(), Error> {
+        let key = self.key(&format!("request:{request}"));
+        let answer = format!("{events} {}", as_of.timestamp_micros());
+        let () = self.connection.clone().set_ex(key, answer, REMEMBERED_SECONDS).await?;
+        Ok(())
+    }
+
+    fn key(&self, what: &str) -> String {
+        format!("{}:{what}", self.base)
+    }
+
+    fn generations(&self) -> String {
+        self.key("g:")
+    }
+
+    /// Runs a script until it has nothing left to make up for.
+    async fn run<T: FromRedisValue>(
+        &self,
+        script: &Script,
+        target: Target<'_>,
+        arguments: &[String],
+    ) -> Result<T, Error> {
+        let generation = match target {
+            Target::Served => "",
+            Target::Fresh(generation) => &generation.0,
+        };
+        loop {
+            let now = match &self.clock {
+                Clock::Redis => String::new(),
+                Clock::Moved(hand) => hand.load(Ordering::SeqCst).to_string(),
+            };
+            let mut call = script.key(self.key("generation"));
+            call.arg(self.generations()).arg(generation).arg(now).arg(WINDOW_MINUTES);
+            let mut answer: Vec<Value> =
+                call.arg(arguments).invoke_async(&mut self.connection.clone()).await?;
+            let rest = answer.split_off(answer.len().min(1));
+            let status: (String,) = from_redis_value(Value::Array(answer))?;
+            match status.0.as_str() {
+                "ok" => return Ok(from_redis_value(Value::Array(rest))?),
+                "more" => {}
+                "missing" => return Err(Error::Missing),
+                "moved" => return Err(Error::Moved),
+                other => return Err(Error::Malformed(other.to_owned())),
+            }
+        }
+    }
+}
+
+fn positions(stored: &HashMap<u8, i64>) -> Positions {
+    PerShard::from_fn(|shard| stored.get(&shard.number()).copied().unwrap_or_default())
+}
+
+fn instant(micros: i64) -> Result<DateTime<Utc>, Error> {
+    DateTime::from_timestamp_micros(micros)
+        .ok_or_else(|| Error::Malformed(format!("the time {micros}")))
+}
+
+impl From<redis::RedisError> for Error {
+    fn from(error: redis::RedisError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
+impl From<redis::ParsingError> for Error {
+    fn from(error: redis::ParsingError) -> Self {
+        Self::Malformed(error.to_string())
+    }
+}

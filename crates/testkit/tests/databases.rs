@@ -1,0 +1,49 @@
+//! The databases that tests get.
+
+use diesel::sql_types::{BigInt, Text};
+use diesel::{QueryableByName, sql_query};
+use diesel_async::RunQueryDsl;
+use migrations::Schema;
+
+#[derive(QueryableByName)]
+struct Count {
+    #[diesel(sql_type = BigInt)]
+    count: i64,
+}
+
+#[derive(QueryableByName)]
+struct Setting {
+    #[diesel(sql_type = Text)]
+    value: String,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_schema_migrates_and_each_test_has_its_own() {
+    for schema in Schema::ALL {
+        let (first, url) = testkit::database(schema).await;
+        let (_, other) = testkit::database(schema).await;
+        assert_ne!(url, other);
+        let count = first
+            .read(async |conn: &mut db::Conn| -> db::Result<Count> {
+                let tables = "SELECT COUNT(*) AS count FROM information_schema.tables \
+                              WHERE table_schema = DATABASE()";
+                Ok(sql_query(tables).get_result(conn).await?)
+            })
+            .await
+            .unwrap();
+        assert!(count.count >= 2, "{} tables in {url}", count.count);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commits_are_durable_in_tests_too() {
+    let (db, _) = testkit::database(Schema::Wallet).await;
+    let setting = db
+        .read(async |conn: &mut db::Conn| -> db::Result<Setting> {
+            let flush = "SELECT CAST(@@GLOBAL.innodb_flush_log_at_trx_commit AS CHAR) AS value";
+            Ok(sql_query(flush).get_result(conn).await?)
+        })
+        .await
+        .unwrap();
+    assert_eq!(setting.value, "1");
+}

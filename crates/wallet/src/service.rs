@@ -1,0 +1,135 @@
+//! The public calls.
+
+use crate::desk::Op;
+use crate::domain::{self, Charge, Refused};
+use crate::grpc::refuse_db;
+use crate::{Wallet, store, trace, wire};
+use api::wallet::v1::wallet_service_server::WalletService;
+use api::wallet::v1::{
+    ChargeWalletRequest, ChargeWalletResponse, CreateWalletRequest, CreateWalletResponse,
+    GetWalletRequest, GetWalletResponse, ListWalletTransactionsRequest,
+    ListWalletTransactionsResponse, WalletTransaction,
+};
+use api::{Check, Reason, Refusal, RequestId};
+use db::Conn;
+use events::outbox;
+use participant::{Call, Moment, RequestKey, Trace, Verdict, content_hash};
+use crate::platform::page::{PageSize, PageToken};
+use prost::Message;
+use tonic::{Request, Response, Status};
+
+/// The calls' numbers in idempotency rows, stable for ever.
+const CREATE: i8 = 1;
+const CHARGE: i8 = 2;
+
+/// The list that page tokens belong to.
+const TRANSACTIONS: &str = "ListWalletTransactions";
+
+/// The encoding of requests that idempotency rows digest.
+const ENCODING: u8 = 1;
+
+#[tonic::async_trait]
+impl WalletService for Wallet {
+    async fn create_wallet(
+        &self,
+        request: Request<CreateWalletRequest>,
+    ) -> Result<Response<CreateWalletResponse>, Status> {
+        let request = request.into_inner();
+        request.check()?;
+        let user_id = request.user_id;
+        let key = request_key(&request.request_id, user_id, CREATE)?;
+        let content = CreateWalletRequest { request_id: String::new(), ..request };
+        let hash = content_hash(ENCODING, &content);
+        let trace = trace();
+        let create = async move |conn: &mut Conn| create(conn, user_id, &trace).await;
+        let outcome = participant::once(&self.db, key, hash, create).await;
+        outcome.map_err(|error| refuse_db(&error))?.into_response()
+    }
+
+    async fn get_wallet(
+        &self,
+        request: Request<GetWalletRequest>,
+    ) -> Result<Response<GetWalletResponse>, Status> {
+        let request = request.into_inner();
+        request.check()?;
+        let user_id = request.user_id;
+        let found = self
+            .db
+            .read(async move |conn: &mut Conn| store::find(conn, user_id).await)
+            .await
+            .map_err(|error| refuse_db(&error))?;
+        let wallet = found.ok_or(Refused::NotFound { user_id }).map_err(Refusal::from)?;
+        Ok(Response::new(GetWalletResponse { wallet: Some((&wallet).into()) }))
+    }
+
+    async fn charge_wallet(
+        &self,
+        request: Request<ChargeWalletRequest>,
+    ) -> Result<Response<ChargeWalletResponse>, Status> {
+        let request = request.into_inner();
+        request.check()?;
+        let user_id = request.user_id;
+        let charge = Charge::new(request.amount).map_err(Refusal::from)?;
+        let key = request_key(&request.request_id, user_id, CHARGE)?;
+        let content = ChargeWalletRequest { request_id: String::new(), ..request };
+        let hash = content_hash(ENCODING, &content);
+        let call = Call::request(key, hash, Op::Charge { user_id, charge }, trace());
+        self.run(user_id, call).await?.into_response()
+    }
+
+    async fn list_wallet_transactions(
+        &self,
+        request: Request<ListWalletTransactionsRequest>,
+    ) -> Result<Response<ListWalletTransactionsResponse>, Status> {
+        let request = request.into_inner();
+        request.check()?;
+        let user_id = request.user_id;
+        let size = PageSize::from_request(request.page_size);
+        let before = match PageToken::decode(TRANSACTIONS, &user_id, &request.page_token)? {
+            Some(cursor) => Some(seq(&cursor)?),
+            None => None,
+        };
+        let entries = self
+            .db
+            .read(async move |conn: &mut Conn| {
+                let entries = store::entries(conn, user_id, before, size.rows_to_read()).await?;
+                // Only a wallet has entries, so it is asked for where there are none.
+                let exists = !entries.is_empty() || store::find(conn, user_id).await?.is_some();
+                Ok(exists.then_some(entries))
+            })
+            .await
+            .map_err(|error| refuse_db(&error))?
+            .ok_or(Refused::NotFound { user_id })
+            .map_err(Refusal::from)?;
+        let (entries, last) = size.cut(entries);
+        let next_page_token = last
+            .map(|entry| PageToken::encode(TRANSACTIONS, &user_id, &entry.seq.to_be_bytes()))
+            .unwrap_or_default();
+        let transactions = entries.iter().map(WalletTransaction::from).collect();
+        Ok(Response::new(ListWalletTransactionsResponse { transactions, next_page_token }))
+    }
+}
+
+/// Creates a wallet, in the transaction of its request id.
+async fn create(conn: &mut Conn, user_id: i64, trace: &Trace) -> db::Result<Verdict> {
+    if store::find(conn, user_id).await?.is_some() {
+        return Ok(Verdict::Rejected(Refused::AlreadyExists { user_id }.into()));
+    }
+    let moment = Moment { at: db::now_micros(), saga: None, trace };
+    let wallet = domain::Wallet::open(user_id, moment.at);
+    store::insert(conn, &wallet).await?;
+    outbox::append(conn, &[wire::created(&wallet, &moment)]).await?;
+    let reply = CreateWalletResponse { wallet: Some((&wallet).into()) };
+    Ok(Verdict::Done(reply.encode_to_vec()))
+}
+
+/// The entry at which a page ended.
+fn seq(cursor: &[u8]) -> Result<i64, Refusal> {
+    let bytes = cursor.try_into().map_err(|_| Refusal::new(Reason::InvalidPageToken))?;
+    Ok(i64::from_be_bytes(bytes))
+}
+
+fn request_key(request_id: &str, user_id: i64, method: i8) -> Result<RequestKey, Refusal> {
+    let request_id = *RequestId::parse(request_id)?.as_bytes();
+    Ok(RequestKey { request_id, user_id, method })
+}

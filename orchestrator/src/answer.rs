@@ -1,0 +1,105 @@
+//! What a client is told of a saga. Never two different things: what is told stands in the register or in END.
+
+use crate::record;
+use api::checkout::v1::{
+    Checkout, CheckoutFailure, CheckoutKind, CheckoutState, PlacedOrder,
+};
+use api::{Reason, Refusal};
+use participant::SagaId;
+use saga::journal::{EndedAs, Record, Start};
+
+/// How a checkout stands.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Standing {
+    /// Not decided, or not finished.
+    Running,
+    /// Done.
+    Succeeded(PlacedOrder),
+    /// Refused or aborted, and undone.
+    Failed(CheckoutFailure),
+}
+
+impl Standing {
+    /// From what END records.
+    pub(crate) fn of_result(outcome: EndedAs, result: &[u8]) -> Self {
+        let Checkout { order, failure, .. } = record::read(result);
+        match outcome {
+            EndedAs::Succeeded => Self::Succeeded(order.unwrap_or_default()),
+            EndedAs::Failed | EndedAs::Resolved => Self::Failed(with_message(
+                failure.unwrap_or_else(|| CheckoutFailure {
+                    reason: Reason::SagaAborted.as_str().to_owned(),
+                    ..CheckoutFailure::default()
+                }),
+            )),
+        }
+    }
+
+    /// The order of a success, nothing while running.
+    ///
+    /// # Errors
+    /// The refusal of a failure, naming the checkout and the step.
+    pub(crate) fn into_order(self, saga: SagaId) -> Result<Option<PlacedOrder>, Refusal> {
+        match self {
+            Self::Running => Ok(None),
+            Self::Succeeded(order) => Ok(Some(order)),
+            Self::Failed(failure) => Err(refusal(&failure)
+                .with("checkout_id", saga)
+                .with("step", &failure.step)),
+        }
+    }
+
+    /// The state in the contract's words.
+    pub(crate) fn state(&self) -> CheckoutState {
+        match self {
+            Self::Running => CheckoutState::Running,
+            Self::Succeeded(_) => CheckoutState::Succeeded,
+            Self::Failed(_) => CheckoutState::Failed,
+        }
+    }
+}
+
+/// A checkout as GetCheckout tells it.
+pub(crate) fn checkout(record: &Record, standing: Standing) -> Checkout {
+    let start = record.start();
+    let ended_at = match record {
+        Record::Running(_) => None,
+        Record::Ended(ended) => Some(crate::request::timestamp(ended.ended_at)),
+    };
+    let state = standing.state();
+    let (order, failure) = match standing {
+        Standing::Running => (None, None),
+        Standing::Succeeded(order) => (Some(order), None),
+        Standing::Failed(failure) => (None, Some(failure)),
+    };
+    Checkout {
+        checkout_id: start.saga.to_string(),
+        kind: kind(start).into(),
+        state: state.into(),
+        order,
+        failure,
+        user_id: start.subject,
+        order_id: start.object,
+        created_at: Some(crate::request::timestamp(start.placed_at)),
+        ended_at,
+    }
+}
+
+fn kind(start: &Start) -> CheckoutKind {
+    match start.plan.kind {
+        crate::kind::CHECKOUT => CheckoutKind::PlaceOrder,
+        crate::kind::CANCEL => CheckoutKind::CancelOrder,
+        _ => CheckoutKind::Unspecified,
+    }
+}
+
+fn refusal(failure: &CheckoutFailure) -> Refusal {
+    let reason = Reason::parse(&failure.reason).unwrap_or(Reason::SagaAborted);
+    let mut refusal = Refusal::new(reason);
+    refusal.metadata.clone_from(&failure.metadata);
+    refusal
+}
+
+fn with_message(failure: CheckoutFailure) -> CheckoutFailure {
+    let message = refusal(&failure).message();
+    CheckoutFailure { message, ..failure }
+}

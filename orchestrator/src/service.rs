@@ -1,0 +1,369 @@
+//! `CheckoutService`: accepting sagas, and answering for them.
+
+use crate::answer::{self, Standing};
+use crate::calls::Participants;
+use crate::cancel::{self, CancelPlan};
+use crate::checkout::{self, CheckoutPlan};
+use crate::order_ids::OrderIds;
+use crate::request::{CancelOrder, PlaceOrder};
+use crate::{admin, register};
+use api::checkout::v1::checkout_service_server::{CheckoutService, CheckoutServiceServer};
+use api::checkout::v1::get_checkout_request::Key;
+use api::checkout::v1::{
+    CancelOrderRequest, CancelOrderResponse, CheckoutState, GetCheckoutRequest,
+    GetCheckoutResponse, ListCheckoutsRequest, ListCheckoutsResponse, PlaceOrderRequest,
+    PlaceOrderResponse, PlacedOrder,
+};
+use api::saga::v1::saga_admin_service_server::SagaAdminServiceServer;
+use api::{Check, Reason, Refusal, RequestId};
+use db::Db;
+use participant::{RequestHash, RequestKey, SagaId, Trace};
+use platform::page::{PageSize, PageToken};
+use prost::Message;
+use saga::journal::{
+    EndedAs, Filter, Journal, NewSaga, PlanId, Record, RunningState, Start,
+};
+use saga::runtime::{Accepted, Engine, NotAccepted, Options, Progress, StepInfo};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+/// The calls, in the journal's request table; stable for ever.
+const PLACE_ORDER: i8 = 1;
+const CANCEL_ORDER: i8 = 2;
+/// How often a saga that another replica runs is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// One orchestrator replica. Cheap to clone.
+#[derive(Clone)]
+pub struct Orchestrator {
+    pub(crate) engine: Engine,
+    pub(crate) participants: Participants,
+    order_ids: Arc<OrderIds>,
+}
+
+/// What a client's request asks for, ready for START.
+struct Asked {
+    plan: PlanId,
+    user_id: i64,
+    order_id: i64,
+    weight: i64,
+    content: Vec<u8>,
+    request: RequestKey,
+    hash: RequestHash,
+}
+
+/// What a client is told.
+struct Told {
+    saga: SagaId,
+    state: CheckoutState,
+    order: Option<PlacedOrder>,
+    replayed: bool,
+}
+
+impl Orchestrator {
+    /// Starts the engine with its plans, and its recovery.
+    pub fn start(
+        db: Db,
+        participants: Participants,
+        options: Options,
+        lane: lane::Options,
+        tasks: &TaskTracker,
+    ) -> Self {
+        let journal = Journal::open(db.clone(), lane, tasks);
+        let checkout = CheckoutPlan { participants: participants.clone() };
+        let cancel = CancelPlan { participants: participants.clone() };
+        let engine =
+            Engine::start(journal, vec![Arc::new(checkout), Arc::new(cancel)], options, tasks);
+        Self { engine, participants, order_ids: Arc::new(OrderIds::new(db)) }
+    }
+
+    /// The public service.
+    pub fn checkout(&self) -> CheckoutServiceServer<Self> {
+        CheckoutServiceServer::new(self.clone())
+            .max_decoding_message_size(platform::MAX_MESSAGE_BYTES)
+    }
+
+    /// The operators' service.
+    pub fn admin(&self) -> SagaAdminServiceServer<admin::Admin> {
+        SagaAdminServiceServer::new(admin::Admin::new(self.clone()))
+            .max_decoding_message_size(platform::MAX_MESSAGE_BYTES)
+    }
+
+    /// The plans that this program knows, by kind and version, with all their steps.
+    pub fn plans(&self) -> Vec<(PlanId, &'static [StepInfo])> {
+        self.engine.plans().map(|plan| (plan.id(), plan.steps())).collect()
+    }
+
+    /// Sagas in flight here.
+    pub fn live(&self) -> usize {
+        self.engine.live()
+    }
+
+    /// Lets the sagas in flight end, for `patience` at most, and leaves the rest to others.
+    pub async fn stop(&self, patience: Duration) {
+        self.engine.stop(patience).await;
+    }
+
+    /// Begins or joins the saga of a request and waits for its outcome, as long as the caller does.
+    async fn run(&self, asked: Asked) -> Result<Told, Status> {
+        let context = platform::context::current();
+        let answer_by = context.answer_by();
+        let placed_at = db::now_micros();
+        let deadline_at = placed_at + self.engine.options().deadline;
+        let start = Start {
+            saga: SagaId::from(Uuid::now_v7()),
+            plan: asked.plan,
+            subject: asked.user_id,
+            object: asked.order_id,
+            weight: asked.weight,
+            request: asked.content,
+            placed_at,
+            deadline_at,
+            trace: Trace { trace_id: context.trace_id.clone(), traceparent: context.traceparent() },
+        };
+        let owns_object = asked.plan == checkout::ID;
+        let saga = NewSaga { start, owns_object, request: asked.request, hash: asked.hash };
+        let Accepted { progress, joined } = self.engine.submit(saga).map_err(not_accepted)?;
+        self.await_outcome(progress, joined, answer_by).await
+    }
+
+    async fn await_outcome(
+        &self,
+        mut progress: watch::Receiver<Progress>,
+        joined: bool,
+        answer_by: Instant,
+    ) -> Result<Told, Status> {
+        let open = |progress: &Progress| matches!(progress, Progress::Starting | Progress::Running(_));
+        let waited = progress.wait_for(|progress| !open(progress));
+        let seen = match tokio::time::timeout_at(answer_by, waited).await {
+            Ok(Ok(seen)) => seen.clone(),
+            Ok(Err(_)) | Err(_) => progress.borrow().clone(),
+        };
+        match seen {
+            Progress::Decided { saga, outcome, result } => {
+                tell(saga, Standing::of_result(outcome, &result), joined)
+            }
+            Progress::Running(saga) => tell(saga, Standing::Running, joined),
+            Progress::Elsewhere(saga) => self.await_elsewhere(saga, answer_by).await,
+            Progress::Reused => Err(Refusal::new(Reason::RequestIdReused).into()),
+            Progress::Overloaded(retry_after) => Err(Refusal::overloaded(retry_after).into()),
+            // Not known to be durable: neither failed nor running may be told.
+            Progress::Starting | Progress::Unknown => {
+                Err(Refusal::new(Reason::Unavailable).into())
+            }
+        }
+    }
+
+    /// The outcome of a saga that an earlier request began: in the journal if it has ended, in its register if it is
+    /// past it, and else it is running somewhere.
+    async fn await_elsewhere(&self, saga: SagaId, answer_by: Instant) -> Result<Told, Status> {
+        loop {
+            let record = self.record(saga).await?;
+            let standing = self.standing(&record).await;
+            if standing != Standing::Running || Instant::now() + LOOK_EVERY >= answer_by {
+                return tell(saga, standing, true);
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    pub(crate) async fn record(&self, saga: SagaId) -> Result<Record, Status> {
+        let found = self.engine.find(saga).await.map_err(|error| unavailable(&error))?;
+        found.ok_or_else(|| {
+            Refusal::new(Reason::CheckoutNotFound).with("checkout_id", saga).into()
+        })
+    }
+
+    /// How a saga stands, by what it has recorded; a register that cannot be asked says nothing.
+    pub(crate) async fn standing(&self, record: &Record) -> Standing {
+        let start = match record {
+            Record::Ended(ended) => return Standing::of_result(ended.outcome, &ended.result),
+            Record::Running(running) => &running.start,
+        };
+        if let Some(standing) = self.decided_here(start.saga) {
+            return standing;
+        }
+        match register::order_of(&self.participants, start).await {
+            Some(order) => Standing::Succeeded(order),
+            None => Standing::Running,
+        }
+    }
+
+    fn decided_here(&self, saga: SagaId) -> Option<Standing> {
+        match &*self.engine.watch(saga)?.borrow() {
+            Progress::Decided { outcome, result, .. } => {
+                Some(Standing::of_result(*outcome, result))
+            }
+            _ => None,
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl CheckoutService for Orchestrator {
+    async fn place_order(
+        &self,
+        request: Request<PlaceOrderRequest>,
+    ) -> Result<Response<PlaceOrderResponse>, Status> {
+        let request = request.into_inner();
+        request.check()?;
+        let content = PlaceOrder::new(&request);
+        let order_id = self.order_ids.next().await.map_err(|error| unavailable(&error))?;
+        let told = self
+            .run(Asked {
+                plan: checkout::ID,
+                user_id: request.user_id,
+                order_id,
+                weight: content.weight(),
+                content: content.encode_to_vec(),
+                request: key(&request.request_id, request.user_id, PLACE_ORDER)?,
+                hash: content.hash(),
+            })
+            .await?;
+        let Told { saga, state, order, replayed } = told;
+        let checkout_id = saga.to_string();
+        Ok(respond(PlaceOrderResponse { checkout_id, state: state.into(), order }, replayed))
+    }
+
+    async fn cancel_order(
+        &self,
+        request: Request<CancelOrderRequest>,
+    ) -> Result<Response<CancelOrderResponse>, Status> {
+        let request = request.into_inner();
+        request.check()?;
+        let content = CancelOrder::new(&request);
+        let told = self
+            .run(Asked {
+                plan: cancel::ID,
+                user_id: request.user_id,
+                order_id: request.order_id,
+                weight: 0,
+                content: content.encode_to_vec(),
+                request: key(&request.request_id, request.user_id, CANCEL_ORDER)?,
+                hash: content.hash(),
+            })
+            .await?;
+        let Told { saga, state, order, replayed } = told;
+        let checkout_id = saga.to_string();
+        Ok(respond(CancelOrderResponse { checkout_id, state: state.into(), order }, replayed))
+    }
+
+    async fn get_checkout(
+        &self,
+        request: Request<GetCheckoutRequest>,
+    ) -> Result<Response<GetCheckoutResponse>, Status> {
+        let request = request.into_inner();
+        request.check()?;
+        let saga = match request.key {
+            Some(Key::CheckoutId(id)) => Some(SagaId(*RequestId::parse(&id)?.as_bytes())),
+            Some(Key::Request(named)) => {
+                let mut found = None;
+                for method in [PLACE_ORDER, CANCEL_ORDER] {
+                    let key = key(&named.request_id, named.user_id, method)?;
+                    found = self.engine.of_request(key).await.map_err(|e| unavailable(&e))?;
+                    if found.is_some() {
+                        break;
+                    }
+                }
+                found
+            }
+            None => None,
+        };
+        let saga = saga.ok_or_else(|| Refusal::new(Reason::CheckoutNotFound))?;
+        let record = self.record(saga).await?;
+        let standing = self.standing(&record).await;
+        let checkout = Some(answer::checkout(&record, standing));
+        Ok(Response::new(GetCheckoutResponse { checkout }))
+    }
+
+    async fn list_checkouts(
+        &self,
+        request: Request<ListCheckoutsRequest>,
+    ) -> Result<Response<ListCheckoutsResponse>, Status> {
+        let request = request.into_inner();
+        request.check()?;
+        let filters = (request.user_id, request.state);
+        let size = PageSize::from_request(request.page_size);
+        let below = match PageToken::decode("ListCheckouts", &filters, &request.page_token)? {
+            Some(cursor) => Some(cursor_saga(&cursor)?),
+            None => None,
+        };
+        let (running, ended) = states(request.state());
+        let filter = Filter { subject: Some(request.user_id), running, ended, below, ..Filter::default() };
+        let records = self.engine.journal().list(filter, size.rows_to_read()).await;
+        let (records, last) = size.cut(records.map_err(|error| unavailable(&error))?);
+        let next_page_token = last
+            .map(|record: &Record| {
+                PageToken::encode("ListCheckouts", &filters, &record.start().saga.0)
+            })
+            .unwrap_or_default();
+        let mut checkouts = Vec::with_capacity(records.len());
+        for record in &records {
+            let standing = self.listed(record);
+            checkouts.push(answer::checkout(record, standing));
+        }
+        Ok(Response::new(ListCheckoutsResponse { checkouts, next_page_token }))
+    }
+}
+
+impl Orchestrator {
+    /// For lists: an outcome that is decided here counts though END is not written yet.
+    fn listed(&self, record: &Record) -> Standing {
+        match record {
+            Record::Ended(ended) => Standing::of_result(ended.outcome, &ended.result),
+            Record::Running(running) => {
+                self.decided_here(running.start.saga).unwrap_or(Standing::Running)
+            }
+        }
+    }
+}
+
+fn states(state: CheckoutState) -> (Vec<RunningState>, Vec<EndedAs>) {
+    let running =
+        || vec![RunningState::Running, RunningState::NeedsAttention, RunningState::Parked];
+    match state {
+        CheckoutState::Unspecified => {
+            (running(), vec![EndedAs::Succeeded, EndedAs::Failed, EndedAs::Resolved])
+        }
+        CheckoutState::Running => (running(), Vec::new()),
+        CheckoutState::Succeeded => (Vec::new(), vec![EndedAs::Succeeded]),
+        CheckoutState::Failed => (Vec::new(), vec![EndedAs::Failed, EndedAs::Resolved]),
+    }
+}
+
+fn key(request_id: &str, user_id: i64, method: i8) -> Result<RequestKey, Refusal> {
+    let request_id = *RequestId::parse(request_id)?.as_bytes();
+    Ok(RequestKey { request_id, user_id, method })
+}
+
+fn tell(saga: SagaId, standing: Standing, replayed: bool) -> Result<Told, Status> {
+    let state = standing.state();
+    match standing.into_order(saga) {
+        Ok(order) => Ok(Told { saga, state, order, replayed }),
+        Err(refusal) if replayed => Err(platform::replayed_refusal(refusal)),
+        Err(refusal) => Err(refusal.into()),
+    }
+}
+
+fn respond<T>(message: T, replayed: bool) -> Response<T> {
+    let response = Response::new(message);
+    if replayed { platform::replayed(response) } else { response }
+}
+
+fn not_accepted(error: NotAccepted) -> Status {
+    match error {
+        NotAccepted::Overloaded { retry_after } => Refusal::overloaded(retry_after).into(),
+        NotAccepted::Reused => Refusal::new(Reason::RequestIdReused).into(),
+    }
+}
+
+/// The journal could not be asked: the caller may repeat the same request.
+pub(crate) fn unavailable(error: &db::Error) -> Status {
+    tracing::warn!(%error, "journal not readable");
+    Refusal::new(Reason::Unavailable).into()
+}
