@@ -121,10 +121,7 @@ impl SagaAdminService for Admin {
         let age = request.min_age.as_ref().map_or(0, |age| age.seconds);
         let filters = (request.state, &request.kind, age);
         let size = PageSize::from_request(request.page_size);
-        let below = match PageToken::decode("ListSagas", &filters, &request.page_token)? {
-            Some(cursor) => Some(crate::service::cursor_saga(&cursor)?),
-            None => None,
-        };
+        let below = PageToken::decode("ListSagas", &filters, &request.page_token)?.map(SagaId);
         let (running, ended) = states(request.state());
         let filter = Filter {
             subject: None,
@@ -138,7 +135,7 @@ impl SagaAdminService for Admin {
         let records = journal.list(filter, size.rows_to_read()).await;
         let (records, last) = size.cut(records.map_err(|error| unavailable(&error))?);
         let next_page_token = last
-            .map(|record: &Record| {
+            .map(|record| {
                 PageToken::encode("ListSagas", &filters, &record.start().saga.0)
             })
             .unwrap_or_default();

@@ -139,11 +139,9 @@ impl Orchestrator {
         answer_by: Instant,
     ) -> Result<Told, Status> {
         let open = |progress: &Progress| matches!(progress, Progress::Starting | Progress::Running(_));
-        let waited = progress.wait_for(|progress| !open(progress));
-        let seen = match tokio::time::timeout_at(answer_by, waited).await {
-            Ok(Ok(seen)) => seen.clone(),
-            Ok(Err(_)) | Err(_) => progress.borrow().clone(),
-        };
+        // Whether it came, or the time did, or the executor is gone: what counts is what stands there now.
+        let _ = tokio::time::timeout_at(answer_by, progress.wait_for(|p| !open(p))).await;
+        let seen = progress.borrow().clone();
         match seen {
             Progress::Decided { saga, outcome, result } => {
                 tell(saga, Standing::of_result(outcome, &result), joined)
@@ -289,16 +287,13 @@ impl CheckoutService for Orchestrator {
         request.check()?;
         let filters = (request.user_id, request.state);
         let size = PageSize::from_request(request.page_size);
-        let below = match PageToken::decode("ListCheckouts", &filters, &request.page_token)? {
-            Some(cursor) => Some(cursor_saga(&cursor)?),
-            None => None,
-        };
+        let below = PageToken::decode("ListCheckouts", &filters, &request.page_token)?.map(SagaId);
         let (running, ended) = states(request.state());
         let filter = Filter { subject: Some(request.user_id), running, ended, below, ..Filter::default() };
         let records = self.engine.journal().list(filter, size.rows_to_read()).await;
         let (records, last) = size.cut(records.map_err(|error| unavailable(&error))?);
         let next_page_token = last
-            .map(|record: &Record| {
+            .map(|record| {
                 PageToken::encode("ListCheckouts", &filters, &record.start().saga.0)
             })
             .unwrap_or_default();

@@ -16,16 +16,26 @@ use futures_util::TryStreamExt;
 /// An outbox row is kept at least this long.
 const RETENTION: TimeDelta = TimeDelta::hours(72);
 
+/// Missing versions of one aggregate that are named.
+const NAMED: usize = 100;
+
 /// A schema's events.
 pub(crate) struct Events {
     pub(crate) invariant: Invariant,
-    /// Selects the changes, see [`Row`].
+    /// Selects the changes: the columns of [`Row`], of which the first part names them.
     pub(crate) changes: &'static str,
-    /// Whether an event's payload tells the change: its type, then the change, then the payload.
-    pub(crate) tells: fn(&str, &Row, &[u8]) -> bool,
+    /// Whether an event tells of the change.
+    pub(crate) tells: fn(&Row, &Told<'_>) -> bool,
 }
 
-/// A change, or an event.
+/// What an event says.
+pub(crate) struct Told<'a> {
+    pub(crate) event_type: &'a str,
+    pub(crate) version: i64,
+    pub(crate) payload: &'a [u8],
+}
+
+/// A change, or several that follow each other, or an event.
 #[derive(QueryableByName)]
 pub(crate) struct Row {
     #[diesel(sql_type = Text)]
@@ -34,36 +44,42 @@ pub(crate) struct Row {
     pub(crate) id: i64,
     #[diesel(sql_type = BigInt)]
     pub(crate) version: i64,
+    /// The last version that this row stands for; mostly the first.
+    #[diesel(sql_type = BigInt)]
+    pub(crate) through: i64,
     #[diesel(sql_type = Bool)]
     is_event: bool,
-    /// The event's type, which a change asks for.
+    /// The event's type; of a change empty where the type is not all that decides.
     #[diesel(sql_type = Text)]
-    pub(crate) event_type: String,
+    event_type: String,
     #[diesel(sql_type = Datetime)]
     at: NaiveDateTime,
-    /// Numbers of the change that its event tells, too; of an event its row id and its position.
+    /// Numbers of the change that its event tells, too; of an event its row's id and its position.
     #[diesel(sql_type = BigInt)]
     pub(crate) a: i64,
     #[diesel(sql_type = BigInt)]
     pub(crate) b: i64,
     #[diesel(sql_type = BigInt)]
     pub(crate) c: i64,
+    #[diesel(sql_type = BigInt)]
+    pub(crate) d: i64,
+    #[diesel(sql_type = BigInt)]
+    pub(crate) e: i64,
     #[diesel(sql_type = Binary)]
     payload: Vec<u8>,
 }
 
-/// An aggregate's events up to here.
+/// An aggregate up to here.
 #[derive(Default)]
-struct Told {
+struct Aggregate {
     kind: String,
     id: i64,
-    any: bool,
-    row_id: i64,
-    position: i64,
+    /// Changes that no event has told yet, the first of them being `next`.
+    due: Option<Row>,
+    next: i64,
+    /// The row and the position of the newest event.
+    newest: Option<(i64, i64)>,
 }
-
-/// A position that the relay has not given yet comes after all that it has.
-const UNNUMBERED: &str = "9223372036854775807";
 
 impl Events {
     /// Checks every change and every event.
@@ -72,81 +88,86 @@ impl Events {
         snapshot: &mut Snapshot,
         findings: &mut Findings,
     ) -> Result<()> {
+        // A position that the relay has not given yet comes after all that it has.
         let sql = format!(
             "{} UNION ALL SELECT aggregate_kind AS kind, aggregate_id AS id, version, \
-            1 AS is_event, event_type, occurred_at AS at, id AS a, \
-            COALESCE(position, {UNNUMBERED}) AS b, 0 AS c, payload FROM outbox \
+            version AS through, 1 AS is_event, event_type, occurred_at AS at, id AS a, \
+            COALESCE(position, {}) AS b, 0 AS c, 0 AS d, 0 AS e, payload FROM outbox \
             ORDER BY kind, id, version, is_event, a",
-            self.changes
+            self.changes,
+            i64::MAX
         );
         let old = db::to_db(db::now_micros()) - RETENTION;
         let mut rows = snapshot.rows::<Row>(sql).await?;
-        let mut told = Told::default();
-        let mut change: Option<Row> = None;
+        let mut aggregate = Aggregate::default();
         while let Some(row) = rows.try_next().await? {
             findings.row(&self.invariant);
-            if !row.is_event {
-                self.untold(findings, change.take(), &told, old);
-                told.move_to(&row);
-                change = Some(row);
-                continue;
+            if (&aggregate.kind, aggregate.id) != (&row.kind, row.id) {
+                self.untold(findings, &mut aggregate, i64::MAX, old);
+                let (kind, id) = (row.kind.clone(), row.id);
+                aggregate = Aggregate { kind, id, ..Aggregate::default() };
             }
-            let due = change.take_if(|change| change.names(&row));
-            self.untold(findings, change.take(), &told, old);
-            told.move_to(&row);
-            let right = due.is_some_and(|change| {
-                change.event_type == row.event_type
-                    && (self.tells)(&row.event_type, &change, &row.payload)
-            });
-            if !(right && told.accepts(&row)) {
-                findings.offend(&self.invariant, row.name());
+            self.untold(findings, &mut aggregate, row.version, old);
+            if row.is_event {
+                if !self.accepts(&mut aggregate, &row) {
+                    findings.offend(&self.invariant, aggregate.name(row.version));
+                }
+            } else {
+                aggregate.next = row.version;
+                aggregate.due = Some(row);
             }
-            told.push(&row);
         }
-        self.untold(findings, change, &told, old);
+        self.untold(findings, &mut aggregate, i64::MAX, old);
         Ok(())
     }
 
-    /// A change for which no event came.
+    /// Whether the event tells of the change that is due, and comes after the events before it.
+    fn accepts(&self, aggregate: &mut Aggregate, event: &Row) -> bool {
+        let in_order =
+            aggregate.newest.is_none_or(|(row, position)| event.a > row && event.b >= position);
+        aggregate.newest = Some((event.a, event.b));
+        let Some(due) = aggregate.due.take_if(|_| aggregate.next == event.version) else {
+            return false;
+        };
+        let told = Told {
+            event_type: &event.event_type,
+            version: event.version,
+            payload: &event.payload,
+        };
+        let typed = due.event_type.is_empty() || due.event_type == event.event_type;
+        let right = typed && (self.tells)(&due, &told);
+        if event.version < due.through {
+            aggregate.next = event.version.saturating_add(1);
+            aggregate.due = Some(due);
+        }
+        right && in_order
+    }
+
+    /// Changes below this version for which no event came.
     fn untold(
         &self,
         findings: &mut Findings,
-        change: Option<Row>,
-        told: &Told,
+        aggregate: &mut Aggregate,
+        below: i64,
         old: NaiveDateTime,
     ) {
-        if let Some(change) = change.filter(|change| told.any || change.at > old) {
-            findings.offend(&self.invariant, change.name());
+        let Some(due) = aggregate.due.take() else { return };
+        let must_be_there = aggregate.newest.is_some() || due.at > old;
+        let last = due.through.min(below.saturating_sub(1));
+        if must_be_there {
+            for version in (aggregate.next..=last).take(NAMED) {
+                findings.offend(&self.invariant, aggregate.name(version));
+            }
+        }
+        if due.through > last {
+            aggregate.next = aggregate.next.max(below);
+            aggregate.due = Some(due);
         }
     }
 }
 
-impl Row {
-    fn names(&self, event: &Self) -> bool {
-        (&self.kind, self.id, self.version) == (&event.kind, event.id, event.version)
-    }
-
-    fn name(&self) -> String {
-        let Self { kind, id, version, .. } = self;
-        format!("{kind} {id} version {version}")
-    }
-}
-
-impl Told {
-    fn move_to(&mut self, row: &Row) {
-        if (&self.kind, self.id) != (&row.kind, row.id) {
-            *self = Self { kind: row.kind.clone(), id: row.id, ..Self::default() };
-        }
-    }
-
-    /// Later versions were written later and are published later.
-    fn accepts(&self, event: &Row) -> bool {
-        !self.any || (event.a > self.row_id && event.b >= self.position)
-    }
-
-    fn push(&mut self, event: &Row) {
-        self.any = true;
-        self.row_id = event.a;
-        self.position = event.b;
+impl Aggregate {
+    fn name(&self, version: i64) -> String {
+        format!("{} {} version {version}", self.kind, self.id)
     }
 }

@@ -40,6 +40,8 @@ pub(crate) struct Requests {
     pub(crate) made: &'static str,
     /// Reads what an answer says was made: `None` for what no version answered.
     pub(crate) told: fn(method: i64, reply: &[u8]) -> Option<Made>,
+    /// The call of which a row of `made` stands for all parts from 2 through its own.
+    pub(crate) through: Option<i64>,
 }
 
 #[derive(QueryableByName)]
@@ -83,8 +85,18 @@ impl Requests {
         if self.made.is_empty() {
             return Ok(());
         }
+        let told_count = i64::try_from(told.len()).unwrap_or(i64::MAX).saturating_add(2);
         let mut made = Vec::new();
-        snapshot.each(self.made, |row: Made| made.push(row)).await?;
+        snapshot
+            .each(self.made, |row: Made| match self.through {
+                Some(method) if method == row.method => {
+                    // One more than was told is enough to tell that some are missing.
+                    let parts = 2..=row.part.min(told_count);
+                    made.extend(parts.map(|part| Made { part, ..row }));
+                }
+                _ => made.push(row),
+            })
+            .await?;
         told.sort_unstable();
         made.sort_unstable();
         for unmatched in unmatched(&told, &made) {

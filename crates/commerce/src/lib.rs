@@ -1,4 +1,8 @@
 //! The program `commerce`: any role of the shop, and the tools around it.
 
+pub mod bench;
+pub mod clients;
 pub mod config;
+pub mod durability;
+pub mod output;
 pub mod replay;

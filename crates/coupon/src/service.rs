@@ -15,6 +15,7 @@ use api::coupon::v1::{
 use api::{Check, Refusal, RequestId};
 use db::{Conn, SendAsyncFn};
 use events::outbox;
+use platform::page::{PageSize, PageToken};
 use prost::Message;
 use tonic::{Request, Response, Status};
 
@@ -66,7 +67,18 @@ impl CouponService for Coupon {
     ) -> Result<Response<ListCouponsResponse>, Status> {
         let request = request.into_inner();
         request.check()?;
-        todo!()
+        let size = PageSize::from_request(request.page_size);
+        let before = PageToken::decode(COUPONS, &(), &request.page_token)?.unwrap_or_default();
+        let rows = size.rows_to_read();
+        let found = self.read(async move |conn: &mut Conn| store::page(conn, before, rows).await);
+        let (coupons, last) = size.cut(found.await?);
+        let token = |last: domain::Coupon| {
+            PageToken::encode(COUPONS, &(), &Place { at: last.created_at, id: last.id.0 })
+        };
+        Ok(Response::new(ListCouponsResponse {
+            coupons: coupons.iter().map(Into::into).collect(),
+            next_page_token: last.map(token).unwrap_or_default(),
+        }))
     }
 
     async fn issue_coupon(
@@ -113,7 +125,22 @@ impl CouponService for Coupon {
     ) -> Result<Response<ListIssuedCouponsResponse>, Status> {
         let request = request.into_inner();
         request.check()?;
-        todo!()
+        let user = UserId(request.user_id);
+        let size = PageSize::from_request(request.page_size);
+        let before = PageToken::decode(ISSUED_COUPONS, &user.0, &request.page_token)?;
+        let before = before.unwrap_or_default();
+        let rows = size.rows_to_read();
+        let found =
+            self.read(async move |conn: &mut Conn| store::page_of(conn, user, before, rows).await);
+        let (issued, last) = size.cut(found.await?);
+        let token = |last: domain::Issued| {
+            let place = Place { at: last.issued_at, id: last.id.0 };
+            PageToken::encode(ISSUED_COUPONS, &user.0, &place)
+        };
+        Ok(Response::new(ListIssuedCouponsResponse {
+            issued_coupons: issued.iter().map(Into::into).collect(),
+            next_page_token: last.map(token).unwrap_or_default(),
+        }))
     }
 }
 

@@ -1,9 +1,11 @@
 //! The SQL of campaigns and of the coupons in users' hands.
 
+mod place;
 mod rows;
 
+pub(crate) use place::Place;
+
 use crate::domain::{Coupon, CouponId, Issued, IssuedId, UserId};
-use chrono::{DateTime, NaiveDateTime, Utc};
 use db::{Bytes16, Conn, Result, values};
 use diesel::dsl::{DuplicatedKeys, exists};
 use diesel::prelude::*;
@@ -16,18 +18,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// below the 65,535 placeholders of a statement.
 const ROWS: usize = 512;
 
-/// 9999-12-31T23:59:59Z in Unix seconds: later than anything that a column can hold.
-const LAST_SECOND: i64 = 253_402_300_799;
-
 /// Whose coupon of which campaign: an issued coupon's key.
 pub(crate) type Owner = (CouponId, UserId);
-
-/// The place in a list after which a page begins: time and id of the last row before it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Place {
-    pub(crate) at: DateTime<Utc>,
-    pub(crate) id: i64,
-}
 
 /// One campaign, unlocked.
 pub(crate) async fn find(conn: &mut Conn, id: CouponId) -> Result<Option<Coupon>> {
@@ -80,18 +72,19 @@ fn collect(rows: Vec<CouponRow>, into: &mut BTreeMap<CouponId, Coupon>) -> Resul
     Ok(())
 }
 
-/// Campaigns, newest first.
+/// Campaigns below a place, newest first.
 pub(crate) async fn page(
     conn: &mut Conn,
-    after: Option<Place>,
-    limit: i64,
+    before: Place,
+    rows: usize,
 ) -> Result<Vec<Coupon>> {
-    let (at, id) = bound(after);
+    let Place { at, id } = before;
+    let at = db::to_db(at);
     let older = coupon::created_at.lt(at).or(coupon::created_at.eq(at).and(coupon::id.lt(id)));
     let rows: Vec<CouponRow> = coupon::table
         .filter(older)
         .order((coupon::created_at.desc(), coupon::id.desc()))
-        .limit(limit)
+        .limit(i64::try_from(rows).unwrap_or(i64::MAX))
         .select(CouponRow::as_select())
         .load(conn)
         .await?;
@@ -129,30 +122,25 @@ pub(crate) async fn find_issued(conn: &mut Conn, id: IssuedId) -> Result<Option<
     row.optional()?.map(Issued::try_from).transpose()
 }
 
-/// A user's coupons, newest first.
+/// A user's coupons below a place, newest first.
 pub(crate) async fn page_of(
     conn: &mut Conn,
     user: UserId,
-    after: Option<Place>,
-    limit: i64,
+    before: Place,
+    rows: usize,
 ) -> Result<Vec<Issued>> {
-    let (at, id) = bound(after);
+    let Place { at, id } = before;
+    let at = db::to_db(at);
     let (issued_at, issued_id) = (issued_coupon::issued_at, issued_coupon::id);
     let rows: Vec<IssuedRow> = issued_coupon::table
         .filter(issued_coupon::user_id.eq(user.0))
         .filter(issued_at.lt(at).or(issued_at.eq(at).and(issued_id.lt(id))))
         .order((issued_at.desc(), issued_id.desc()))
-        .limit(limit)
+        .limit(i64::try_from(rows).unwrap_or(i64::MAX))
         .select(IssuedRow::as_select())
         .load(conn)
         .await?;
     rows.into_iter().map(Issued::try_from).collect()
-}
-
-fn bound(after: Option<Place>) -> (NaiveDateTime, i64) {
-    let last = DateTime::from_timestamp(LAST_SECOND, 0).unwrap_or_default();
-    let place = after.unwrap_or(Place { at: last, id: i64::MAX });
-    (db::to_db(place.at), place.id)
 }
 
 /// The keys of issued coupons; they never change.

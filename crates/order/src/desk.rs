@@ -113,9 +113,10 @@ impl Sheet {
         at: DateTime<Utc>,
         moment: &Moment<'_>,
     ) -> Verdict {
-        let finished = self.orders.get_mut(&order_id).and_then(|order| {
-            order.finish_cancel(saga, at).then_some(order)
-        });
+        let finished = self
+            .orders
+            .get_mut(&order_id)
+            .and_then(|order| order.finish_cancel(saga, at).then_some(order));
         let Some(order) = finished else {
             return self.fail(Error::Corrupt(format!("saga {saga} did not cancel {order_id}")));
         };

@@ -311,7 +311,8 @@ mod tests {
         assert!(!order.finish_cancel(CANCEL, AT));
         assert_eq!(order.begin_cancel(USER, CANCEL), Ok(()));
         assert!(!order.finish_cancel(OTHER, AT));
-        let begun = Refused::NotCancellable { order_id: 1, state: State::Cancelling { saga: CANCEL } };
+        let begun =
+            Refused::NotCancellable { order_id: 1, state: State::Cancelling { saga: CANCEL } };
         assert_eq!(order.begin_cancel(USER, OTHER), Err(begun));
         assert!(order.finish_cancel(CANCEL, AT));
         assert_eq!((order.state.cancel(), order.version), (Some(CANCEL), 3));

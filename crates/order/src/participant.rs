@@ -41,7 +41,8 @@ impl OrderParticipantService for Order {
         let (saga, step) = step_key(request.key.as_ref())?;
         let call = Call::void(saga, step, request.reason.into_bytes(), trace());
         let outcome = self.run(request.order_id, call).await?;
-        let OnRecord { found, reason, reply, .. } = OnRecord::<ConfirmOrderResponse>::read(outcome)?;
+        let OnRecord { found, reason, reply, .. } =
+            OnRecord::<ConfirmOrderResponse>::read(outcome)?;
         let order = reply.and_then(|reply| reply.order);
         Ok(Response::new(VoidOrderResponse { found: found.into(), reason, order }))
     }

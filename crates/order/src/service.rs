@@ -8,11 +8,11 @@ use api::order::v1::order_service_server::OrderService;
 use api::order::v1::{
     self, GetOrderRequest, GetOrderResponse, ListOrdersRequest, ListOrdersResponse, OrderState,
 };
-use api::{Check, Reason, Refusal};
+use api::{Check, Refusal};
 use chrono::{DateTime, Utc};
 use db::Conn;
-use crate::platform::MAX_MESSAGE_BYTES;
-use crate::platform::page::{PageSize, PageToken};
+use platform::MAX_MESSAGE_BYTES;
+use platform::page::{PageSize, PageToken};
 use prost::Message;
 use prost_types::Timestamp;
 use tonic::{Request, Response, Status};
@@ -51,10 +51,7 @@ impl OrderService for Order {
         let from = bound("created_from", request.created_from.as_ref())?;
         let to = bound("created_to", request.created_to.as_ref())?;
         let filters = (request.user_id, request.state, from, to);
-        let before = match PageToken::decode(ORDERS, &filters, &request.page_token)? {
-            Some(cursor) => Some(id(&cursor)?),
-            None => None,
-        };
+        let before = PageToken::decode_id(ORDERS, &filters, &request.page_token)?;
         let state = state(request.state());
         let filter = Filter { user_id: request.user_id, state, from, to, before };
         let orders = self
@@ -65,9 +62,8 @@ impl OrderService for Order {
         let (orders, last) = size.cut(orders);
         let last = last.map(|order| order.id);
         let (orders, last) = fitting(orders.iter().map(v1::Order::from).collect(), last);
-        let next_page_token = last
-            .map(|id| PageToken::encode(ORDERS, &filters, &id.to_be_bytes()))
-            .unwrap_or_default();
+        let next_page_token =
+            last.map(|id| PageToken::encode_id(ORDERS, &filters, id)).unwrap_or_default();
         Ok(Response::new(ListOrdersResponse { orders, next_page_token }))
     }
 }
@@ -99,10 +95,4 @@ fn state(state: OrderState) -> Option<StateCode> {
 
 fn bound(field: &str, at: Option<&Timestamp>) -> Result<Option<DateTime<Utc>>, Refusal> {
     at.map(|at| wire::instant(field, Some(at))).transpose()
-}
-
-/// The order at which a page ended.
-fn id(cursor: &[u8]) -> Result<i64, Refusal> {
-    let bytes = cursor.try_into().map_err(|_| Refusal::new(Reason::InvalidPageToken))?;
-    Ok(i64::from_be_bytes(bytes))
 }

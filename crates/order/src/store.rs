@@ -101,12 +101,12 @@ pub(crate) async fn find(conn: &mut Conn, id: i64, user_id: i64) -> Result<Optio
 }
 
 /// Orders, newest first.
-pub(crate) async fn list(conn: &mut Conn, filter: Filter, limit: i64) -> Result<Vec<Order>> {
+pub(crate) async fn list(conn: &mut Conn, filter: Filter, limit: usize) -> Result<Vec<Order>> {
     let mut query = orders::table
         .filter(orders::user_id.eq(filter.user_id))
         .filter(orders::id.lt(filter.before.unwrap_or(i64::MAX)))
         .order(orders::id.desc())
-        .limit(limit)
+        .limit(i64::try_from(limit).unwrap_or(i64::MAX))
         .select(OrderRow::as_select())
         .into_boxed();
     if let Some(state) = filter.state {

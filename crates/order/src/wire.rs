@@ -2,8 +2,7 @@
 
 use crate::domain::{Cost, Inconsistent, Line, Order, Placement, Refused, State, UsedCoupon, Won};
 use api::order::v1::{
-    self, ConfirmOrderRequest, ConfirmedLine, OrderCancelled, OrderConfirmed, OrderLine,
-    OrderState,
+    self, ConfirmOrderRequest, ConfirmedLine, OrderCancelled, OrderConfirmed, OrderLine, OrderState,
 };
 use api::{Reason, Refusal};
 use chrono::{DateTime, SubsecRound, Utc};
@@ -73,9 +72,7 @@ impl From<Inconsistent> for Refusal {
                 Self::invalid_field("lines", format!("must have units of product {product_id}"))
             }
             Inconsistent::Total => Self::invalid_field("total", "must be the sum of the lines"),
-            Inconsistent::Discount => {
-                Self::invalid_field("discount", "must be at most the total")
-            }
+            Inconsistent::Discount => Self::invalid_field("discount", "must be at most the total"),
             Inconsistent::Paid => {
                 Self::invalid_field("paid", "must be the total less the discount")
             }
@@ -137,11 +134,7 @@ pub(crate) fn confirmed(order: &Order, moment: &Moment<'_>) -> Event {
 }
 
 /// The event of an order whose cancel was asked for at `cancelled_at` and is finished.
-pub(crate) fn cancelled(
-    order: &Order,
-    cancelled_at: DateTime<Utc>,
-    moment: &Moment<'_>,
-) -> Event {
+pub(crate) fn cancelled(order: &Order, cancelled_at: DateTime<Utc>, moment: &Moment<'_>) -> Event {
     let payload = OrderCancelled {
         order_id: order.id,
         user_id: order.user_id,

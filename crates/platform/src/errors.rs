@@ -77,7 +77,8 @@ pub(crate) fn explained(mut response: Response<Body>) -> Response<Body> {
 
 /// What the failure of the transport means to the one who called.
 pub(crate) fn unreachable(error: &StdError) -> Refusal {
-    let chain = || std::iter::successors(Some::<&dyn Error>(error.as_ref()), |it| it.source());
+    let first: &(dyn Error + 'static) = error.as_ref();
+    let chain = || std::iter::successors(Some(first), |it| (*it).source());
     let text = chain().map(ToString::to_string).collect::<Vec<_>>().join(": ");
     tracing::debug!(error = text, "call failed");
     match chain().any(|it| it.is::<TimeoutExpired>()) {

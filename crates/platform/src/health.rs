@@ -54,7 +54,10 @@ impl Health {
 
     /// Says whether a service, by its full name, is ready.
     pub async fn set_ready(&self, service: &str, ready: bool) {
-        self.change(|state| drop(state.ready.insert(service.to_owned(), ready))).await;
+        self.change(|state| {
+            state.ready.insert(service.to_owned(), ready);
+        })
+        .await;
     }
 
     /// Says that every service is ready.

@@ -9,7 +9,7 @@ use std::{
 
 use tracing_subscriber::{
     EnvFilter, filter,
-    fmt::{self, MakeWriter},
+    fmt::MakeWriter,
     util::{SubscriberInitExt, TryInitError},
 };
 
@@ -76,7 +76,7 @@ fn human<W>(
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let subscriber = fmt().with_env_filter(parse(filter)?).with_ansi(ansi).with_writer(writer);
+    let subscriber = tracing_subscriber::fmt().with_env_filter(parse(filter)?).with_ansi(ansi).with_writer(writer);
     Ok(subscriber.finish())
 }
 
@@ -87,7 +87,7 @@ fn json<W>(
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let subscriber = fmt()
+    let subscriber = tracing_subscriber::fmt()
         .with_env_filter(parse(filter)?)
         .with_writer(writer)
         .json()

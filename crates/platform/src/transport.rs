@@ -32,7 +32,7 @@ use tower::{
 use crate::{Chassis, context, errors};
 
 /// What generated clients are made of: `WalletServiceClient::new(transport)`. Cheap to clone.
-pub type Transport = BoxCloneSyncService<Request<Body>, Response<Body>, StdError>;
+pub type Transport = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
 
 /// How long a connection may take to come up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);

@@ -15,6 +15,7 @@ use api::product::v1::{
 use api::{Check, Refusal, RequestId};
 use db::{Conn, SendAsyncFn};
 use events::outbox;
+use platform::page::{PageSize, PageToken};
 use prost::Message;
 use prost_types::FieldMask;
 use std::collections::BTreeSet;
@@ -89,7 +90,16 @@ impl ProductService for Product {
     ) -> Result<Response<ListProductsResponse>, Status> {
         let request = request.into_inner();
         request.check()?;
-        todo!()
+        let size = PageSize::from_request(request.page_size);
+        let after = PageToken::decode(PRODUCTS, &(), &request.page_token)?.unwrap_or(0);
+        let rows = size.rows_to_read();
+        let found = self.read(async move |conn: &mut Conn| store::page(conn, after, rows).await);
+        let (products, last) = size.cut(found.await?);
+        let token = |last: domain::Product| PageToken::encode(PRODUCTS, &(), &last.id.0);
+        Ok(Response::new(ListProductsResponse {
+            products: products.iter().map(Into::into).collect(),
+            next_page_token: last.map(token).unwrap_or_default(),
+        }))
     }
 
     async fn update_product(
@@ -126,7 +136,22 @@ impl ProductService for Product {
     ) -> Result<Response<ListStockMovementsResponse>, Status> {
         let request = request.into_inner();
         request.check()?;
-        todo!()
+        let id = ProductId(request.product_id);
+        let size = PageSize::from_request(request.page_size);
+        let before = PageToken::decode(MOVEMENTS, &id.0, &request.page_token)?.unwrap_or(i64::MAX);
+        let rows = size.rows_to_read();
+        let found = self.read(async move |conn: &mut Conn| {
+            let movements = store::movements(conn, id, before, rows).await?;
+            // Every product has movements, so it is asked for where there are none.
+            let exists = !movements.is_empty() || find_one(conn, id).await?.is_some();
+            Ok(exists.then_some(movements))
+        });
+        let (movements, last) = size.cut(found.await?.ok_or_else(|| not_found(id))?);
+        let token = |last: Movement| PageToken::encode(MOVEMENTS, &id.0, &last.seq);
+        Ok(Response::new(ListStockMovementsResponse {
+            movements: movements.iter().map(Into::into).collect(),
+            next_page_token: last.map(token).unwrap_or_default(),
+        }))
     }
 }
 

@@ -103,11 +103,11 @@ pub(crate) async fn lock(conn: &mut Conn, ids: BTreeSet<ProductId>) -> Result<Sh
 }
 
 /// The products above `after`, by ascending id.
-pub(crate) async fn page(conn: &mut Conn, after: i64, limit: i64) -> Result<Vec<Product>> {
+pub(crate) async fn page(conn: &mut Conn, after: i64, rows: usize) -> Result<Vec<Product>> {
     let rows: Vec<ProductRow> = product::table
         .filter(product::id.gt(after))
         .order(product::id)
-        .limit(limit)
+        .limit(i64::try_from(rows).unwrap_or(i64::MAX))
         .select(ProductRow::as_select())
         .load(conn)
         .await?;
@@ -119,13 +119,13 @@ pub(crate) async fn movements(
     conn: &mut Conn,
     id: ProductId,
     before: i64,
-    limit: i64,
+    rows: usize,
 ) -> Result<Vec<Movement>> {
     let rows: Vec<MovementRow> = stock_movement::table
         .filter(stock_movement::product_id.eq(id.0))
         .filter(stock_movement::seq.lt(before))
         .order(stock_movement::seq.desc())
-        .limit(limit)
+        .limit(i64::try_from(rows).unwrap_or(i64::MAX))
         .select(MovementRow::as_select())
         .load(conn)
         .await?;

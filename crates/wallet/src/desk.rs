@@ -46,16 +46,14 @@ impl participant::Desk for Desk {
 
     fn act(&self, sheet: &mut Sheet, op: &Op, moment: &Moment<'_>) -> Verdict {
         match *op {
-            Op::Charge { user_id, charge } => {
-                verdict(sheet.change(user_id, moment, |wallet| {
-                    let entry = wallet.charge(charge, moment.at)?;
-                    let reply = ChargeWalletResponse {
-                        wallet: Some((&*wallet).into()),
-                        transaction: Some((&entry).into()),
-                    };
-                    Ok((entry, reply))
-                }))
-            }
+            Op::Charge { user_id, charge } => verdict(sheet.change(user_id, moment, |wallet| {
+                let entry = wallet.charge(charge, moment.at)?;
+                let reply = ChargeWalletResponse {
+                    wallet: Some((&*wallet).into()),
+                    transaction: Some((&entry).into()),
+                };
+                Ok((entry, reply))
+            })),
             Op::Debit { user_id, amount, order_id } => {
                 verdict(sheet.change(user_id, moment, |wallet| {
                     let entry = wallet.debit(amount, order_id, moment.at)?;
@@ -73,23 +71,28 @@ impl participant::Desk for Desk {
                 let booked = sheet.give_back(user_id, moment, |wallet| {
                     wallet.refund(amount, order_id, moment.at)
                 });
-                booked.map_or_else(|defect| sheet.fail(defect), |entry| {
-                    let reply = RefundWalletResponse {
-                        balance_after: entry.balance_after.get(),
-                        seq: entry.seq,
-                    };
-                    Verdict::Done(reply.encode_to_vec())
-                })
+                booked.map_or_else(
+                    |defect| sheet.fail(defect),
+                    |entry| {
+                        let reply = RefundWalletResponse {
+                            balance_after: entry.balance_after.get(),
+                            seq: entry.seq,
+                        };
+                        Verdict::Done(reply.encode_to_vec())
+                    },
+                )
             }
         }
     }
 
     fn undo(&self, sheet: &mut Sheet, recorded: &[u8], moment: &Moment<'_>) {
-        let undone = payment(recorded).and_then(|(DebitWalletResponse { user_id, order_id, .. }, amount)| {
-            sheet.give_back(user_id, moment, |wallet| {
-                wallet.undo_debit(amount, order_id, moment.at)
-            })
-        });
+        let undone = payment(recorded).and_then(
+            |(DebitWalletResponse { user_id, order_id, .. }, amount)| {
+                sheet.give_back(user_id, moment, |wallet| {
+                    wallet.undo_debit(amount, order_id, moment.at)
+                })
+            },
+        );
         if let Err(defect) = undone {
             sheet.fail(defect);
         }

@@ -144,9 +144,9 @@ impl Cause {
     pub fn order_id(self) -> Option<i64> {
         match self {
             Self::Charge => None,
-            Self::Debit { order_id }
-            | Self::UndoDebit { order_id }
-            | Self::Refund { order_id } => Some(order_id),
+            Self::Debit { order_id } | Self::UndoDebit { order_id } | Self::Refund { order_id } => {
+                Some(order_id)
+            }
         }
     }
 }

@@ -10,11 +10,11 @@ use api::wallet::v1::{
     GetWalletRequest, GetWalletResponse, ListWalletTransactionsRequest,
     ListWalletTransactionsResponse, WalletTransaction,
 };
-use api::{Check, Reason, Refusal, RequestId};
+use api::{Check, Refusal, RequestId};
 use db::Conn;
 use events::outbox;
 use participant::{Call, Moment, RequestKey, Trace, Verdict, content_hash};
-use crate::platform::page::{PageSize, PageToken};
+use platform::page::{PageSize, PageToken};
 use prost::Message;
 use tonic::{Request, Response, Status};
 
@@ -85,10 +85,7 @@ impl WalletService for Wallet {
         request.check()?;
         let user_id = request.user_id;
         let size = PageSize::from_request(request.page_size);
-        let before = match PageToken::decode(TRANSACTIONS, &user_id, &request.page_token)? {
-            Some(cursor) => Some(seq(&cursor)?),
-            None => None,
-        };
+        let before = PageToken::decode_id(TRANSACTIONS, &user_id, &request.page_token)?;
         let entries = self
             .db
             .read(async move |conn: &mut Conn| {
@@ -103,7 +100,7 @@ impl WalletService for Wallet {
             .map_err(Refusal::from)?;
         let (entries, last) = size.cut(entries);
         let next_page_token = last
-            .map(|entry| PageToken::encode(TRANSACTIONS, &user_id, &entry.seq.to_be_bytes()))
+            .map(|entry| PageToken::encode_id(TRANSACTIONS, &user_id, entry.seq))
             .unwrap_or_default();
         let transactions = entries.iter().map(WalletTransaction::from).collect();
         Ok(Response::new(ListWalletTransactionsResponse { transactions, next_page_token }))
@@ -121,12 +118,6 @@ async fn create(conn: &mut Conn, user_id: i64, trace: &Trace) -> db::Result<Verd
     outbox::append(conn, &[wire::created(&wallet, &moment)]).await?;
     let reply = CreateWalletResponse { wallet: Some((&wallet).into()) };
     Ok(Verdict::Done(reply.encode_to_vec()))
-}
-
-/// The entry at which a page ended.
-fn seq(cursor: &[u8]) -> Result<i64, Refusal> {
-    let bytes = cursor.try_into().map_err(|_| Refusal::new(Reason::InvalidPageToken))?;
-    Ok(i64::from_be_bytes(bytes))
 }
 
 fn request_key(request_id: &str, user_id: i64, method: i8) -> Result<RequestKey, Refusal> {

@@ -129,13 +129,13 @@ pub(crate) async fn entries(
     conn: &mut Conn,
     user_id: i64,
     before: Option<i64>,
-    limit: i64,
+    limit: usize,
 ) -> Result<Vec<Entry>> {
     let rows: Vec<EntryRow> = ledger::table
         .filter(ledger::user_id.eq(user_id))
         .filter(ledger::seq.lt(before.unwrap_or(i64::MAX)))
         .order(ledger::seq.desc())
-        .limit(limit)
+        .limit(i64::try_from(limit).unwrap_or(i64::MAX))
         .select(EntryRow::as_select())
         .load(conn)
         .await?;

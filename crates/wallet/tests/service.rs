@@ -112,7 +112,12 @@ impl Bank {
         self.debit_from(USER, saga, amount).await
     }
 
-    async fn debit_from(&self, user_id: i64, saga: Uuid, amount: i64) -> Answer<DebitWalletResponse> {
+    async fn debit_from(
+        &self,
+        user_id: i64,
+        saga: Uuid,
+        amount: i64,
+    ) -> Answer<DebitWalletResponse> {
         let request = DebitWalletRequest {
             key: Some(key(saga, DEBIT)),
             order_id: ORDER,
@@ -138,7 +143,8 @@ impl Bank {
     async fn events(&self) -> Vec<(String, i64)> {
         diesel::table! { outbox (id) { id -> BigInt, event_type -> VarChar, version -> BigInt, } }
         let rows = async move |conn: &mut Conn| -> db::Result<_> {
-            let rows = outbox::table.order(outbox::id).select((outbox::event_type, outbox::version));
+            let rows =
+                outbox::table.order(outbox::id).select((outbox::event_type, outbox::version));
             Ok(rows.load(conn).await?)
         };
         self.db.read(rows).await.unwrap()
@@ -316,7 +322,7 @@ async fn a_debit_above_the_balance_is_refused_for_good() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_payments_at_once_both_fit_or_the_second_is_refused() {
+async fn payments_at_once_take_no_more_than_there_is() {
     let bank = Bank::with(10_000).await;
     let payments = (0..4).map(|_| {
         let bank = bank.clone();

@@ -28,7 +28,7 @@ pub struct Config {
     /// The databases.
     pub database: Database,
     /// The Redis.
-    pub redis: Option<Redis>,
+    pub redis: Redis,
     /// The folder of private servers.
     pub data_dir: PathBuf,
     /// The lanes.
@@ -86,8 +86,9 @@ struct Elsewhere {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Redis {
-    /// `redis://HOST:PORT`.
-    pub url: SecretString,
+    url: Option<SecretString>,
+    /// What its keys begin with.
+    pub prefix: String,
 }
 
 /// The lanes of each service, and how each is.
@@ -132,16 +133,12 @@ pub struct Saga {
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
-    /// Of a call that brings none.
-    pub default_deadline: Span,
-    /// The longest that is honoured.
-    pub max_deadline: Span,
-    /// The largest message.
-    pub message_bytes: usize,
     /// Calls on one connection.
     pub streams: u32,
     /// Calls on a listener.
     pub in_flight: usize,
+    /// After which a connection is asked to end.
+    pub connection_age: Span,
     /// At the end.
     pub drain: Span,
 }
@@ -181,19 +178,9 @@ pub struct Peer {
 #[serde(deny_unknown_fields)]
 pub struct Log {
     /// How lines look.
-    pub format: LogFormat,
+    pub format: platform::logging::Format,
     /// What is logged.
     pub filter: String,
-}
-
-/// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// For people.
-    Human,
-    /// For programs.
-    Json,
 }
 
 impl Config {
@@ -226,10 +213,27 @@ impl Config {
         if same(admin, public) || same(admin, participant) {
             return clash("listen.admin", "another address than the other two listeners'");
         }
-        if self.limits.default_deadline > self.limits.max_deadline {
-            return clash("limits.default_deadline", "at most limits.max_deadline");
-        }
         Ok(())
+    }
+}
+
+impl Config {
+    /// The Redis to use from now on: one that the program started itself.
+    pub fn use_redis(&mut self, url: String) {
+        self.redis.url = Some(url.into());
+    }
+
+    /// The databases to use from now on, by schema, and the server as the auditor reads it.
+    pub fn use_databases(&mut self, url: impl Fn(Schema) -> String, auditor: String) {
+        let elsewhere = |url: String| Some(Elsewhere { url: url.into() });
+        let database = &mut self.database;
+        database.wallet = elsewhere(url(Schema::Wallet));
+        database.product = elsewhere(url(Schema::Product));
+        database.order = elsewhere(url(Schema::Order));
+        database.coupon = elsewhere(url(Schema::Coupon));
+        database.activity = elsewhere(url(Schema::Activity));
+        database.orchestrator = elsewhere(url(Schema::Orchestrator));
+        database.auditor = elsewhere(auditor);
     }
 }
 
@@ -271,6 +275,13 @@ impl Database {
             Some(server) => Some(with_schema(server.url.expose_secret(), &self.name(schema))),
             None => self.schema_url(schema),
         }
+    }
+}
+
+impl Redis {
+    /// `redis://HOST:PORT`, if one is configured.
+    pub fn url(&self) -> Option<&str> {
+        self.url.as_ref().map(ExposeSecret::expose_secret)
     }
 }
 

@@ -47,10 +47,10 @@ impl Rule {
             Self::Span(least, most) => {
                 text.parse().is_ok_and(|span: Span| (least..=most).contains(&span))
             }
-            Self::Url(scheme) => text
-                .strip_prefix(scheme)
-                .and_then(|rest| rest.strip_prefix("://"))
-                .is_some_and(|rest| !rest.is_empty() && !rest.contains(char::is_whitespace)),
+            Self::Url(scheme) => text.split_once("://").is_some_and(|(found, rest)| {
+                let fits = found == scheme || (scheme == "redis" && found == "redis+unix");
+                fits && !rest.is_empty() && !rest.contains(char::is_whitespace)
+            }),
             Self::Prefix => {
                 let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
                 text.len() <= 40 && text.bytes().all(word)

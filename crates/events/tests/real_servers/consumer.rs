@@ -1,11 +1,9 @@
 //! Consumers: each event once, poison aside, lost events noticed.
 
-mod support;
-
+use crate::support::{append, bus, client, event, everything, published, relay, schema, until};
 use async_trait::async_trait;
 use events::{Batch, Bell, Bus, Consumer, Failure, Handler, Positions, Shard};
 use std::sync::{Arc, Mutex};
-use support::{append, bus, client, event, everything, published, relay, schema, until};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Remembers versions; trips over version 13, and over its own feet once.
@@ -78,7 +76,7 @@ async fn every_event_has_its_effect_once_and_poison_is_put_aside() {
     drop(consumer);
     let mut connection = client(&redis).get_multiplexed_async_connection().await.unwrap();
     let mut add = redis::cmd("XADD");
-    add.arg(format!("test:{{order}}:events:{shard}")).arg("21-0").arg("e").arg([0xff, 0xff]);
+    add.arg(format!("test:{{order}}:events:{shard}")).arg("21-0").arg("e").arg(&[0xff_u8, 0xff]);
     let _: String = add.query_async(&mut connection).await.unwrap();
     let _consumer = consume(&bus, &notes);
     until(async || bus.dead_letters("notes").await.unwrap().len() == 2).await;

@@ -1,14 +1,12 @@
 //! The relay against real servers: nothing lost, nothing doubled, order kept.
 
-mod support;
-
+use crate::support::{append, bus, client, event, everything, published, relay, schema, until};
 use api::events::v1::EventEnvelope;
 use db::{Conn, Db};
 use diesel_async::RunQueryDsl;
 use events::{Bell, Bus, Positions, Shard, bus::Append, bus::Message};
 use prost::Message as _;
 use std::collections::{BTreeMap, HashSet};
-use support::{append, bus, client, event, everything, published, relay, schema, until};
 
 fn decode(message: &Message) -> EventEnvelope {
     EventEnvelope::decode(message.envelope.as_slice()).unwrap()

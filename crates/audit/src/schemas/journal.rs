@@ -1,0 +1,140 @@
+//! The journal: each saga once, with its request; ids and floors.
+
+use crate::findings::Findings;
+use crate::ids;
+use crate::invariant::{JOURNAL_FLOORS, JOURNAL_IDS, JOURNAL_ONCE, JOURNAL_REQUESTS};
+use crate::snapshot::Snapshot;
+use anyhow::Result;
+use db::Bytes16;
+use diesel::QueryableByName;
+use diesel::sql_types::{BigInt, Binary, Bool, Text};
+use futures_util::TryStreamExt;
+use participant::SagaId;
+use std::collections::BTreeMap;
+
+/// A checkout's kind, and its request's method.
+pub(crate) const CHECKOUT: i64 = 1;
+/// A cancel's kind, and its request's method.
+pub(crate) const CANCEL: i64 = 2;
+/// All steps are done.
+pub(crate) const SUCCEEDED: i64 = 1;
+/// All steps are undone.
+pub(crate) const FAILED: i64 = 2;
+/// Closed by a person.
+pub(crate) const RESOLVED: i64 = 3;
+
+const BEGUN: i64 = 0;
+const ENDED: i64 = 1;
+
+/// A saga in either table, or a request that names it.
+#[derive(QueryableByName)]
+struct Row {
+    #[diesel(sql_type = Binary)]
+    saga_id: Bytes16,
+    #[diesel(sql_type = BigInt)]
+    part: i64,
+    #[diesel(sql_type = BigInt)]
+    kind: i64,
+    #[diesel(sql_type = BigInt)]
+    subject: i64,
+    #[diesel(sql_type = Bool)]
+    known: bool,
+}
+
+const ROWS: &str = "SELECT saga_id, 0 AS part, kind, subject, \
+    kind IN (1, 2) AND state IN (1, 2, 3) \
+    AND (unique_object IS NULL OR unique_object = object) AS known FROM saga \
+    UNION ALL SELECT saga_id, 1, kind, subject, kind IN (1, 2) AND outcome IN (1, 2, 3) \
+    AND ended_at >= placed_at FROM saga_history \
+    UNION ALL SELECT saga_id, 2, method, subject, 1 FROM request ORDER BY saga_id, part";
+
+/// An unfinished saga.
+#[derive(QueryableByName)]
+pub(crate) struct Unfinished {
+    #[diesel(sql_type = Binary)]
+    saga_id: Bytes16,
+    /// 1 running, 2 needs attention, 3 parked.
+    #[diesel(sql_type = BigInt)]
+    pub(crate) state: i64,
+    /// What the operator should know.
+    #[diesel(sql_type = Text)]
+    pub(crate) attention: String,
+}
+
+impl Unfinished {
+    /// Its id.
+    pub(crate) fn saga(&self) -> SagaId {
+        SagaId(self.saga_id.0)
+    }
+}
+
+/// All unfinished sagas, which are few.
+pub(crate) async fn unfinished(snapshot: &mut Snapshot) -> Result<Vec<Unfinished>> {
+    const UNFINISHED: &str =
+        "SELECT saga_id, state, COALESCE(attention, '') AS attention FROM saga ORDER BY saga_id";
+    snapshot.all(UNFINISHED).await
+}
+
+#[derive(QueryableByName)]
+struct Floor {
+    #[diesel(sql_type = Binary)]
+    floor: Bytes16,
+}
+
+/// A schema's floor: sagas at or below it may have lost their barrier rows. `None` where the row is missing.
+pub(crate) async fn floor(snapshot: &mut Snapshot) -> Result<Option<SagaId>> {
+    let rows: Vec<Floor> = snapshot.all("SELECT floor FROM saga_floor WHERE id = 1").await?;
+    Ok(rows.first().map(|row| SagaId(row.floor.0)))
+}
+
+/// Checks floors: the participants' by name, and the journal's in a snapshot that is newer than theirs.
+pub(crate) async fn check_floors(
+    newer: &mut Snapshot,
+    floors: &BTreeMap<&'static str, Option<SagaId>>,
+    findings: &mut Findings,
+) -> Result<()> {
+    let journal = floor(newer).await?;
+    let first = unfinished(newer).await?.first().map(Unfinished::saga);
+    let below = journal.is_some_and(|floor| first.is_none_or(|first| floor < first));
+    findings.check(&JOURNAL_FLOORS, below, "floor of orchestrator");
+    for (schema, floor) in floors {
+        let holds = floor.is_some_and(|floor| Some(floor) <= journal);
+        findings.check(&JOURNAL_FLOORS, holds, format!("floor of {schema}"));
+    }
+    Ok(())
+}
+
+/// Checks what the schema says of itself.
+pub(crate) async fn check(snapshot: &mut Snapshot, findings: &mut Findings) -> Result<()> {
+    let mut rows = snapshot.rows::<Row>(ROWS).await?;
+    let mut group: Vec<Row> = Vec::new();
+    while let Some(row) = rows.try_next().await? {
+        if group.first().is_some_and(|first| first.saga_id != row.saga_id) {
+            check_saga(&group, findings);
+            group.clear();
+        }
+        group.push(row);
+    }
+    check_saga(&group, findings);
+    drop(rows);
+    let greatest = "SELECT GREATEST(COALESCE((SELECT MAX(object) FROM saga), 0), \
+        COALESCE((SELECT MAX(object) FROM saga_history), 0))";
+    ids::check(&JOURNAL_IDS, &[("order", greatest)], snapshot, findings).await
+}
+
+fn check_saga(group: &[Row], findings: &mut Findings) {
+    let Some(first) = group.first() else { return };
+    let name = || format!("saga {}", SagaId(first.saga_id.0));
+    let sagas: Vec<&Row> = group.iter().filter(|row| matches!(row.part, BEGUN | ENDED)).collect();
+    let requests = group.iter().filter(|row| !matches!(row.part, BEGUN | ENDED));
+    let once = match sagas.as_slice() {
+        [saga] => saga.known,
+        // A request without a saga is told below.
+        [] => true,
+        _ => false,
+    };
+    findings.check(&JOURNAL_ONCE, once, name());
+    let begun_by: Vec<(i64, i64)> = requests.map(|row| (row.kind, row.subject)).collect();
+    let one = sagas.first().is_some_and(|saga| begun_by == [(saga.kind, saga.subject)]);
+    findings.check(&JOURNAL_REQUESTS, one, name());
+}

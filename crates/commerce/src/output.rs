@@ -1,0 +1,133 @@
+//! What the program says on standard output: tables for people, JSON for programs.
+
+use serde::Serialize;
+use std::fmt;
+use std::io::{self, IsTerminal, Write};
+
+/// How results are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    /// For people.
+    Human,
+    /// One JSON value a line.
+    Json,
+}
+
+impl Output {
+    /// JSON if asked for.
+    pub fn new(json: bool) -> Self {
+        if json { Self::Json } else { Self::Human }
+    }
+
+    /// Writes a result in the form that was asked for.
+    ///
+    /// # Errors
+    /// Those of standard output.
+    pub fn result(self, result: &(impl Serialize + fmt::Display)) -> io::Result<()> {
+        match self {
+            Self::Human => line(result),
+            Self::Json => line(serde_json::to_string(result)?),
+        }
+    }
+}
+
+/// Writes a line and flushes it: the reader may be a program that waits for it.
+///
+/// # Errors
+/// Those of standard output.
+pub fn line(text: impl fmt::Display) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{text}")?;
+    out.flush()
+}
+
+/// Writes a line of progress to standard error, which keeps standard output to results. Nobody to read it is no failure.
+pub fn note(text: impl fmt::Display) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Whether a person watches standard error.
+pub fn is_watched() -> bool {
+    io::stderr().is_terminal()
+}
+
+/// A table for people: columns as wide as their widest cell, numbers to the right.
+#[derive(Debug, Clone, Default)]
+pub struct Table {
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// A table with these headings.
+    pub fn new<S: Into<String>>(headings: impl IntoIterator<Item = S>) -> Self {
+        Self { rows: vec![headings.into_iter().map(Into::into).collect()] }
+    }
+
+    /// Adds a row.
+    pub fn row<S: Into<String>>(&mut self, cells: impl IntoIterator<Item = S>) {
+        self.rows.push(cells.into_iter().map(Into::into).collect());
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let cell = |row: &'_ Vec<String>, column| row.get(column).cloned().unwrap_or_default();
+        let mut widths = vec![0; columns];
+        let mut numeric = vec![true; columns];
+        for (index, row) in self.rows.iter().enumerate() {
+            for (column, (width, numeric)) in widths.iter_mut().zip(&mut numeric).enumerate() {
+                let text = cell(row, column);
+                *width = (*width).max(text.chars().count());
+                *numeric &= index == 0 || text.starts_with(|first: char| first.is_ascii_digit());
+            }
+        }
+        for (index, row) in self.rows.iter().enumerate() {
+            let mut line = String::new();
+            for (column, (&width, &numeric)) in widths.iter().zip(&numeric).enumerate() {
+                let text = cell(row, column);
+                let padded =
+                    if numeric { format!("{text:>width$}") } else { format!("{text:<width$}") };
+                line.push_str(&padded);
+                line.push_str("  ");
+            }
+            let end = if index + 1 == self.rows.len() { "" } else { "\n" };
+            write!(f, "{}{end}", line.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+/// A number with its thousands apart: `9,835`.
+pub fn grouped(number: impl TryInto<i128>) -> String {
+    let number = number.try_into().unwrap_or_default();
+    let digits = number.unsigned_abs().to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    if number < 0 { format!("-{text}") } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned_and_numbers_stand_right() {
+        let mut table = Table::new(["product", "orders"]);
+        table.row(["whole milk", "2513"]);
+        table.row(["soda", "17"]);
+        assert_eq!(table.to_string(), "product     orders\nwhole milk    2513\nsoda            17");
+    }
+
+    #[test]
+    fn thousands_are_apart() {
+        for (number, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (-1_234_567, "-1,234,567")] {
+            assert_eq!(grouped(number), text);
+        }
+    }
+}

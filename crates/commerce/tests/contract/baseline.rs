@@ -1,0 +1,158 @@
+//! For every call a request that succeeds, and that names every field the request has.
+
+use crate::dynamic;
+use prost_reflect::{DynamicMessage, MethodDescriptor};
+use serde_json::{Value, json};
+use testkit::{Coupon, Shop, request_id};
+use tonic::transport::Channel;
+
+/// Calls that answer UNIMPLEMENTED in this version: what operators do to sagas.
+const LATER: [&str; 3] = ["RetrySaga", "AbortSaga", "ResolveSaga"];
+
+/// A shop with something of everything.
+pub struct World {
+    pub shop: Shop,
+    channel: Channel,
+    admin: Channel,
+    user: i64,
+    product: i64,
+    coupon: i64,
+    issued: i64,
+    order: i64,
+    checkout: String,
+    placed_by: String,
+}
+
+impl World {
+    pub async fn new() -> Self {
+        let shop = Shop::start().await;
+        let user = shop.user(900_000_000).await;
+        let product = shop.product(10_000, 900_000).await;
+        let coupon = shop.coupon(Coupon::percent(10).quota(100_000)).await;
+        let issued = shop.issued(user, coupon).await;
+        let placed_by = request_id();
+        let (checkout, order) = place(&shop, user, product, &placed_by).await;
+        let (channel, admin) = (shop.channel().await, shop.admin_channel().await);
+        Self { shop, channel, admin, user, product, coupon, issued, order, checkout, placed_by }
+    }
+
+    /// Ends the program and starts it again on the same databases.
+    pub async fn restart(&mut self) {
+        self.shop.restart().await;
+        self.channel = self.shop.channel().await;
+        self.admin = self.shop.admin_channel().await;
+    }
+
+    /// The listener that offers a method.
+    pub fn channel_of(&self, method: &MethodDescriptor) -> Channel {
+        let admin = method.parent_service().name() == "SagaAdminService";
+        if admin { self.admin.clone() } else { self.channel.clone() }
+    }
+
+    /// Fresh requests that succeed; together they name every field. None for a call of a later version.
+    pub async fn requests(&self, method: &MethodDescriptor) -> Vec<DynamicMessage> {
+        if LATER.contains(&method.name()) {
+            return Vec::new();
+        }
+        let requests = self.json(method.name()).await;
+        requests.into_iter().map(|json| dynamic::message(method.input(), json)).collect()
+    }
+
+    async fn json(&self, method: &str) -> Vec<Value> {
+        let Self { shop, user, product, coupon, issued, order, .. } = self;
+        let page = |of: Value| {
+            let mut of = of;
+            of["pageSize"] = json!(10);
+            of["pageToken"] = json!("");
+            vec![of]
+        };
+        let id = request_id();
+        match method {
+            "CreateWallet" => vec![json!({"requestId": id, "userId": shop.unused_user()})],
+            "GetWallet" => vec![json!({"userId": user})],
+            "ChargeWallet" => vec![json!({"requestId": id, "userId": user, "amount": 1_000})],
+            "ListWalletTransactions" => page(json!({"userId": user})),
+            "CreateProduct" => {
+                vec![json!({"requestId": id, "name": "tea", "price": 4_500, "stock": 7})]
+            }
+            "GetProduct" => vec![json!({"productId": product})],
+            "BatchGetProducts" => vec![json!({"productIds": [product]})],
+            "ListProducts" => page(json!({})),
+            "UpdateProduct" => {
+                let product = shop.product(10_000, 5).await;
+                vec![json!({
+                    "requestId": id, "productId": product, "version": 1, "name": "green tea",
+                    "price": 5_000, "updateMask": "name,price"
+                })]
+            }
+            "AdjustStock" => vec![
+                json!({"requestId": id, "productId": product, "delta": 3, "reason": "found"}),
+            ],
+            "ListStockMovements" => page(json!({"productId": product})),
+            "CreateCoupon" => {
+                let rest = |discount: &str, value: Value| {
+                    json!({
+                        "requestId": request_id(), "name": "autumn", discount: value,
+                        "quota": 10, "validityDays": 7, "cancelPolicy": "CANCEL_POLICY_RESTORE",
+                        "issuableFrom": "2026-01-01T00:00:00Z",
+                        "issuableUntil": "2099-01-01T00:00:00Z"
+                    })
+                };
+                vec![
+                    rest("percent", json!({"percent": 10, "maxAmount": 5_000})),
+                    rest("fixed", json!({"amount": 1_000})),
+                ]
+            }
+            "GetCoupon" => vec![json!({"couponId": coupon})],
+            "ListCoupons" => page(json!({})),
+            "IssueCoupon" => {
+                let user = shop.user(0).await;
+                vec![json!({"requestId": id, "userId": user, "couponId": coupon})]
+            }
+            "GetIssuedCoupon" => vec![json!({"issuedCouponId": issued})],
+            "ListIssuedCoupons" => page(json!({"userId": user})),
+            "GetOrder" => vec![json!({"orderId": order, "userId": user})],
+            "ListOrders" => page(json!({
+                "userId": user, "state": "ORDER_STATE_CONFIRMED",
+                "createdFrom": "2026-01-01T00:00:00Z", "createdTo": "2099-01-01T00:00:00Z"
+            })),
+            "ListTopProducts" => vec![json!({"limit": 5})],
+            "RebuildRanking" => vec![json!({"requestId": id})],
+            "PlaceOrder" => {
+                let user = shop.user(1_000_000).await;
+                shop.issued(user, *coupon).await;
+                vec![json!({
+                    "requestId": id, "userId": user, "couponId": coupon, "expectedTotal": 20_000,
+                    "lines": [{"productId": product, "quantity": 2}]
+                })]
+            }
+            "CancelOrder" => {
+                let (_, order) = place(shop, *user, *product, &request_id()).await;
+                vec![json!({"requestId": id, "userId": user, "orderId": order})]
+            }
+            "GetCheckout" => vec![
+                json!({"checkoutId": self.checkout}),
+                json!({"request": {"userId": user, "requestId": self.placed_by}}),
+            ],
+            "ListCheckouts" => {
+                page(json!({"userId": user, "state": "CHECKOUT_STATE_SUCCEEDED"}))
+            }
+            "ListSagas" => page(json!({
+                "state": "SAGA_STATE_SUCCEEDED", "kind": "checkout", "minAge": "0s"
+            })),
+            "GetSaga" => vec![json!({"sagaId": self.checkout})],
+            other => panic!("{other} has no request here: add one that succeeds"),
+        }
+    }
+}
+
+async fn place(shop: &Shop, user_id: i64, product_id: i64, request_id: &str) -> (String, i64) {
+    let request = api::checkout::v1::PlaceOrderRequest {
+        request_id: request_id.to_owned(),
+        user_id,
+        lines: vec![api::checkout::v1::CheckoutLine { product_id, quantity: 1 }],
+        ..Default::default()
+    };
+    let placed = shop.checkout().place_order(request).await.unwrap().into_inner();
+    (placed.checkout_id, placed.order.unwrap().order_id)
+}

@@ -1,0 +1,57 @@
+//! Places in lists that are ordered by time, newest first.
+
+use chrono::{DateTime, Utc};
+use platform::page::Cursor;
+
+/// 9999-12-31T23:59:59Z in Unix seconds: later than anything that a column can hold.
+const LAST_SECOND: i64 = 253_402_300_799;
+
+/// Time and id of the last row before a page. Newer than every row by default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) at: DateTime<Utc>,
+    pub(crate) id: i64,
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        let at = DateTime::from_timestamp(LAST_SECOND, 0).unwrap_or_default();
+        Self { at, id: i64::MAX }
+    }
+}
+
+impl Cursor for Place {
+    fn to_bytes(&self) -> Vec<u8> {
+        [self.at.timestamp_micros(), self.id].map(i64::to_be_bytes).concat()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (micros, id) = bytes.split_at_checked(8)?;
+        let at = DateTime::from_timestamp_micros(i64::from_be_bytes(micros.try_into().ok()?))?;
+        let id = i64::from_be_bytes(id.try_into().ok()?);
+        (0..=LAST_SECOND).contains(&at.timestamp()).then_some(Self { at, id })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_survives_its_token_to_the_microsecond() {
+        let at = "2025-07-24T01:02:03.000004Z".parse().unwrap();
+        let place = Place { at, id: 7 };
+        assert_eq!(Place::from_bytes(&place.to_bytes()), Some(place));
+    }
+
+    #[test]
+    fn what_no_column_can_hold_is_no_place() {
+        let bytes = |micros: i64| [micros, 7].map(i64::to_be_bytes).concat();
+        let last = LAST_SECOND * 1_000_000;
+        for micros in [i64::MIN, -1, last + 1_000_000, i64::MAX] {
+            assert_eq!(Place::from_bytes(&bytes(micros)), None, "{micros}");
+        }
+        assert!(Place::from_bytes(&bytes(last)).is_some());
+        assert_eq!(Place::from_bytes(&bytes(last)[1..]), None);
+    }
+}

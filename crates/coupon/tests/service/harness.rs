@@ -1,0 +1,197 @@
+//! A coupon service on a database of its own, spoken to through its generated clients.
+
+use api::coupon::v1::coupon_participant_service_client::CouponParticipantServiceClient;
+use api::coupon::v1::coupon_participant_service_server::CouponParticipantServiceServer;
+use api::coupon::v1::coupon_service_client::CouponServiceClient;
+use api::coupon::v1::coupon_service_server::CouponServiceServer;
+use api::coupon::v1::create_coupon_request::Discount;
+use api::coupon::v1::{
+    CancelPolicy, Coupon as Campaign, CreateCouponRequest, GetCouponRequest,
+    GetIssuedCouponRequest, IssueCouponRequest, IssuedCoupon, PercentDiscount,
+    RedeemCouponRequest, UndoRedeemRequest,
+};
+use api::saga::v1::StepKey;
+use api::wallet::v1::wallet_service_client::WalletServiceClient;
+use api::wallet::v1::wallet_service_server::{WalletService, WalletServiceServer};
+use api::wallet::v1::{
+    ChargeWalletRequest, ChargeWalletResponse, CreateWalletRequest, CreateWalletResponse,
+    GetWalletRequest, GetWalletResponse, ListWalletTransactionsRequest,
+    ListWalletTransactionsResponse,
+};
+use api::{Reason, Refusal};
+use coupon::Coupon;
+use migrations::Schema;
+use participant::Options;
+use platform::Transport;
+use prost_types::Timestamp;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+use tokio_util::task::TaskTracker;
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+/// The number of RedeemCoupon in its plan.
+const STEP: i32 = 2;
+
+/// A day, in seconds.
+pub(crate) const DAY: i64 = 86_400;
+
+pub(crate) struct Shop {
+    pub(crate) service: Coupon,
+    wallets: Wallets,
+}
+
+/// Wallets of the users up to a number.
+#[derive(Clone, Default)]
+struct Wallets {
+    users: Arc<AtomicI64>,
+}
+
+impl Shop {
+    /// A service with several lanes, so that transactions do meet, and users 1 to 1,000.
+    pub(crate) async fn start() -> Self {
+        let (db, _) = testkit::database(Schema::Coupon).await;
+        let options = Options { count: 4, ..Options::default() };
+        let wallets = Wallets { users: Arc::new(AtomicI64::new(1_000)) };
+        let server = WalletServiceServer::new(wallets.clone());
+        let transport = Transport::new(tower::ServiceExt::map_err(server, |never| match never {}));
+        let client = WalletServiceClient::new(transport);
+        Self { service: Coupon::start(db, options, client, &TaskTracker::new()), wallets }
+    }
+
+    pub(crate) fn public(&self) -> CouponServiceClient<CouponServiceServer<Coupon>> {
+        CouponServiceClient::new(self.service.public())
+    }
+
+    pub(crate) fn steps(
+        &self,
+    ) -> CouponParticipantServiceClient<CouponParticipantServiceServer<Coupon>> {
+        CouponParticipantServiceClient::new(self.service.participant())
+    }
+
+    /// From now on there are users 1 to this many.
+    pub(crate) fn set_users(&self, users: i64) {
+        self.wallets.users.store(users, Ordering::Relaxed);
+    }
+
+    /// A new campaign with so many coupons, 10 % off.
+    pub(crate) async fn campaign(&self, quota: i64) -> i64 {
+        self.create(CreateCouponRequest { quota, ..ten_percent() }).await.coupon_id
+    }
+
+    pub(crate) async fn create(&self, request: CreateCouponRequest) -> Campaign {
+        self.public().create_coupon(request).await.unwrap().into_inner().coupon.unwrap()
+    }
+
+    pub(crate) async fn get(&self, coupon_id: i64) -> Campaign {
+        let request = GetCouponRequest { coupon_id };
+        self.public().get_coupon(request).await.unwrap().into_inner().coupon.unwrap()
+    }
+
+    pub(crate) async fn issue(&self, user_id: i64, coupon_id: i64) -> Result<IssuedCoupon, Status> {
+        self.ask(issue(user_id, coupon_id)).await
+    }
+
+    pub(crate) async fn ask(&self, request: IssueCouponRequest) -> Result<IssuedCoupon, Status> {
+        let response = self.public().issue_coupon(request).await?;
+        Ok(response.into_inner().issued_coupon.unwrap())
+    }
+
+    pub(crate) async fn issued(&self, issued_coupon_id: i64) -> IssuedCoupon {
+        let request = GetIssuedCouponRequest { issued_coupon_id };
+        self.public().get_issued_coupon(request).await.unwrap().into_inner().issued_coupon.unwrap()
+    }
+}
+
+#[tonic::async_trait]
+impl WalletService for Wallets {
+    async fn get_wallet(
+        &self,
+        request: Request<GetWalletRequest>,
+    ) -> Result<Response<GetWalletResponse>, Status> {
+        let user_id = request.into_inner().user_id;
+        if user_id > self.users.load(Ordering::Relaxed) {
+            return Err(Refusal::new(Reason::WalletNotFound).with("user_id", user_id).into());
+        }
+        Ok(Response::new(GetWalletResponse::default()))
+    }
+
+    async fn create_wallet(
+        &self,
+        _: Request<CreateWalletRequest>,
+    ) -> Result<Response<CreateWalletResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn charge_wallet(
+        &self,
+        _: Request<ChargeWalletRequest>,
+    ) -> Result<Response<ChargeWalletResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn list_wallet_transactions(
+        &self,
+        _: Request<ListWalletTransactionsRequest>,
+    ) -> Result<Response<ListWalletTransactionsResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+}
+
+pub(crate) fn request_id() -> String {
+    Uuid::new_v4().to_string()
+}
+
+/// A campaign that gives 10 % off for a week.
+pub(crate) fn ten_percent() -> CreateCouponRequest {
+    CreateCouponRequest {
+        request_id: request_id(),
+        name: "opening day".to_owned(),
+        discount: Some(Discount::Percent(PercentDiscount { percent: 10, max_amount: None })),
+        quota: 100,
+        validity_days: 7,
+        issuable_from: None,
+        issuable_until: None,
+        cancel_policy: CancelPolicy::Restore.into(),
+    }
+}
+
+pub(crate) fn issue(user_id: i64, coupon_id: i64) -> IssueCouponRequest {
+    IssueCouponRequest { request_id: request_id(), user_id, coupon_id }
+}
+
+pub(crate) fn key() -> StepKey {
+    StepKey { saga_id: Uuid::now_v7().as_bytes().to_vec(), step: STEP }
+}
+
+/// The use of a coupon now, for an order of 20,005 won, by a saga of its own.
+pub(crate) fn redeem(order_id: i64, user_id: i64, coupon_id: i64) -> RedeemCouponRequest {
+    RedeemCouponRequest {
+        key: Some(key()),
+        order_id,
+        user_id,
+        coupon_id,
+        placed_at: Some(in_seconds(0)),
+        total: 20_005,
+    }
+}
+
+/// The compensation of a use.
+pub(crate) fn undo(redeemed: &RedeemCouponRequest) -> UndoRedeemRequest {
+    UndoRedeemRequest { key: redeemed.key.clone(), order_id: redeemed.order_id }
+}
+
+/// The instant so many seconds from now.
+pub(crate) fn in_seconds(seconds: i64) -> Timestamp {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    Timestamp { seconds: i64::try_from(now).unwrap() + seconds, nanos: 0 }
+}
+
+pub(crate) fn refusal(status: &Status) -> Refusal {
+    Refusal::from_status(status).unwrap_or_else(|| panic!("not a refusal: {status:?}"))
+}
+
+pub(crate) fn reason(status: &Status) -> Reason {
+    refusal(status).reason
+}

@@ -1,0 +1,355 @@
+//! The order service on a real database, through its clients.
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
+use api::order::v1::order_participant_service_client::OrderParticipantServiceClient;
+use api::order::v1::order_participant_service_server::OrderParticipantServiceServer;
+use api::order::v1::order_service_client::OrderServiceClient;
+use api::order::v1::order_service_server::OrderServiceServer;
+use api::order::v1::{
+    BeginCancelRequest, BeginCancelResponse, ConfirmOrderRequest, ConfirmOrderResponse,
+    ConfirmedLine, FinishCancelRequest, FinishCancelResponse, GetOrderRequest, GetStepsRequest,
+    ListOrdersRequest, ListOrdersResponse, Order as Found, OrderCancelled, OrderConfirmed,
+    OrderState, VoidCancelRequest, VoidCancelResponse, VoidOrderRequest, VoidOrderResponse,
+};
+use api::saga::v1::{StepFound, StepKey};
+use api::{Reason, Refusal};
+use db::Conn;
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use migrations::Schema;
+use order::Order;
+use prost::Message;
+use prost_types::Timestamp;
+use tokio_util::task::TaskTracker;
+use tonic::{Response, Status};
+use uuid::Uuid;
+
+const USER: i64 = 7;
+const CONFIRM: i32 = 4;
+const BEGIN: i32 = 1;
+const FINISH: i32 = 5;
+const PLACED: Timestamp = Timestamp { seconds: 1_750_000_000, nanos: 123_456_000 };
+const CANCELLED: Timestamp = Timestamp { seconds: 1_750_000_100, nanos: 0 };
+
+type Answer<T> = Result<Response<T>, Status>;
+
+/// An order service with a database of its own.
+struct Desk {
+    db: db::Db,
+    public: OrderServiceClient<OrderServiceServer<Order>>,
+    steps: OrderParticipantServiceClient<OrderParticipantServiceServer<Order>>,
+}
+
+impl Desk {
+    async fn open() -> Self {
+        let (db, _) = testkit::database(Schema::Order).await;
+        let order = Order::start(db.clone(), participant::Options::default(), &TaskTracker::new());
+        let public = OrderServiceClient::new(order.public());
+        let steps = OrderParticipantServiceClient::new(order.participant());
+        Self { db, public, steps }
+    }
+
+    async fn get(&self, order_id: i64, user_id: i64) -> Result<Found, Status> {
+        let answer = self.public.clone().get_order(GetOrderRequest { order_id, user_id }).await?;
+        Ok(answer.into_inner().order.unwrap())
+    }
+
+    async fn list(&self, request: ListOrdersRequest) -> Answer<ListOrdersResponse> {
+        self.public.clone().list_orders(request).await
+    }
+
+    /// The ids of the first page.
+    async fn ids(&self, request: ListOrdersRequest) -> Vec<i64> {
+        let page = self.list(request).await.unwrap().into_inner();
+        page.orders.iter().map(|order| order.order_id).collect()
+    }
+
+    async fn confirm(&self, request: ConfirmOrderRequest) -> Answer<ConfirmOrderResponse> {
+        self.steps.clone().confirm_order(request).await
+    }
+
+    async fn void(&self, saga: Uuid, order_id: i64, reason: &str) -> VoidOrderResponse {
+        let (key, reason) = (Some(key(saga, CONFIRM)), reason.to_owned());
+        let request = VoidOrderRequest { key, order_id, reason };
+        self.steps.clone().void_order(request).await.unwrap().into_inner()
+    }
+
+    async fn begin(&self, saga: Uuid, order_id: i64, user_id: i64) -> Answer<BeginCancelResponse> {
+        let request = BeginCancelRequest { key: Some(key(saga, BEGIN)), order_id, user_id };
+        self.steps.clone().begin_cancel(request).await
+    }
+
+    async fn void_cancel(&self, saga: Uuid, order_id: i64, reason: &str) -> VoidCancelResponse {
+        let (key, reason) = (Some(key(saga, BEGIN)), reason.to_owned());
+        let request = VoidCancelRequest { key, order_id, reason };
+        self.steps.clone().void_cancel(request).await.unwrap().into_inner()
+    }
+
+    async fn finish(&self, saga: Uuid, order_id: i64) -> Answer<FinishCancelResponse> {
+        let key = Some(key(saga, FINISH));
+        let request = FinishCancelRequest { key, order_id, cancelled_at: Some(CANCELLED) };
+        self.steps.clone().finish_cancel(request).await
+    }
+
+    /// Type, version and payload of every event, in the order of their rows.
+    async fn events(&self) -> Vec<(String, i64, Vec<u8>)> {
+        diesel::table! {
+            outbox (id) { id -> BigInt, event_type -> VarChar, version -> BigInt, payload -> Blob, }
+        }
+        let rows = async move |conn: &mut Conn| -> db::Result<_> {
+            let columns = (outbox::event_type, outbox::version, outbox::payload);
+            Ok(outbox::table.order(outbox::id).select(columns).load(conn).await?)
+        };
+        self.db.read(rows).await.unwrap()
+    }
+}
+
+fn key(saga: Uuid, step: i32) -> StepKey {
+    StepKey { saga_id: saga.as_bytes().to_vec(), step }
+}
+
+/// 10 × 1,000 + 5 × 2,000, less a coupon of 10 %; the products are named in descending order.
+fn placement(saga: Uuid, order_id: i64) -> ConfirmOrderRequest {
+    let line =
+        |product_id, quantity, unit_price| ConfirmedLine { product_id, quantity, unit_price };
+    ConfirmOrderRequest {
+        key: Some(key(saga, CONFIRM)),
+        order_id,
+        user_id: USER,
+        placed_at: Some(PLACED),
+        lines: vec![line(9, 10, 1_000), line(3, 5, 2_000)],
+        total: 20_000,
+        discount: 2_000,
+        paid: 18_000,
+        coupon_id: Some(5),
+        issued_coupon_id: Some(6),
+    }
+}
+
+fn mine() -> ListOrdersRequest {
+    ListOrdersRequest { user_id: USER, ..ListOrdersRequest::default() }
+}
+
+fn refusal<T: std::fmt::Debug>(answer: Result<T, Status>) -> Refusal {
+    Refusal::from_status(&answer.unwrap_err()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_confirmed_order_is_read_by_its_user_alone() {
+    let desk = Desk::open().await;
+    let saga = Uuid::now_v7();
+    let placed = desk.confirm(placement(saga, 1)).await.unwrap().into_inner().order.unwrap();
+    let order = desk.get(1, USER).await.unwrap();
+    assert_eq!(order, placed);
+    assert_eq!(
+        (order.state(), order.paid, order.created_at),
+        (OrderState::Confirmed, 18_000, Some(PLACED))
+    );
+    let products: Vec<i64> = order.lines.iter().map(|line| line.product_id).collect();
+    assert_eq!(products, [9, 3]);
+    assert_eq!((order.coupon_id, order.issued_coupon_id), (Some(5), Some(6)));
+    let hidden = refusal(desk.get(1, USER + 1).await);
+    assert_eq!((hidden.reason, &*hidden.metadata["order_id"]), (Reason::OrderNotFound, "1"));
+    assert!(desk.ids(ListOrdersRequest { user_id: USER + 1, ..mine() }).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_confirmation_repeated_makes_one_order_and_other_content_none() {
+    let desk = Desk::open().await;
+    let saga = Uuid::now_v7();
+    let first = desk.confirm(placement(saga, 1)).await.unwrap().into_inner();
+    let again = desk.confirm(placement(saga, 1)).await.unwrap();
+    assert!(again.metadata().contains_key(api::outcome::IDEMPOTENCY_REPLAYED));
+    assert_eq!(again.into_inner(), first);
+    let other = ConfirmOrderRequest { order_id: 2, ..placement(saga, 2) };
+    assert_eq!(refusal(desk.confirm(other).await).reason, Reason::Internal);
+    assert_eq!(desk.ids(mine()).await, [1]);
+    assert_eq!(desk.events().await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_whose_numbers_contradict_each_other_is_refused() {
+    let desk = Desk::open().await;
+    let good = || placement(Uuid::now_v7(), 1);
+    let twice = vec![ConfirmedLine { product_id: 9, quantity: 10, unit_price: 1_000 }; 2];
+    let bad = [
+        ("total", ConfirmOrderRequest { total: 20_001, paid: 18_001, ..good() }),
+        ("discount", ConfirmOrderRequest { discount: 20_001, ..good() }),
+        ("paid", ConfirmOrderRequest { paid: 17_999, ..good() }),
+        ("lines", ConfirmOrderRequest { lines: twice, ..good() }),
+        ("issued_coupon_id", ConfirmOrderRequest { issued_coupon_id: None, ..good() }),
+    ];
+    for (field, request) in bad {
+        let refused = refusal(desk.confirm(request).await);
+        assert_eq!(refused.reason, Reason::InvalidField);
+        assert_eq!(refused.metadata["field"], field);
+    }
+    assert!(desk.confirm(good()).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_voided_checkout_never_makes_its_order() {
+    let desk = Desk::open().await;
+    let saga = Uuid::now_v7();
+    let first = desk.void(saga, 1, "DEADLINE_EXCEEDED").await;
+    assert_eq!((first.found(), &*first.reason), (StepFound::Nothing, "DEADLINE_EXCEEDED"));
+    let second = desk.void(saga, 1, "OPERATOR").await;
+    assert_eq!((second.found(), &*second.reason), (StepFound::Tombstone, "DEADLINE_EXCEEDED"));
+    let late = refusal(desk.confirm(placement(saga, 1)).await);
+    assert_eq!(late.reason, Reason::SagaStepTombstoned);
+    assert_eq!(refusal(desk.get(1, USER).await).reason, Reason::OrderNotFound);
+    let request = GetStepsRequest { saga_ids: vec![saga.as_bytes().to_vec()] };
+    let records = desk.steps.clone().get_steps(request).await.unwrap().into_inner().records;
+    assert_eq!((records.len(), records[0].state()), (1, StepFound::Tombstone));
+    assert_eq!(records[0].void_reason, "DEADLINE_EXCEEDED");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_void_leaves_a_confirmed_order_and_answers_it() {
+    let desk = Desk::open().await;
+    let saga = Uuid::now_v7();
+    let placed = desk.confirm(placement(saga, 1)).await.unwrap().into_inner().order;
+    for _ in 0..2 {
+        let found = desk.void(saga, 1, "OPERATOR").await;
+        assert_eq!((found.found(), &found.order, &*found.reason), (StepFound::Done, &placed, ""));
+    }
+    assert_eq!(desk.get(1, USER).await.ok(), placed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_cancel_wins_and_finishes() {
+    let desk = Desk::open().await;
+    desk.confirm(placement(Uuid::now_v7(), 1)).await.unwrap();
+    let (first, second, third) = (Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7());
+    let begun = desk.begin(first, 1, USER).await.unwrap().into_inner().order.unwrap();
+    assert_eq!(begun.state(), OrderState::Cancelling);
+    let refused = refusal(desk.begin(second, 1, USER).await);
+    assert_eq!(refused.reason, Reason::OrderNotCancellable);
+    assert_eq!(refused.metadata["state"], "CANCELLING");
+    assert_eq!(refused.metadata["saga_id"], first.to_string());
+    assert_eq!(refusal(desk.finish(second, 1).await).reason, Reason::Internal);
+
+    let finished = desk.finish(first, 1).await.unwrap().into_inner();
+    assert_eq!(desk.finish(first, 1).await.unwrap().into_inner(), finished);
+    let order = desk.get(1, USER).await.unwrap();
+    assert_eq!(Some(&order), finished.order.as_ref());
+    assert_eq!((order.state(), order.cancelled_at), (OrderState::Cancelled, Some(CANCELLED)));
+    assert_eq!(refusal(desk.begin(second, 1, USER).await), refused);
+    assert_eq!(refusal(desk.begin(third, 1, USER).await).metadata["state"], "CANCELLED");
+    assert_eq!(desk.begin(first, 1, USER).await.unwrap().into_inner().order.unwrap(), begun);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_users_order_cannot_be_cancelled_nor_one_that_is_not_there() {
+    let desk = Desk::open().await;
+    desk.confirm(placement(Uuid::now_v7(), 1)).await.unwrap();
+    for (order_id, user_id) in [(1, USER + 1), (2, USER)] {
+        let saga = Uuid::now_v7();
+        let refused = refusal(desk.begin(saga, order_id, user_id).await);
+        assert_eq!(refused.reason, Reason::OrderNotFound);
+        let found = desk.void_cancel(saga, order_id, "OPERATOR").await;
+        assert_eq!(found.found(), StepFound::Rejected);
+        assert_eq!(found.rejection.unwrap().reason, "ORDER_NOT_FOUND");
+    }
+    assert_eq!(desk.get(1, USER).await.unwrap().state(), OrderState::Confirmed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_voided_cancel_never_begins_and_a_begun_one_is_left() {
+    let desk = Desk::open().await;
+    desk.confirm(placement(Uuid::now_v7(), 1)).await.unwrap();
+    let (voided, begun) = (Uuid::now_v7(), Uuid::now_v7());
+    assert_eq!(desk.void_cancel(voided, 1, "OPERATOR").await.found(), StepFound::Nothing);
+    assert_eq!(refusal(desk.begin(voided, 1, USER).await).reason, Reason::SagaStepTombstoned);
+    let order = desk.begin(begun, 1, USER).await.unwrap().into_inner().order;
+    let found = desk.void_cancel(begun, 1, "OPERATOR").await;
+    assert_eq!((found.found(), found.order), (StepFound::Done, order));
+    assert_eq!(desk.get(1, USER).await.unwrap().state(), OrderState::Cancelling);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_tell_of_the_order_and_of_its_end() {
+    let desk = Desk::open().await;
+    let cancel = Uuid::now_v7();
+    desk.confirm(placement(Uuid::now_v7(), 1)).await.unwrap();
+    desk.begin(cancel, 1, USER).await.unwrap();
+    desk.finish(cancel, 1).await.unwrap();
+    let events = desk.events().await;
+    let names: Vec<_> = events.iter().map(|(name, version, _)| (name.as_str(), *version)).collect();
+    assert_eq!(names, [("OrderConfirmed", 1), ("OrderCancelled", 3)]);
+    let confirmed = OrderConfirmed::decode(&*events[0].2).unwrap();
+    assert_eq!((confirmed.paid, confirmed.placed_at), (18_000, Some(PLACED)));
+    let cancelled = OrderCancelled {
+        order_id: 1,
+        user_id: USER,
+        product_ids: vec![9, 3],
+        placed_at: Some(PLACED),
+        cancelled_at: Some(CANCELLED),
+    };
+    assert_eq!(OrderCancelled::decode(&*events[1].2).unwrap(), cancelled);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn orders_are_listed_newest_first_by_state_and_time_in_pages() {
+    let desk = Desk::open().await;
+    for id in 1..=5 {
+        let placed_at = Some(Timestamp { seconds: PLACED.seconds + id, nanos: 0 });
+        let request = ConfirmOrderRequest { placed_at, ..placement(Uuid::now_v7(), id) };
+        desk.confirm(request).await.unwrap();
+    }
+    desk.begin(Uuid::now_v7(), 2, USER).await.unwrap();
+    let with = |state: OrderState| ListOrdersRequest { state: state.into(), ..mine() };
+    assert_eq!(desk.ids(with(OrderState::Cancelling)).await, [2]);
+    assert_eq!(desk.ids(with(OrderState::Confirmed)).await, [5, 4, 3, 1]);
+    let between = ListOrdersRequest {
+        created_from: Some(Timestamp { seconds: PLACED.seconds + 2, nanos: 0 }),
+        created_to: Some(Timestamp { seconds: PLACED.seconds + 4, nanos: 0 }),
+        ..mine()
+    };
+    assert_eq!(desk.ids(between).await, [3, 2]);
+
+    let (mut token, mut pages) = (String::new(), Vec::new());
+    loop {
+        let request = ListOrdersRequest { page_size: 2, page_token: token.clone(), ..mine() };
+        let page = desk.list(request).await.unwrap().into_inner();
+        pages.push(page.orders.iter().map(|order| order.order_id).collect::<Vec<_>>());
+        token = page.next_page_token;
+        if token.is_empty() {
+            break;
+        }
+        let other = ListOrdersRequest { page_token: token.clone(), ..with(OrderState::Confirmed) };
+        assert_eq!(refusal(desk.list(other).await).reason, Reason::InvalidPageToken);
+    }
+    assert_eq!(pages, [vec![5, 4], vec![3, 2], vec![1]]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_large_orders_ends_before_it_outgrows_a_message() {
+    let desk = Desk::open().await;
+    let line = |index| ConfirmedLine {
+        product_id: (1 << 52) + index,
+        quantity: 999_900,
+        unit_price: 1_000_000,
+    };
+    let lines: Vec<ConfirmedLine> = (0..100).map(line).collect();
+    let total = 100 * 999_900 * 1_000_000;
+    for id in 1..=150 {
+        let lines = lines.clone();
+        let (discount, paid) = (0, total);
+        let order =
+            ConfirmOrderRequest { lines, total, discount, paid, ..placement(Uuid::now_v7(), id) };
+        desk.confirm(order).await.unwrap();
+    }
+    let (mut token, mut ids) = (String::new(), Vec::new());
+    loop {
+        let request = ListOrdersRequest { page_size: 200, page_token: token, ..mine() };
+        let page = desk.list(request).await.unwrap().into_inner();
+        assert!(page.encoded_len() <= platform::MAX_MESSAGE_BYTES);
+        ids.extend(page.orders.iter().map(|order| order.order_id));
+        token = page.next_page_token;
+        if token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(ids, (1..=150).rev().collect::<Vec<_>>());
+}
