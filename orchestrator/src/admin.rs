@@ -133,12 +133,10 @@ impl SagaAdminService for Admin {
         };
         let journal = self.orchestrator.engine.journal();
         let records = journal.list(filter, size.rows_to_read()).await;
-        let (records, last) = size.cut(records.map_err(|error| unavailable(&error))?);
-        let next_page_token = last
-            .map(|record| {
-                PageToken::encode("ListSagas", &filters, &record.start().saga.0)
-            })
-            .unwrap_or_default();
+        let token =
+            |record: &Record| PageToken::encode("ListSagas", &filters, &record.start().saga.0);
+        let records = records.map_err(|error| unavailable(&error))?;
+        let (records, next_page_token) = size.cut(records, token);
         let sagas = records.iter().map(saga_of).collect();
         Ok(Response::new(ListSagasResponse { sagas, next_page_token }))
     }

@@ -291,12 +291,11 @@ impl CheckoutService for Orchestrator {
         let (running, ended) = states(request.state());
         let filter = Filter { subject: Some(request.user_id), running, ended, below, ..Filter::default() };
         let records = self.engine.journal().list(filter, size.rows_to_read()).await;
-        let (records, last) = size.cut(records.map_err(|error| unavailable(&error))?);
-        let next_page_token = last
-            .map(|record| {
-                PageToken::encode("ListCheckouts", &filters, &record.start().saga.0)
-            })
-            .unwrap_or_default();
+        let token = |record: &Record| {
+            PageToken::encode("ListCheckouts", &filters, &record.start().saga.0)
+        };
+        let records = records.map_err(|error| unavailable(&error))?;
+        let (records, next_page_token) = size.cut(records, token);
         let mut checkouts = Vec::with_capacity(records.len());
         for record in &records {
             let standing = self.listed(record);

@@ -1,1 +1,134 @@
-//! audit
+//! Checks every invariant that the design implies, beside live traffic, by reading alone.
+//!
+//! # How it can be right while the shop is open
+//!
+//! - What one schema says of itself ([`INVARIANTS`] that read one schema) is read in one snapshot. A transaction changes
+//!   all rows of a matter or none, so what does not fit there is wrong, whatever is under way.
+//! - What several schemas say of a saga is compared for sagas that had ended *before* the participants' snapshots were
+//!   opened: nothing of them changes any more. Sagas under way are counted and left to the next audit. Sagas that only
+//!   a participant knows are looked up in a journal that is newer than all other snapshots.
+//! - Coupons against orders, streams against outboxes: what does not fit is read again, and is an offence when it does
+//!   not fit in any of a few readings.
+//! - The ranking tells up to which events it has counted, and is compared with just those.
+//!
+//! Tables are read once each, row by row and sorted by the server, so that memory does not grow with them, but for a few
+//! numbers a client's request and a coupon's use.
+
+mod chain;
+mod coupon_orders;
+mod dossier;
+mod events;
+mod files;
+mod findings;
+mod ids;
+mod invariant;
+mod ranking_count;
+mod relay;
+mod report;
+mod sagas;
+mod schemas;
+mod snapshot;
+mod steps;
+mod stream;
+mod uses;
+
+pub use invariant::{INVARIANTS, Invariant};
+pub use report::{Check, Explained, Report};
+
+use anyhow::{Context, Result};
+use findings::Findings;
+use invariant::{
+    COUPON_RELAY, COUPON_STREAM, ORDER_RELAY, ORDER_STREAM, PRODUCT_RELAY, PRODUCT_STREAM,
+    WALLET_RELAY, WALLET_STREAM,
+};
+use sagas::Snapshots;
+use snapshot::Snapshot;
+use std::time::Duration;
+
+/// What is audited. Users that may read are enough.
+#[derive(Clone)]
+pub struct Targets {
+    /// `mysql://user:password@host:port/database` of the wallet's schema.
+    pub wallet: String,
+    /// Of the product's schema.
+    pub product: String,
+    /// Of the coupon's schema.
+    pub coupon: String,
+    /// Of the order's schema.
+    pub order: String,
+    /// Of the journal's schema.
+    pub orchestrator: String,
+    /// Streams and ranking; without it they are not checked.
+    pub redis: Option<Redis>,
+    /// No event may wait longer for its number; `None` where the relays may rest.
+    pub relayed_within: Option<Duration>,
+}
+
+/// The Redis of events and ranking.
+#[derive(Clone)]
+pub struct Redis {
+    /// `redis://host:port/database`, or a socket's.
+    pub url: String,
+    /// What all keys begin with.
+    pub prefix: String,
+}
+
+/// Checks everything.
+///
+/// # Errors
+/// What keeps it from reading: a broken invariant is no error, but an offence in the report.
+pub async fn run(targets: &Targets) -> Result<Report> {
+    let mut findings = Findings::default();
+    // The journal first: what had ended then stands in all the others.
+    let mut of = Snapshots {
+        journal: open("orchestrator", &targets.orchestrator).await?,
+        product: open("product", &targets.product).await?,
+        coupon: open("coupon", &targets.coupon).await?,
+        wallet: open("wallet", &targets.wallet).await?,
+        order: open("order", &targets.order).await?,
+    };
+    let walked = sagas::check(&mut of, &mut findings).await?;
+    walked.uses.check(&mut of.coupon, &mut findings).await?;
+    schemas::wallet::check(&mut of.wallet, &mut findings).await?;
+    schemas::product::check(&mut of.product, &mut findings).await?;
+    schemas::coupon::check(&mut of.coupon, &mut findings).await?;
+    schemas::order::check(&mut of.order, &mut findings).await?;
+    schemas::journal::check(&mut of.journal, &mut findings).await?;
+    for (invariant, snapshot) in [
+        (&WALLET_RELAY, &mut of.wallet),
+        (&PRODUCT_RELAY, &mut of.product),
+        (&COUPON_RELAY, &mut of.coupon),
+        (&ORDER_RELAY, &mut of.order),
+    ] {
+        relay::check(invariant, targets.relayed_within, snapshot, &mut findings).await?;
+    }
+    // Everything below reads anew.
+    of.journal.renew().await?;
+    sagas::check_known(&mut of.journal, &walked.unknown, &mut findings).await?;
+    schemas::journal::check_floors(&mut of.journal, &walked.floors, &mut findings).await?;
+    coupon_orders::check(&mut of, &mut findings).await?;
+    if let Some(redis) = &targets.redis {
+        check_redis(redis, &mut of, &mut findings).await?;
+    }
+    Ok(Report { checks: findings.into_checks(), explained: walked.explained })
+}
+
+async fn open(schema: &str, url: &str) -> Result<Snapshot> {
+    Snapshot::open(url).await.with_context(|| format!("cannot read the schema {schema}"))
+}
+
+async fn check_redis(redis: &Redis, of: &mut Snapshots, findings: &mut Findings) -> Result<()> {
+    let client = ::redis::Client::open(redis.url.as_str()).context("the URL of Redis")?;
+    for (invariant, schema, snapshot) in [
+        (&WALLET_STREAM, "wallet", &mut of.wallet),
+        (&PRODUCT_STREAM, "product", &mut of.product),
+        (&COUPON_STREAM, "coupon", &mut of.coupon),
+        (&ORDER_STREAM, "order", &mut of.order),
+    ] {
+        // To read takes no consumers; to publish would.
+        let bus = ::events::RedisStreams::new(client.clone(), &redis.prefix, schema, &[])?;
+        stream::check(invariant, snapshot, &bus, findings).await?;
+    }
+    let store = ranking::Store::new(client, &redis.prefix)?;
+    ranking_count::check(&store, &mut of.order, findings).await
+}

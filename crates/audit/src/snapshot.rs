@@ -17,9 +17,8 @@ pub(crate) type Rows<'a, R> = BoxStream<'a, Result<R>>;
 
 /// One snapshot may wait long for another while both are read side by side.
 const SETUP: &str = "SET SESSION wait_timeout = 28800, net_write_timeout = 28800, \
-    net_read_timeout = 28800; \
-    SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ; \
-    START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
+    net_read_timeout = 28800; SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ";
+const BEGIN: &str = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
 
 impl Snapshot {
     /// The schema of `url` as it is now.
@@ -27,7 +26,14 @@ impl Snapshot {
         let db = Db::open(Options::new(url)).await?;
         let mut session = db.session().await.context("the database does not answer")?;
         session.conn().batch_execute(SETUP).await?;
+        session.conn().batch_execute(BEGIN).await?;
         Ok(Self { session })
+    }
+
+    /// The schema as it is now.
+    pub(crate) async fn renew(&mut self) -> Result<()> {
+        self.session.conn().batch_execute("COMMIT").await?;
+        Ok(self.session.conn().batch_execute(BEGIN).await?)
     }
 
     /// The statement's rows, one by one.

@@ -8,7 +8,7 @@ use api::ranking::v1::ranking_service_client::RankingServiceClient;
 use api::wallet::v1::wallet_service_client::WalletServiceClient;
 use api::{Reason, Refusal};
 use platform::Transport;
-use platform::transport::{BadPeer, remote};
+use platform::transport::{self, remote};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -117,9 +117,9 @@ impl Clients {
     /// Clients over `connections` connections to each service, opened when first needed.
     ///
     /// # Errors
-    /// [`BadPeer`].
-    pub fn new(addresses: &Addresses, connections: usize) -> Result<Self, BadPeer> {
-        let to = |address: &str| remote(&format!("http://{address}"), connections);
+    /// An address that is none.
+    pub fn new(addresses: &Addresses, connections: usize) -> Result<Self, transport::Error> {
+        let to = |address: &str| remote(&[format!("http://{address}")], connections);
         Ok(Self {
             wallets: WalletServiceClient::new(to(&addresses.wallet)?),
             products: ProductServiceClient::new(to(&addresses.product)?),

@@ -5,4 +5,7 @@ pub mod clients;
 pub mod config;
 pub mod durability;
 pub mod output;
+pub mod private;
+pub mod process;
 pub mod replay;
+pub mod roles;

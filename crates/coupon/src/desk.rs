@@ -3,12 +3,12 @@
 use crate::domain::{Coupon, CouponId, Issued, IssuedId, OrderId, Refused, UserId};
 use crate::store::Owner;
 use crate::{store, wire};
+use ::participant::{Moment, Task, Verdict};
 use api::coupon::v1::{IssueCouponResponse, RestoreCouponResponse};
 use api::{Reason, Refusal};
 use chrono::{DateTime, Utc};
 use db::{Conn, Error, Result};
 use events::{Event, outbox};
-use ::participant::{Moment, Task, Verdict};
 use prost::Message;
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -75,7 +75,7 @@ impl Coupon {
 
     /// Runs a call in the lane of an entity, which is the campaign wherever the call names one.
     async fn run(&self, entity: i64, call: Call<Op>) -> Result<Outcome, Status> {
-        let deadline = platform::current().deadline;
+        let deadline = platform::context::current().deadline;
         let outcome = self.lanes.call(entity, call, deadline).await;
         outcome.map_err(|error| ::participant::refuse_lane(&error))
     }
@@ -83,6 +83,6 @@ impl Coupon {
 
 /// The trace of the call that this runs in.
 fn trace() -> Trace {
-    let context = platform::current();
+    let context = platform::context::current();
     Trace { traceparent: context.traceparent(), trace_id: context.trace_id }
 }

@@ -71,14 +71,12 @@ impl CouponService for Coupon {
         let before = PageToken::decode(COUPONS, &(), &request.page_token)?.unwrap_or_default();
         let rows = size.rows_to_read();
         let found = self.read(async move |conn: &mut Conn| store::page(conn, before, rows).await);
-        let (coupons, last) = size.cut(found.await?);
-        let token = |last: domain::Coupon| {
+        let token = |last: &domain::Coupon| {
             PageToken::encode(COUPONS, &(), &Place { at: last.created_at, id: last.id.0 })
         };
-        Ok(Response::new(ListCouponsResponse {
-            coupons: coupons.iter().map(Into::into).collect(),
-            next_page_token: last.map(token).unwrap_or_default(),
-        }))
+        let (coupons, next_page_token) = size.cut(found.await?, token);
+        let coupons = coupons.iter().map(Into::into).collect();
+        Ok(Response::new(ListCouponsResponse { coupons, next_page_token }))
     }
 
     async fn issue_coupon(
@@ -132,15 +130,13 @@ impl CouponService for Coupon {
         let rows = size.rows_to_read();
         let found =
             self.read(async move |conn: &mut Conn| store::page_of(conn, user, before, rows).await);
-        let (issued, last) = size.cut(found.await?);
-        let token = |last: domain::Issued| {
+        let token = |last: &domain::Issued| {
             let place = Place { at: last.issued_at, id: last.id.0 };
             PageToken::encode(ISSUED_COUPONS, &user.0, &place)
         };
-        Ok(Response::new(ListIssuedCouponsResponse {
-            issued_coupons: issued.iter().map(Into::into).collect(),
-            next_page_token: last.map(token).unwrap_or_default(),
-        }))
+        let (issued, next_page_token) = size.cut(found.await?, token);
+        let issued_coupons = issued.iter().map(Into::into).collect();
+        Ok(Response::new(ListIssuedCouponsResponse { issued_coupons, next_page_token }))
     }
 }
 
@@ -158,12 +154,7 @@ impl Coupon {
 }
 
 /// Makes a campaign, in the transaction of its request id.
-async fn create(
-    conn: &mut Conn,
-    id: CouponId,
-    terms: Terms,
-    trace: &Trace,
-) -> db::Result<Verdict> {
+async fn create(conn: &mut Conn, id: CouponId, terms: Terms, trace: &Trace) -> db::Result<Verdict> {
     let moment = Moment { at: db::now_micros(), saga: None, trace };
     let coupon = domain::Coupon::create(id, terms, moment.at);
     store::insert(conn, &coupon).await?;

@@ -4,8 +4,8 @@
 //! only of what a committed transaction saw: that one grant may yet be rolled back, no campaign is sold out by it.
 
 use crate::domain::CouponId;
-use api::{Reason, Refusal};
 use ::participant::Outcome;
+use api::{Reason, Refusal};
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 

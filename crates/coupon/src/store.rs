@@ -6,11 +6,11 @@ mod rows;
 pub(crate) use place::Place;
 
 use crate::domain::{Coupon, CouponId, Issued, IssuedId, UserId};
+use ::participant::RequestKey;
 use db::{Bytes16, Conn, Result, values};
 use diesel::dsl::{DuplicatedKeys, exists};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
-use ::participant::RequestKey;
 use rows::{CouponRow, IssuedRow, coupon, idempotency, issued_coupon};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -73,11 +73,7 @@ fn collect(rows: Vec<CouponRow>, into: &mut BTreeMap<CouponId, Coupon>) -> Resul
 }
 
 /// Campaigns below a place, newest first.
-pub(crate) async fn page(
-    conn: &mut Conn,
-    before: Place,
-    rows: usize,
-) -> Result<Vec<Coupon>> {
+pub(crate) async fn page(conn: &mut Conn, before: Place, rows: usize) -> Result<Vec<Coupon>> {
     let Place { at, id } = before;
     let at = db::to_db(at);
     let older = coupon::created_at.lt(at).or(coupon::created_at.eq(at).and(coupon::id.lt(id)));
@@ -157,7 +153,9 @@ pub(crate) async fn owners(
             .load(conn)
             .await?;
         let rows = rows.into_iter();
-        owners.extend(rows.map(|(id, coupon, user)| (IssuedId(id), (CouponId(coupon), UserId(user)))));
+        owners.extend(
+            rows.map(|(id, coupon, user)| (IssuedId(id), (CouponId(coupon), UserId(user)))),
+        );
     }
     Ok(owners)
 }

@@ -1,11 +1,11 @@
 //! Coupons in the words of the contract: messages, refusals, events.
 
 use crate::domain::{
-    self, CancelPolicy, Coupon, Discount, Issuable, Issued, OrderId, Refused, State, Terms,
-    Unusable,
+    CancelPolicy, Coupon, CouponId, Discount, Issuable, Issued, OrderId, Refused, State, Terms,
+    Unusable, UserId,
 };
 use crate::store::Owner;
-use crate::domain::{CouponId, UserId};
+use ::participant::Moment;
 use api::coupon::v1::create_coupon_request::Discount as Wanted;
 use api::coupon::v1::{
     self, CouponCreated, CouponForfeited, CouponIssued, CouponRedeemUndone, CouponRedeemed,
@@ -15,7 +15,6 @@ use api::coupon::v1::{
 use api::{Reason, Refusal};
 use chrono::{DateTime, SecondsFormat, SubsecRound, Utc};
 use events::Event;
-use ::participant::Moment;
 use prost::Message;
 use prost_types::Timestamp;
 
@@ -67,9 +66,7 @@ impl From<&Issued> for IssuedCoupon {
 impl From<Refused> for Refusal {
     fn from(refused: Refused) -> Self {
         match refused {
-            Refused::NoSuchUser(user) => {
-                Self::new(Reason::WalletNotFound).with("user_id", user.0)
-            }
+            Refused::NoSuchUser(user) => Self::new(Reason::WalletNotFound).with("user_id", user.0),
             Refused::NotFound(coupon) => {
                 Self::new(Reason::CouponNotFound).with("coupon_id", coupon.0)
             }
@@ -82,9 +79,9 @@ impl From<Refused> for Refusal {
             Refused::AlreadyIssued(id) => {
                 Self::new(Reason::CouponAlreadyIssued).with("issued_coupon_id", id.0)
             }
-            Refused::SoldOut { coupon, quota } => Self::new(Reason::CouponSoldOut)
-                .with("coupon_id", coupon.0)
-                .with("quota", quota),
+            Refused::SoldOut { coupon, quota } => {
+                Self::new(Reason::CouponSoldOut).with("coupon_id", coupon.0).with("quota", quota)
+            }
             Refused::NotIssuable { coupon, issuable } => not_issuable(coupon, issuable),
             Refused::NotUsable(id, why) => Self::new(Reason::CouponNotUsable)
                 .with("issued_coupon_id", id.0)
@@ -142,7 +139,11 @@ pub(crate) fn terms(request: &CreateCouponRequest) -> Result<Terms, Refusal> {
     let validity_days = u32::try_from(request.validity_days).map_err(negative)?;
     let issuable = Issuable {
         from: request.issuable_from.as_ref().map(|at| instant("issuable_from", at)).transpose()?,
-        until: request.issuable_until.as_ref().map(|at| instant("issuable_until", at)).transpose()?,
+        until: request
+            .issuable_until
+            .as_ref()
+            .map(|at| instant("issuable_until", at))
+            .transpose()?,
     };
     let (name, quota) = (request.name.clone(), request.quota);
     Ok(Terms { name, discount, quota, validity_days, issuable, cancel_policy })
@@ -233,7 +234,7 @@ pub(crate) fn undone(issued: &Issued, order: OrderId, moment: &Moment<'_>) -> Ev
 pub(crate) fn order_cancelled(issued: &Issued, order: OrderId, moment: &Moment<'_>) -> Event {
     let Issued { id, coupon, user, .. } = issued;
     let (issued_coupon_id, coupon_id, user_id, order_id) = (id.0, coupon.0, user.0, order.0);
-    if let domain::State::Forfeited(_) = issued.state {
+    if let State::Forfeited(_) = issued.state {
         let payload = CouponForfeited { issued_coupon_id, coupon_id, user_id, order_id };
         return of_issued("CouponForfeited", issued, payload.encode_to_vec(), moment);
     }
@@ -278,7 +279,7 @@ fn timestamp(at: DateTime<Utc>) -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::IssuedId;
+    use crate::domain::{IssuedId, Validity};
 
     #[test]
     fn a_use_is_read_back_from_its_reply() {
@@ -291,7 +292,7 @@ mod tests {
             state: State::Used(OrderId(4)),
             version: 2,
             issued_at: at,
-            validity: domain::Validity::after_issue(at, 7),
+            validity: Validity::after_issue(at, 7),
         };
         let recorded = redeemed(&issued, OrderId(4), 500).encode_to_vec();
         let owner = (CouponId(2), UserId(3));

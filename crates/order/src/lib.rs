@@ -13,6 +13,7 @@ use api::order::v1::order_participant_service_server::OrderParticipantServiceSer
 use api::order::v1::order_service_server::OrderServiceServer;
 use desk::{Desk, Op};
 use platform::MAX_MESSAGE_BYTES;
+use platform::context::current;
 use std::sync::Arc;
 use tokio_util::task::TaskTracker;
 use tonic::Status;
@@ -49,7 +50,7 @@ impl Order {
 
     /// Runs a call in the order's lane.
     async fn run(&self, order_id: i64, call: Call<Op>) -> Result<Outcome, Status> {
-        let deadline = platform::current().deadline;
+        let deadline = current().deadline;
         let outcome = self.lanes.call(order_id, call, deadline).await;
         outcome.map_err(|error| refuse_lane(&error))
     }
@@ -57,6 +58,6 @@ impl Order {
 
 /// The trace of the call that this runs in.
 fn trace() -> Trace {
-    let context = platform::current();
+    let context = current();
     Trace { traceparent: context.traceparent(), trace_id: context.trace_id }
 }

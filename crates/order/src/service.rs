@@ -51,19 +51,20 @@ impl OrderService for Order {
         let from = bound("created_from", request.created_from.as_ref())?;
         let to = bound("created_to", request.created_to.as_ref())?;
         let filters = (request.user_id, request.state, from, to);
-        let before = PageToken::decode_id(ORDERS, &filters, &request.page_token)?;
+        let before = PageToken::decode(ORDERS, &filters, &request.page_token)?;
         let state = state(request.state());
         let filter = Filter { user_id: request.user_id, state, from, to, before };
-        let orders = self
+        let mut orders = self
             .db
             .read(async move |conn: &mut Conn| store::list(conn, filter, size.rows_to_read()).await)
             .await
             .map_err(|error| refuse_db(&error))?;
-        let (orders, last) = size.cut(orders);
-        let last = last.map(|order| order.id);
+        let more = orders.len() > size.get();
+        orders.truncate(size.get());
+        let last = orders.last().filter(|_| more).map(|order| order.id);
         let (orders, last) = fitting(orders.iter().map(v1::Order::from).collect(), last);
         let next_page_token =
-            last.map(|id| PageToken::encode_id(ORDERS, &filters, id)).unwrap_or_default();
+            last.map(|id| PageToken::encode(ORDERS, &filters, &id)).unwrap_or_default();
         Ok(Response::new(ListOrdersResponse { orders, next_page_token }))
     }
 }

@@ -1,8 +1,8 @@
 //! Pages of lists: their size, and the opaque tokens that lead to the next one.
 //!
-//! A list reads one row more than the page holds ([`PageSize::rows_to_read`]), cuts it off
-//! ([`PageSize::cut`]), and if there was one, gives out a token with the keys of the last row that
-//! the page holds. The next page begins after those keys, whatever was added meanwhile.
+//! A list reads one row more than the page holds ([`PageSize::rows_to_read`]), and cuts the page
+//! from what it read ([`PageSize::cut`]). The token holds the keys of the page's last row; the next
+//! page begins after those keys, whatever was added meanwhile.
 
 use std::hash::{Hash, Hasher};
 
@@ -38,18 +38,8 @@ pub trait Cursor: Sized {
 }
 
 impl PageSize {
-    /// The size that a request names: 50 for 0, and 200 for all above. Negative sizes are refused
-    /// by the request's check.
-    ///
-    /// # Errors
-    /// `INVALID_FIELD` of `page_size` if it is negative.
-    pub fn try_from_request(size: i32) -> Result<Self, Refusal> {
-        usize::try_from(size)
-            .map(|_| Self::from_request(size))
-            .map_err(|_| Refusal::invalid_field("page_size", "must be 0 or more"))
-    }
-
-    /// The size that a checked request names: 50 for 0, and 200 for all above.
+    /// The size that a checked request names: 50 for 0, and 200 for all above. The check has
+    /// refused negative ones.
     pub fn from_request(size: i32) -> Self {
         match usize::try_from(size).unwrap_or_default() {
             0 => Self(DEFAULT_SIZE),
@@ -57,7 +47,7 @@ impl PageSize {
         }
     }
 
-    /// The items that the page holds.
+    /// The items that the page holds, 1 to 200.
     pub const fn get(self) -> usize {
         self.0
     }
@@ -67,46 +57,52 @@ impl PageSize {
         self.0 + 1
     }
 
-    /// The page, cut from the rows that were read, and its last row if there is a next page.
-    pub fn cut<T: Clone>(self, mut rows: Vec<T>) -> (Vec<T>, Option<T>) {
+    /// The page, cut from the rows that were read, and the token of the next one, made from the
+    /// last row of this; empty if there is no next one.
+    pub fn cut<T>(self, mut rows: Vec<T>, token: impl FnOnce(&T) -> String) -> (Vec<T>, String) {
         let more = rows.len() > self.0;
         rows.truncate(self.0);
-        let last = rows.last().filter(|_| more).cloned();
-        (rows, last)
+        let next = rows.last().filter(|_| more).map(token).unwrap_or_default();
+        (rows, next)
     }
 }
 
 impl PageToken {
-    /// The token of the page after the row with these keys.
-    pub fn encode(call: &str, filters: &impl Hash, cursor: &impl Cursor) -> String {
+    /// The token of the page that begins after `cursor`, in this call with these filters.
+    pub fn encode(
+        call: &str,
+        filters: &(impl Hash + ?Sized),
+        cursor: &(impl Cursor + ?Sized),
+    ) -> String {
         let cursor = cursor.to_bytes();
-        let mut token = digest(call, filters, &cursor).to_vec();
-        token.extend_from_slice(&cursor);
-        BASE64_URL_SAFE_NO_PAD.encode(token)
+        let mut bytes = digest(call, filters, &cursor).to_vec();
+        bytes.extend(cursor);
+        BASE64_URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// The keys that a token holds; `None` for the empty token of the first page.
+    /// Where the page of a token begins; `None` for the empty token of the first page.
     ///
     /// # Errors
-    /// `INVALID_PAGE_TOKEN` if it was not given out for this call with these filters.
+    /// `INVALID_PAGE_TOKEN` if this call did not give it out for these filters.
     pub fn decode<C: Cursor>(
         call: &str,
-        filters: &impl Hash,
+        filters: &(impl Hash + ?Sized),
         token: &str,
     ) -> Result<Option<C>, Refusal> {
         if token.is_empty() {
             return Ok(None);
         }
+        let cursor = || {
+            let bytes = BASE64_URL_SAFE_NO_PAD.decode(token).ok()?;
+            let (given, cursor) = bytes.split_first_chunk::<DIGEST_BYTES>()?;
+            (*given == digest(call, filters, cursor)).then(|| C::from_bytes(cursor)).flatten()
+        };
         let refusal = || Refusal::new(Reason::InvalidPageToken).with("field", "page_token");
-        let token = BASE64_URL_SAFE_NO_PAD.decode(token).map_err(|_| refusal())?;
-        let (stamp, cursor) = token.split_at_checked(DIGEST_BYTES).ok_or_else(refusal)?;
-        if stamp != digest(call, filters, cursor) {
-            return Err(refusal());
-        }
-        C::from_bytes(cursor).map(Some).ok_or_else(refusal)
+        cursor().map(Some).ok_or_else(refusal)
     }
 }
 
+/// An id.
 impl Cursor for i64 {
     fn to_bytes(&self) -> Vec<u8> {
         self.to_be_bytes().to_vec()
@@ -117,7 +113,21 @@ impl Cursor for i64 {
     }
 }
 
-impl Cursor for [u8; 16] {
+/// Numbers, such as a time in microseconds and an id.
+impl<const N: usize> Cursor for [i64; N] {
+    fn to_bytes(&self) -> Vec<u8> {
+        self.iter().flat_map(|number| number.to_be_bytes()).collect()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (numbers, rest) = bytes.as_chunks::<8>();
+        let numbers = rest.is_empty().then_some(numbers)?;
+        <[[u8; 8]; N]>::try_from(numbers).ok().map(|numbers| numbers.map(i64::from_be_bytes))
+    }
+}
+
+/// An id of bytes, such as a UUID.
+impl<const N: usize> Cursor for [u8; N] {
     fn to_bytes(&self) -> Vec<u8> {
         self.to_vec()
     }
@@ -127,70 +137,92 @@ impl Cursor for [u8; 16] {
     }
 }
 
-/// Feeds what is hashed to SHA-256, so that all builds agree on a token.
-struct Feed(Sha256);
+/// Feeds `Hash` to a digest that is the same in every build and on every machine; the standard
+/// hasher promises that for one build only, and replicas of two builds share their tokens.
+struct Sha(Sha256);
 
-impl Hasher for Feed {
+impl Hasher for Sha {
     fn write(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
 
     fn finish(&self) -> u64 {
-        0
+        u64::from_be_bytes(first_bytes(self.0.clone()))
     }
 }
 
-fn digest(call: &str, filters: &impl Hash, cursor: &[u8]) -> [u8; DIGEST_BYTES] {
-    let mut feed = Feed(Sha256::new());
-    call.hash(&mut feed);
-    filters.hash(&mut feed);
-    feed.0.update(cursor);
-    let mut stamp = [0; DIGEST_BYTES];
-    for (to, from) in stamp.iter_mut().zip(feed.0.finalize()) {
-        *to = from;
-    }
-    stamp
+fn digest(call: &str, filters: &(impl Hash + ?Sized), cursor: &[u8]) -> [u8; DIGEST_BYTES] {
+    let mut hasher = Sha(Sha256::new_with_prefix("page token 1"));
+    (call, cursor).hash(&mut hasher);
+    filters.hash(&mut hasher);
+    first_bytes(hasher.0)
+}
+
+fn first_bytes(digest: Sha256) -> [u8; DIGEST_BYTES] {
+    let digest: [u8; 32] = digest.finalize().into();
+    std::array::from_fn(|index| digest.get(index).copied().unwrap_or_default())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn sizes_are_bounded() {
-        for (asked, given) in [(0, 50), (1, 1), (200, 200), (201, 200), (i32::MAX, 200)] {
-            assert_eq!(PageSize::from_request(asked).get(), given);
+    const CALL: &str = "ListOrders";
+
+    fn refused<C: Cursor>(call: &str, filters: &impl Hash, token: &str) -> bool {
+        match PageToken::decode::<C>(call, filters, token) {
+            Ok(_) => false,
+            Err(refusal) => refusal.reason == Reason::InvalidPageToken,
         }
-        let refused = PageSize::try_from_request(-1).unwrap_err();
-        assert_eq!(refused.reason, Reason::InvalidField);
     }
 
     #[test]
-    fn a_page_knows_whether_another_follows() {
+    fn a_token_leads_back_to_its_cursor() {
+        for cursor in [[0, -1], [i64::MIN, i64::MAX]] {
+            let token = PageToken::encode(CALL, &(7, "PAID"), &cursor);
+            assert_eq!(PageToken::decode(CALL, &(7, "PAID"), &token), Ok(Some(cursor)));
+        }
+        let token = PageToken::encode(CALL, &(), &[9_u8; 16]);
+        assert_eq!(PageToken::decode(CALL, &(), &token), Ok(Some([9_u8; 16])));
+        assert_eq!(PageToken::decode::<[i64; 2]>(CALL, &(), ""), Ok(None));
+    }
+
+    #[test]
+    fn a_token_of_another_call_other_filters_or_another_cursor_is_refused() {
+        let token = PageToken::encode(CALL, &(7, "PAID"), &[1_i64, 2]);
+        assert!(refused::<[i64; 2]>("ListCoupons", &(7, "PAID"), &token));
+        assert!(refused::<[i64; 2]>(CALL, &(8, "PAID"), &token));
+        assert!(refused::<[i64; 2]>(CALL, &(7, ""), &token));
+        assert!(refused::<[i64; 1]>(CALL, &(7, "PAID"), &token));
+    }
+
+    #[test]
+    fn a_token_that_was_changed_anywhere_is_refused() {
+        let token = PageToken::encode(CALL, &7, &[1_i64]);
+        for index in 0..token.len() {
+            let mut changed = token.clone().into_bytes();
+            changed[index] = if changed[index] == b'A' { b'B' } else { b'A' };
+            let changed = String::from_utf8(changed).unwrap();
+            assert!(refused::<[i64; 1]>(CALL, &7, &changed), "{changed}");
+        }
+        for garbage in ["A", "garbage", "🦀", &token[1..], &format!("{token}A")] {
+            assert!(refused::<[i64; 1]>(CALL, &7, garbage), "{garbage}");
+        }
+    }
+
+    #[test]
+    fn a_page_is_50_by_default_and_200_at_most() {
+        let sizes = [0, 1, 50, 200, 201, i32::MAX].map(|size| PageSize::from_request(size).get());
+        assert_eq!(sizes, [50, 1, 50, 200, 200, 200]);
+    }
+
+    #[test]
+    fn a_page_has_a_token_only_if_there_is_a_next_one() {
         let size = PageSize::from_request(2);
-        assert_eq!(size.cut(vec![1, 2, 3]), (vec![1, 2], Some(2)));
-        assert_eq!(size.cut(vec![1, 2]), (vec![1, 2], None));
-    }
-
-    #[test]
-    fn a_token_is_good_for_its_call_and_filters_only() {
-        let token = PageToken::encode("ListOrders", &(7, "x"), &42_i64);
-        let decode = |call: &str, filters: (i32, &str), token: &str| {
-            PageToken::decode::<i64>(call, &filters, token)
-        };
-        assert_eq!(decode("ListOrders", (7, "x"), &token), Ok(Some(42)));
-        assert_eq!(decode("ListOrders", (7, "x"), ""), Ok(None));
-        let refused = [
-            decode("ListOrders", (8, "x"), &token),
-            decode("ListCoupons", (7, "x"), &token),
-            decode("ListOrders", (7, "x"), &token[2..]),
-            decode("ListOrders", (7, "x"), "no token"),
-            decode("ListOrders", (7, "x"), "한글"),
-        ];
-        for result in refused {
-            assert_eq!(result.unwrap_err().reason, Reason::InvalidPageToken);
-        }
-        let other_kind = PageToken::decode::<[u8; 16]>("ListOrders", &(7, "x"), &token);
-        assert_eq!(other_kind.unwrap_err().reason, Reason::InvalidPageToken);
+        let cut = |rows: &[i64]| size.cut(rows.to_vec(), |last| format!("after {last}"));
+        assert_eq!(cut(&[5, 4, 3]), (vec![5, 4], "after 4".to_owned()));
+        assert_eq!(cut(&[5, 4]), (vec![5, 4], String::new()));
+        assert_eq!(cut(&[]), (vec![], String::new()));
+        assert_eq!(size.rows_to_read(), 3);
     }
 }

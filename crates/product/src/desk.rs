@@ -5,11 +5,10 @@ use crate::domain::{
     give_back, reserve,
 };
 use crate::{store, wire};
+use ::participant::{Moment, Task, Verdict};
 use api::product::v1::{AdjustStockResponse, RestockProductsResponse, UpdateProductResponse};
-use api::{Reason, Refusal};
 use db::{Conn, Error, Result};
 use events::{Event, outbox};
-use ::participant::{Moment, Task, Verdict};
 use prost::Message;
 use std::collections::BTreeSet;
 
@@ -67,9 +66,7 @@ impl participant::Desk for Desk {
                 let units = lines.iter().map(|line| line.quantity.get()).sum();
                 Verdict::Done(RestockProductsResponse { units }.encode_to_vec())
             }
-            Op::Adjust { id, delta, reason } => {
-                verdict(sheet.adjust(*id, *delta, reason, moment))
-            }
+            Op::Adjust { id, delta, reason } => verdict(sheet.adjust(*id, *delta, reason, moment)),
             Op::Update { id, change } => verdict(sheet.update(*id, change, moment)),
         }
     }

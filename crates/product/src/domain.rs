@@ -201,7 +201,7 @@ pub fn reserve(
     reservation: &Reservation,
     at: DateTime<Utc>,
 ) -> Result<(Quote, Vec<Movement>), Refused> {
-    let quote = reservation.quote(shelf)?;
+    let quote = reservation.priced(shelf)?;
     let moved = reservation.lines.iter().filter_map(|line| {
         let product = shelf.get_mut(&line.product)?;
         product.move_stock(-line.quantity.get(), Cause::Reserve(reservation.order), at)
@@ -219,7 +219,9 @@ pub fn give_back(
     at: DateTime<Utc>,
 ) -> Option<Vec<Movement>> {
     let fits = |line: &Line| {
-        shelf.get(&line.product).is_some_and(|it| it.stock.checked_add(line.quantity.get()).is_some())
+        shelf
+            .get(&line.product)
+            .is_some_and(|it| it.stock.checked_add(line.quantity.get()).is_some())
     };
     if !lines.iter().all(fits) {
         return None;
@@ -267,7 +269,7 @@ impl Reservation {
         &self.lines
     }
 
-    fn quote(&self, shelf: &Shelf) -> Result<Quote, Refused> {
+    fn priced(&self, shelf: &Shelf) -> Result<Quote, Refused> {
         let found: Vec<(Line, &Product)> = self
             .lines
             .iter()
@@ -277,8 +279,10 @@ impl Reservation {
             let missing = self.lines.iter().map(|line| line.product);
             return Err(Refused::NotFound(missing.filter(|id| !shelf.contains_key(id)).collect()));
         }
-        let short: Vec<Shortage> =
-            found.iter().filter_map(|(line, product)| product.shortage(line.quantity.get())).collect();
+        let short: Vec<Shortage> = found
+            .iter()
+            .filter_map(|(line, product)| product.shortage(line.quantity.get()))
+            .collect();
         if !short.is_empty() {
             return Err(Refused::Short(short));
         }
@@ -318,10 +322,24 @@ impl Product {
     /// A new product, with the movement of its first stock, which may be none.
     pub fn create(id: ProductId, draft: Draft, at: DateTime<Utc>) -> (Self, Movement) {
         let Draft { name, price, stock } = draft;
-        let product =
-            Self { id, name, price, stock, movements: 1, version: 1, created_at: at, updated_at: at };
-        let movement =
-            Movement { product: id, seq: 1, cause: Cause::Initial, delta: stock, stock_after: stock, at };
+        let product = Self {
+            id,
+            name,
+            price,
+            stock,
+            movements: 1,
+            version: 1,
+            created_at: at,
+            updated_at: at,
+        };
+        let movement = Movement {
+            product: id,
+            seq: 1,
+            cause: Cause::Initial,
+            delta: stock,
+            stock_after: stock,
+            at,
+        };
         (product, movement)
     }
 

@@ -1,9 +1,9 @@
 //! What every participant says alike: keys of steps, what was found on record, faults of the database.
 
+use ::participant::{Outcome, RowState, SagaId, StepNo, StepRow};
 use api::saga::v1::{StepFound, StepKey, StepRecord, StepRejection};
 use api::{Reason, Refusal};
 use db::Db;
-use ::participant::{Outcome, RowState, SagaId, StepNo, StepRow};
 use prost::Message;
 use prost_types::Timestamp;
 use tonic::Status;

@@ -56,7 +56,7 @@ impl Product {
 
     /// Runs a call in the lane of an entity: the order of a saga's step, else the product.
     async fn run(&self, entity: i64, call: Call<Op>) -> Result<Outcome, Status> {
-        let deadline = platform::current().deadline;
+        let deadline = platform::context::current().deadline;
         let outcome = self.lanes.call(entity, call, deadline).await;
         outcome.map_err(|error| ::participant::refuse_lane(&error))
     }
@@ -64,6 +64,6 @@ impl Product {
 
 /// The trace of the call that this runs in.
 fn trace() -> Trace {
-    let context = platform::current();
+    let context = platform::context::current();
     Trace { traceparent: context.traceparent(), trace_id: context.trace_id }
 }

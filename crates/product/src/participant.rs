@@ -4,6 +4,7 @@ use crate::desk::Op;
 use crate::domain::{OrderId, Reservation, merge};
 use crate::grpc::{self, OnRecord, step_key};
 use crate::{Product, trace, wire};
+use ::participant::{Call, content_hash};
 use api::product::v1::product_participant_service_server::ProductParticipantService;
 use api::product::v1::{
     GetStepsRequest, GetStepsResponse, ReleaseStockRequest, ReleaseStockResponse,
@@ -11,7 +12,6 @@ use api::product::v1::{
     StockLine,
 };
 use api::{Check, Refusal};
-use ::participant::{Call, content_hash};
 use tonic::{Request, Response, Status};
 
 /// The encoding of requests that barrier rows digest.

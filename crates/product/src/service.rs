@@ -94,12 +94,10 @@ impl ProductService for Product {
         let after = PageToken::decode(PRODUCTS, &(), &request.page_token)?.unwrap_or(0);
         let rows = size.rows_to_read();
         let found = self.read(async move |conn: &mut Conn| store::page(conn, after, rows).await);
-        let (products, last) = size.cut(found.await?);
-        let token = |last: domain::Product| PageToken::encode(PRODUCTS, &(), &last.id.0);
-        Ok(Response::new(ListProductsResponse {
-            products: products.iter().map(Into::into).collect(),
-            next_page_token: last.map(token).unwrap_or_default(),
-        }))
+        let token = |last: &domain::Product| PageToken::encode(PRODUCTS, &(), &last.id.0);
+        let (products, next_page_token) = size.cut(found.await?, token);
+        let products = products.iter().map(Into::into).collect();
+        Ok(Response::new(ListProductsResponse { products, next_page_token }))
     }
 
     async fn update_product(
@@ -138,7 +136,8 @@ impl ProductService for Product {
         request.check()?;
         let id = ProductId(request.product_id);
         let size = PageSize::from_request(request.page_size);
-        let before = PageToken::decode(MOVEMENTS, &id.0, &request.page_token)?.unwrap_or(i64::MAX);
+        let before = PageToken::decode(MOVEMENTS, &id.0, &request.page_token)?;
+        let before = before.unwrap_or(i64::MAX);
         let rows = size.rows_to_read();
         let found = self.read(async move |conn: &mut Conn| {
             let movements = store::movements(conn, id, before, rows).await?;
@@ -146,12 +145,11 @@ impl ProductService for Product {
             let exists = !movements.is_empty() || find_one(conn, id).await?.is_some();
             Ok(exists.then_some(movements))
         });
-        let (movements, last) = size.cut(found.await?.ok_or_else(|| not_found(id))?);
-        let token = |last: Movement| PageToken::encode(MOVEMENTS, &id.0, &last.seq);
-        Ok(Response::new(ListStockMovementsResponse {
-            movements: movements.iter().map(Into::into).collect(),
-            next_page_token: last.map(token).unwrap_or_default(),
-        }))
+        let movements = found.await?.ok_or_else(|| not_found(id))?;
+        let token = |last: &Movement| PageToken::encode(MOVEMENTS, &id.0, &last.seq);
+        let (movements, next_page_token) = size.cut(movements, token);
+        let movements = movements.iter().map(Into::into).collect();
+        Ok(Response::new(ListStockMovementsResponse { movements, next_page_token }))
     }
 }
 

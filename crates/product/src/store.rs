@@ -1,13 +1,13 @@
 //! The SQL of products and their stock movements.
 
 use crate::domain::{Cause, Movement, OrderId, Product, ProductId, Shelf};
+use ::participant::SagaId;
 use chrono::NaiveDateTime;
 use db::{Bytes16, Conn, Error, Result, values};
 use diesel::dsl::DuplicatedKeys;
 use diesel::mysql::Mysql;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
-use ::participant::SagaId;
 use std::collections::BTreeSet;
 
 /// Rows of one statement: below 1,000, from where MariaDB turns an IN list into a join, whose locks are others; and far

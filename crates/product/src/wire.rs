@@ -4,6 +4,7 @@ use crate::domain::{
     Cause, Line, Movement, OrderId, Product, ProductId, Quantity, Quote, Refused, STOCK_LIMIT,
     Shortage,
 };
+use ::participant::Moment;
 use api::product::v1::{
     self, PricedLine, ProductCreated, ProductUpdated, ReserveStockResponse, StockAdjusted,
     StockChange, StockMovement, StockMovementKind, StockReleased, StockReserved, StockRestocked,
@@ -11,7 +12,6 @@ use api::product::v1::{
 use api::{Reason, Refusal};
 use chrono::{DateTime, Utc};
 use events::Event;
-use ::participant::Moment;
 use prost::Message;
 use prost_types::Timestamp;
 
@@ -67,12 +67,12 @@ impl From<Refused> for Refusal {
             Refused::StockLimit(id) => Self::new(Reason::StockLimitExceeded)
                 .with("product_ids", id.0)
                 .with("limit", STOCK_LIMIT),
-            Refused::PriceChanged { expected, actual } => Self::new(Reason::PriceChanged)
-                .with("expected", expected)
-                .with("actual", actual),
-            Refused::VersionMismatch { expected, actual } => Self::new(Reason::VersionMismatch)
-                .with("expected", expected)
-                .with("actual", actual),
+            Refused::PriceChanged { expected, actual } => {
+                Self::new(Reason::PriceChanged).with("expected", expected).with("actual", actual)
+            }
+            Refused::VersionMismatch { expected, actual } => {
+                Self::new(Reason::VersionMismatch).with("expected", expected).with("actual", actual)
+            }
         }
     }
 }
@@ -115,7 +115,12 @@ pub(crate) fn created(product: &Product, moment: &Moment<'_>) -> Event {
         price: product.price,
         stock: product.stock,
     };
-    event("ProductCreated", ("product", product.id.0, product.version), payload.encode_to_vec(), moment)
+    event(
+        "ProductCreated",
+        ("product", product.id.0, product.version),
+        payload.encode_to_vec(),
+        moment,
+    )
 }
 
 /// The event of a product whose name or price changed.
@@ -126,7 +131,12 @@ pub(crate) fn updated(product: &Product, moment: &Moment<'_>) -> Event {
         price: product.price,
         version: product.version,
     };
-    event("ProductUpdated", ("product", product.id.0, product.version), payload.encode_to_vec(), moment)
+    event(
+        "ProductUpdated",
+        ("product", product.id.0, product.version),
+        payload.encode_to_vec(),
+        moment,
+    )
 }
 
 /// The event of a stock that AdjustStock changed.
@@ -138,7 +148,12 @@ pub(crate) fn adjusted(movement: &Movement, moment: &Moment<'_>) -> Event {
         stock_after: movement.stock_after,
         reason: reason(&movement.cause).to_owned(),
     };
-    event("StockAdjusted", ("stock", movement.product.0, movement.seq), payload.encode_to_vec(), moment)
+    event(
+        "StockAdjusted",
+        ("stock", movement.product.0, movement.seq),
+        payload.encode_to_vec(),
+        moment,
+    )
 }
 
 /// The event of an order's units, taken (its reservation's version 1) or given back (version 2).
@@ -147,8 +162,12 @@ pub(crate) fn moved(cause: &Cause, movements: &[Movement], moment: &Moment<'_>) 
     let mut lines: Vec<StockChange> = movements.iter().map(StockChange::from).collect();
     lines.sort_unstable_by_key(|line| line.product_id);
     let (event_type, version, payload) = match cause {
-        Cause::Reserve(_) => ("StockReserved", 1, StockReserved { order_id, lines }.encode_to_vec()),
-        Cause::Release(_) => ("StockReleased", 2, StockReleased { order_id, lines }.encode_to_vec()),
+        Cause::Reserve(_) => {
+            ("StockReserved", 1, StockReserved { order_id, lines }.encode_to_vec())
+        }
+        Cause::Release(_) => {
+            ("StockReleased", 2, StockReleased { order_id, lines }.encode_to_vec())
+        }
         Cause::Restock(_) => {
             ("StockRestocked", 2, StockRestocked { order_id, lines }.encode_to_vec())
         }
@@ -225,8 +244,10 @@ mod tests {
     #[test]
     fn the_largest_reservation_fits_its_row_and_is_read_back() {
         let priced = |line| domain::PricedLine { line, unit_price: 1_000_000_000 };
-        let quote =
-            Quote { lines: lines().into_iter().map(priced).collect(), total: 1_000_000_000_000_000 };
+        let quote = Quote {
+            lines: lines().into_iter().map(priced).collect(),
+            total: 1_000_000_000_000_000,
+        };
         let recorded = reserved(OrderId(LARGEST_ID), &quote).encode_to_vec();
         assert!(recorded.len() <= ROOM, "{} bytes", recorded.len());
         assert_eq!(reservation(&recorded), Some((OrderId(LARGEST_ID), lines())));

@@ -13,6 +13,7 @@ use api::wallet::v1::wallet_participant_service_server::WalletParticipantService
 use api::wallet::v1::wallet_service_server::WalletServiceServer;
 use desk::{Desk, Op};
 use platform::MAX_MESSAGE_BYTES;
+use platform::context::current;
 use std::sync::Arc;
 use tokio_util::task::TaskTracker;
 use tonic::Status;
@@ -49,7 +50,7 @@ impl Wallet {
 
     /// Runs a call in the user's lane.
     async fn run(&self, user_id: i64, call: Call<Op>) -> Result<Outcome, Status> {
-        let deadline = platform::current().deadline;
+        let deadline = current().deadline;
         let outcome = self.lanes.call(user_id, call, deadline).await;
         outcome.map_err(|error| refuse_lane(&error))
     }
@@ -57,6 +58,6 @@ impl Wallet {
 
 /// The trace of the call that this runs in.
 fn trace() -> Trace {
-    let context = platform::current();
+    let context = current();
     Trace { traceparent: context.traceparent(), trace_id: context.trace_id }
 }

@@ -85,7 +85,7 @@ impl WalletService for Wallet {
         request.check()?;
         let user_id = request.user_id;
         let size = PageSize::from_request(request.page_size);
-        let before = PageToken::decode_id(TRANSACTIONS, &user_id, &request.page_token)?;
+        let before = PageToken::decode(TRANSACTIONS, &user_id, &request.page_token)?;
         let entries = self
             .db
             .read(async move |conn: &mut Conn| {
@@ -98,10 +98,9 @@ impl WalletService for Wallet {
             .map_err(|error| refuse_db(&error))?
             .ok_or(Refused::NotFound { user_id })
             .map_err(Refusal::from)?;
-        let (entries, last) = size.cut(entries);
-        let next_page_token = last
-            .map(|entry| PageToken::encode_id(TRANSACTIONS, &user_id, entry.seq))
-            .unwrap_or_default();
+        let token =
+            |entry: &crate::domain::Entry| PageToken::encode(TRANSACTIONS, &user_id, &entry.seq);
+        let (entries, next_page_token) = size.cut(entries, token);
         let transactions = entries.iter().map(WalletTransaction::from).collect();
         Ok(Response::new(ListWalletTransactionsResponse { transactions, next_page_token }))
     }

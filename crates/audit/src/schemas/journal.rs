@@ -45,7 +45,7 @@ const ROWS: &str = "SELECT saga_id, 0 AS part, kind, subject, \
     kind IN (1, 2) AND state IN (1, 2, 3) \
     AND (unique_object IS NULL OR unique_object = object) AS known FROM saga \
     UNION ALL SELECT saga_id, 1, kind, subject, kind IN (1, 2) AND outcome IN (1, 2, 3) \
-    AND ended_at >= placed_at FROM saga_history \
+    FROM saga_history \
     UNION ALL SELECT saga_id, 2, method, subject, 1 FROM request ORDER BY saga_id, part";
 
 /// An unfinished saga.

@@ -63,6 +63,16 @@ pub enum Problem {
         /// What it must be.
         allowed: String,
     },
+    /// A key that a role cannot do without.
+    #[error("{key}: must be {allowed}; it is not set, and {by} needs it")]
+    Needed {
+        /// The key.
+        key: &'static str,
+        /// What it must be.
+        allowed: String,
+        /// Who needs it.
+        by: String,
+    },
     /// A file that cannot be read, or is no TOML.
     #[error("--config {file}: must be a readable TOML file; {text}")]
     File {
@@ -79,6 +89,14 @@ pub enum Problem {
         /// What was given.
         found: String,
     },
+}
+
+impl Problem {
+    /// A key that `by` cannot do without.
+    pub fn needed(key: &'static str, by: &str) -> Self {
+        let allowed = Key::find(key).map_or_else(|| "set".to_owned(), |key| key.rule.to_string());
+        Self::Needed { key, allowed, by: by.to_owned() }
+    }
 }
 
 impl Setting {

@@ -178,9 +178,28 @@ pub struct Peer {
 #[serde(deny_unknown_fields)]
 pub struct Log {
     /// How lines look.
-    pub format: platform::logging::Format,
+    pub format: LogFormat,
     /// What is logged.
     pub filter: String,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Human,
+    /// For programs.
+    Json,
+}
+
+impl From<LogFormat> for platform::logging::Format {
+    fn from(format: LogFormat) -> Self {
+        match format {
+            LogFormat::Human => Self::Human,
+            LogFormat::Json => Self::Json,
+        }
+    }
 }
 
 impl Config {

@@ -41,7 +41,7 @@ fn a_flag_wins_over_the_environment_that_over_the_file_that_over_the_default() {
     let (config, shown) = sources.load().unwrap();
     assert_eq!(config.lanes.wallet, 5);
     assert_eq!(config.log.filter, "env");
-    assert_eq!(config.log.format, platform::logging::Format::Json);
+    assert_eq!(config.log.format, LogFormat::Json);
     assert_eq!(config.lanes.product, 1);
     let origin = |key| shown.iter().find(|it| it.key == key).unwrap().origin.clone();
     assert_eq!(origin("lanes.wallet"), "--set");

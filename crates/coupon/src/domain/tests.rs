@@ -84,9 +84,7 @@ fn exactly_the_quota_is_issued_in_sequence() {
 fn coupons_are_issued_from_inclusive_until_exclusive() {
     let (from, until) = (at("2025-07-24T00:00:00Z"), at("2025-07-25T00:00:00Z"));
     let issuable = Issuable { from: Some(from), until: Some(until) };
-    let issue = |when| {
-        campaign(Terms { issuable, ..terms() }).issue(IssuedId(1), UserId(1), when)
-    };
+    let issue = |when| campaign(Terms { issuable, ..terms() }).issue(IssuedId(1), UserId(1), when);
     let refused = Refused::NotIssuable { coupon: CouponId(1), issuable };
     let microsecond = TimeDelta::microseconds(1);
     assert_eq!(issue(from - microsecond), Err(refused.clone()));

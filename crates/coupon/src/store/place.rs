@@ -22,13 +22,12 @@ impl Default for Place {
 
 impl Cursor for Place {
     fn to_bytes(&self) -> Vec<u8> {
-        [self.at.timestamp_micros(), self.id].map(i64::to_be_bytes).concat()
+        [self.at.timestamp_micros(), self.id].to_bytes()
     }
 
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (micros, id) = bytes.split_at_checked(8)?;
-        let at = DateTime::from_timestamp_micros(i64::from_be_bytes(micros.try_into().ok()?))?;
-        let id = i64::from_be_bytes(id.try_into().ok()?);
+        let [micros, id] = Cursor::from_bytes(bytes)?;
+        let at = DateTime::from_timestamp_micros(micros)?;
         (0..=LAST_SECOND).contains(&at.timestamp()).then_some(Self { at, id })
     }
 }
@@ -46,7 +45,7 @@ mod tests {
 
     #[test]
     fn what_no_column_can_hold_is_no_place() {
-        let bytes = |micros: i64| [micros, 7].map(i64::to_be_bytes).concat();
+        let bytes = |micros: i64| [micros, 7].to_bytes();
         let last = LAST_SECOND * 1_000_000;
         for micros in [i64::MIN, -1, last + 1_000_000, i64::MAX] {
             assert_eq!(Place::from_bytes(&bytes(micros)), None, "{micros}");

@@ -23,7 +23,10 @@ async fn a_campaign_is_made_once_a_request_id_and_kept_as_it_was_asked_for() {
     let made = shop.create(request.clone()).await;
     assert_eq!(made.discount, Some(coupon::Discount::Fixed(FixedDiscount { amount: 3_000 })));
     assert_eq!((made.quota, made.issued_count, made.validity_days), (7, 0, 7));
-    assert_eq!((&made.issuable_from, &made.issuable_until), (&request.issuable_from, &request.issuable_until));
+    assert_eq!(
+        (&made.issuable_from, &made.issuable_until),
+        (&request.issuable_from, &request.issuable_until)
+    );
     assert_eq!(made.cancel_policy(), CancelPolicy::Forfeit);
     assert_eq!(shop.get(made.coupon_id).await, made);
 

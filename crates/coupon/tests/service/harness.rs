@@ -7,8 +7,8 @@ use api::coupon::v1::coupon_service_server::CouponServiceServer;
 use api::coupon::v1::create_coupon_request::Discount;
 use api::coupon::v1::{
     CancelPolicy, Coupon as Campaign, CreateCouponRequest, GetCouponRequest,
-    GetIssuedCouponRequest, IssueCouponRequest, IssuedCoupon, PercentDiscount,
-    RedeemCouponRequest, UndoRedeemRequest,
+    GetIssuedCouponRequest, IssueCouponRequest, IssuedCoupon, PercentDiscount, RedeemCouponRequest,
+    UndoRedeemRequest,
 };
 use api::saga::v1::StepKey;
 use api::wallet::v1::wallet_service_client::WalletServiceClient;
@@ -22,12 +22,13 @@ use api::{Reason, Refusal};
 use coupon::Coupon;
 use migrations::Schema;
 use participant::Options;
-use platform::Transport;
+use platform::{Chassis, Limits, transport};
 use prost_types::Timestamp;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio_util::task::TaskTracker;
+use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
@@ -54,8 +55,9 @@ impl Shop {
         let (db, _) = testkit::database(Schema::Coupon).await;
         let options = Options { count: 4, ..Options::default() };
         let wallets = Wallets { users: Arc::new(AtomicI64::new(1_000)) };
-        let server = WalletServiceServer::new(wallets.clone());
-        let transport = Transport::new(tower::ServiceExt::map_err(server, |never| match never {}));
+        let chassis = Chassis::new(Limits::default(), TaskTracker::new());
+        let routes = Routes::new(WalletServiceServer::new(wallets.clone()));
+        let transport = transport::local(routes, &chassis);
         let client = WalletServiceClient::new(transport);
         Self { service: Coupon::start(db, options, client, &TaskTracker::new()), wallets }
     }

@@ -13,6 +13,8 @@ static MYSQL: OnceCell<MySql> = OnceCell::const_new();
 
 /// A fresh schema with an outbox.
 pub(crate) async fn schema() -> Db {
+    // Shown when a test fails; the first test of the process wins.
+    let _ = tracing_subscriber::fmt().with_test_writer().try_init();
     let mysql =
         MYSQL.get_or_init(async || MySql::start(MySqlOptions::temporary()).await.unwrap()).await;
     let name = format!("test_{}", uuid::Uuid::now_v7().simple());

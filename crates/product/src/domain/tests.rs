@@ -9,10 +9,7 @@ fn product(id: i64, price: i64, stock: i64) -> Product {
 
 /// Products 1, 2 and 3 at 1,000, 2,000 and 3,000 won.
 fn shelf(stocks: [i64; 3]) -> Shelf {
-    (1..)
-        .zip(stocks)
-        .map(|(id, stock)| (ProductId(id), product(id, id * 1_000, stock)))
-        .collect()
+    (1..).zip(stocks).map(|(id, stock)| (ProductId(id), product(id, id * 1_000, stock))).collect()
 }
 
 fn line(product: i64, quantity: i64) -> Line {

@@ -33,7 +33,10 @@ async fn a_product_is_made_once_a_request_id_however_often_it_is_asked_for() {
     assert!(answers.iter().all(|(_, product)| *product == made));
     assert_eq!((made.name.as_str(), made.price, made.stock, made.version), ("차 ☕ ", 1_500, 7, 1));
     let movements = shop.movements(made.product_id).await;
-    assert_eq!(movements.iter().map(|it| it.kind()).collect::<Vec<_>>(), [StockMovementKind::Initial]);
+    assert_eq!(
+        movements.iter().map(|it| it.kind()).collect::<Vec<_>>(),
+        [StockMovementKind::Initial]
+    );
 
     let mut other = request;
     other.price = 1_501;
@@ -44,8 +47,13 @@ async fn a_product_is_made_once_a_request_id_however_often_it_is_asked_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_product_is_named() {
     let shop = Shop::start().await;
-    let told = refusal(&shop.public().get_product(GetProductRequest { product_id: 42 }).await.unwrap_err());
-    assert_eq!((told.reason, told.metadata["product_ids"].as_str()), (Reason::ProductNotFound, "42"));
+    let told = refusal(
+        &shop.public().get_product(GetProductRequest { product_id: 42 }).await.unwrap_err(),
+    );
+    assert_eq!(
+        (told.reason, told.metadata["product_ids"].as_str()),
+        (Reason::ProductNotFound, "42")
+    );
     let request = ListStockMovementsRequest { product_id: 42, ..Default::default() };
     let status = shop.public().list_stock_movements(request).await.unwrap_err();
     assert_eq!(reason(&status), Reason::ProductNotFound);
@@ -106,7 +114,10 @@ async fn an_update_changes_what_its_mask_names_if_the_version_is_still_the_same(
     let mut unlike = request.clone();
     unlike.name = "not looked at".to_owned();
     let again = shop.public().update_product(unlike).await.unwrap();
-    assert!(again.metadata().contains_key(IDEMPOTENCY_REPLAYED), "what no mask names is no content");
+    assert!(
+        again.metadata().contains_key(IDEMPOTENCY_REPLAYED),
+        "what no mask names is no content"
+    );
     assert_eq!(again.into_inner().product, Some(updated));
 
     let stale = shop.public().update_product(update(tea, Some(1), &["name"])).await.unwrap_err();
@@ -115,8 +126,12 @@ async fn an_update_changes_what_its_mask_names_if_the_version_is_still_the_same(
     assert_eq!((told.metadata["expected"].as_str(), told.metadata["actual"].as_str()), ("1", "2"));
 
     for mask in [&[][..], &["stock"], &["name", "version"]] {
-        let told = refusal(&shop.public().update_product(update(tea, None, mask)).await.unwrap_err());
-        assert_eq!((told.reason, told.metadata["field"].as_str()), (Reason::InvalidField, "update_mask"));
+        let told =
+            refusal(&shop.public().update_product(update(tea, None, mask)).await.unwrap_err());
+        assert_eq!(
+            (told.reason, told.metadata["field"].as_str()),
+            (Reason::InvalidField, "update_mask")
+        );
     }
     let both = shop.public().update_product(update(tea, None, &["name", "price"])).await.unwrap();
     assert_eq!(both.into_inner().product.unwrap().version, 3);
@@ -130,15 +145,24 @@ async fn a_stock_is_adjusted_once_a_request_id_and_never_below_nothing() {
     for _ in 0..3 {
         let answer = shop.public().adjust_stock(request.clone()).await.unwrap().into_inner();
         let movement = answer.movement.unwrap();
-        assert_eq!((movement.seq, movement.stock_after, movement.reason.as_str()), (2, 0, "spoiled"));
+        assert_eq!(
+            (movement.seq, movement.stock_after, movement.reason.as_str()),
+            (2, 0, "spoiled")
+        );
         assert_eq!(answer.product.unwrap().stock, 0);
     }
     let told = refusal(&shop.public().adjust_stock(adjust(tea, -1)).await.unwrap_err());
     assert_eq!(told.reason, Reason::InsufficientStock);
-    assert_eq!((told.metadata["available"].as_str(), told.metadata["required"].as_str()), ("0", "1"));
+    assert_eq!(
+        (told.metadata["available"].as_str(), told.metadata["required"].as_str()),
+        ("0", "1")
+    );
     shop.public().adjust_stock(adjust(tea, 1_000_000_000)).await.unwrap();
     let told = refusal(&shop.public().adjust_stock(adjust(tea, 1)).await.unwrap_err());
-    assert_eq!((told.reason, told.metadata["limit"].as_str()), (Reason::StockLimitExceeded, "1000000000"));
+    assert_eq!(
+        (told.reason, told.metadata["limit"].as_str()),
+        (Reason::StockLimitExceeded, "1000000000")
+    );
     assert_eq!(shop.movements(tea).await.len(), 3);
 }
 

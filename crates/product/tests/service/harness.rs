@@ -47,7 +47,14 @@ impl Shop {
     /// A new product, its price 100 won.
     pub(crate) async fn product(&self, stock: i64) -> i64 {
         let request = create("tea", 100, stock);
-        self.public().create_product(request).await.unwrap().into_inner().product.unwrap().product_id
+        self.public()
+            .create_product(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .product
+            .unwrap()
+            .product_id
     }
 
     pub(crate) async fn get(&self, product_id: i64) -> Item {

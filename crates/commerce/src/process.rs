@@ -1,0 +1,201 @@
+//! The roles of one process, put together: databases, services, the ways between them, relays, listeners.
+//!
+//! A service of this process is reached in process, one of another by `peers.*`; the generated clients are the same.
+
+mod links;
+mod services;
+
+use crate::config::{Config, Limits, Problem};
+use crate::durability;
+use crate::roles::{Role, Roles};
+use anyhow::{Context, Result};
+use db::Db;
+use migrations::Schema;
+use platform::Server;
+use platform::server::{Listener, Settings};
+use secrecy::SecretString;
+use serde::Serialize;
+use services::Services;
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How long sagas in flight may take to end before the rest is left to recovery.
+const SAGAS_END: Duration = Duration::from_secs(5);
+/// How long lanes and relays may take to end.
+const TASKS_END: Duration = Duration::from_secs(5);
+
+/// Where the listeners of a process are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Listening {
+    /// Clients' services.
+    pub public: SocketAddr,
+    /// The saga's steps; absent where the process has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub participant: Option<SocketAddr>,
+    /// Administration.
+    pub admin: SocketAddr,
+}
+
+/// A process that serves its roles.
+pub struct Process {
+    listening: Listening,
+    services: Services,
+    serving: JoinHandle<Result<(), platform::server::Error>>,
+    shutdown: CancellationToken,
+    background: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Process {
+    /// Refuses a configuration under which these roles cannot work. Starts nothing.
+    ///
+    /// # Errors
+    /// [`Problem::Needed`] naming the missing key.
+    pub fn check(config: &Config, roles: &Roles) -> Result<(), Problem> {
+        for role in roles.iter() {
+            if let Some(schema) = role.schema()
+                && config.database.schema_url(schema).is_none()
+            {
+                return Err(Problem::needed("database.url", role.name()));
+            }
+            if role.needs_redis() && config.redis.url().is_none() {
+                return Err(Problem::needed("redis.url", role.name()));
+            }
+        }
+        links::check(config, roles)
+    }
+
+    /// Starts the roles. They take calls when this returns.
+    ///
+    /// # Errors
+    /// A configuration, database or Redis that cannot be worked with; a port that is taken.
+    pub async fn start(config: &Config, roles: &Roles) -> Result<Self> {
+        Self::check(config, roles)?;
+        prepare_databases(config, schemas(roles), config.database.migrate).await?;
+        let tasks = TaskTracker::new();
+        let background = CancellationToken::new();
+        let services = Services::start(config, roles, &tasks, &background).await?;
+        let server = bind(config, roles, &services).await?;
+        let address = |name| server.address(name);
+        let listening = Listening {
+            public: address(PUBLIC).context("the public listener is open")?,
+            participant: address(PARTICIPANT),
+            admin: address(ADMIN).context("the admin listener is open")?,
+        };
+        let health = server.health();
+        let shutdown = CancellationToken::new();
+        let serving = tokio::spawn(server.serve(shutdown.clone().cancelled_owned()));
+        health.set_all_ready().await;
+        Ok(Self { listening, services, serving, shutdown, background, tasks })
+    }
+
+    /// Where it listens.
+    pub fn listening(&self) -> Listening {
+        self.listening
+    }
+
+    /// Waits until a listener breaks down, which none should.
+    ///
+    /// # Errors
+    /// Why it did.
+    pub async fn broken(&mut self) -> Result<()> {
+        (&mut self.serving).await.context("a listener panicked")?.context("a listener broke down")
+    }
+
+    /// Ends it in good order: no more calls, those in flight answered, sagas ended, lanes drained.
+    pub async fn stop(self) {
+        self.shutdown.cancel();
+        if !self.serving.is_finished() {
+            // What it has to say was logged.
+            let _ = self.serving.await;
+        }
+        self.services.close(SAGAS_END).await;
+        self.background.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(TASKS_END, self.tasks.wait()).await.is_err() {
+            tracing::warn!(tasks = self.tasks.len(), "ended with tasks running");
+        }
+    }
+}
+
+const PUBLIC: &str = "public";
+const PARTICIPANT: &str = "participant";
+const ADMIN: &str = "admin";
+
+async fn bind(config: &Config, roles: &Roles, services: &Services) -> Result<Server> {
+    let listen = config.listen;
+    let mut listeners = vec![
+        Listener { name: PUBLIC, address: listen.public, services: services.public() },
+        Listener { name: ADMIN, address: listen.admin, services: services.admin() },
+    ];
+    if roles.iter().any(Role::is_participant) {
+        let (name, address) = (PARTICIPANT, listen.participant);
+        listeners.push(Listener { name, address, services: services.participants() });
+    }
+    let Limits { streams, in_flight, connection_age, drain } = config.limits;
+    let settings = Settings {
+        limits: platform::Limits { max_calls: in_flight },
+        max_streams: streams,
+        max_connection_age: connection_age.into(),
+        drain: drain.into(),
+    };
+    Ok(Server::bind(settings, listeners, api::FILE_DESCRIPTOR_SET).await?)
+}
+
+/// The schemas that the roles own; all roles own the activity log too.
+pub fn schemas(roles: &Roles) -> Vec<Schema> {
+    if *roles == Roles::all() {
+        return Schema::ALL.to_vec();
+    }
+    roles.iter().filter_map(Role::schema).collect()
+}
+
+/// Checks that the databases are durable, and brings them up to date if asked to.
+///
+/// # Errors
+/// [`durability::Weak`]; those of the databases.
+pub async fn prepare_databases(
+    config: &Config,
+    schemas: Vec<Schema>,
+    migrate: bool,
+) -> Result<Vec<(Schema, Vec<String>)>> {
+    let mut checked = BTreeSet::new();
+    let mut applied = Vec::new();
+    for schema in schemas {
+        let Some(url) = config.database.schema_url(schema) else { continue };
+        if checked.insert(server_of(&url).to_owned()) {
+            durability::check(&url).await?;
+        }
+        if migrate {
+            let versions = migrations::run(schema, &url).await;
+            let versions =
+                versions.with_context(|| format!("migrating the schema {}", schema.name()))?;
+            applied.push((schema, versions));
+        }
+    }
+    Ok(applied)
+}
+
+/// A pool for a schema.
+///
+/// # Errors
+/// [`Problem::Needed`] where none is configured.
+pub async fn open(config: &Config, schema: Schema) -> Result<Db> {
+    let url = config.database.schema_url(schema);
+    let url = url.ok_or_else(|| Problem::needed("database.url", schema.name()))?;
+    let options = db::Options {
+        url: SecretString::from(url),
+        pool_size: config.database.pool_size,
+        acquire_timeout: config.database.acquire_timeout.into(),
+    };
+    Ok(Db::open(options).await?)
+}
+
+/// What comes before a URL's schema: the same for all schemas of one server and user.
+fn server_of(url: &str) -> &str {
+    url.rsplit_once('@').map_or(url, |(_, host)| host.split('/').next().unwrap_or(host))
+}

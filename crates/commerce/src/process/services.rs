@@ -1,0 +1,260 @@
+//! The services of a process, started, and what runs beside them.
+
+use super::{links, open};
+use crate::config::{Config, Lanes, Problem};
+use crate::roles::{Role, Roles};
+use anyhow::Result;
+use api::coupon::v1::coupon_participant_service_client::CouponParticipantServiceClient;
+use api::order::v1::order_participant_service_client::OrderParticipantServiceClient;
+use api::product::v1::product_participant_service_client::ProductParticipantServiceClient;
+use api::product::v1::product_service_client::ProductServiceClient;
+use api::ranking::v1::ranking_service_server::RankingServiceServer;
+use api::wallet::v1::wallet_participant_service_client::WalletParticipantServiceClient;
+use api::wallet::v1::wallet_service_client::WalletServiceClient;
+use coupon::Coupon;
+use db::Db;
+use events::{Bell, Bus, Consumer, RedisStreams, Relay};
+use migrations::Schema;
+use orchestrator::{Orchestrator, Participants};
+use order::Order;
+use platform::{Chassis, MAX_MESSAGE_BYTES};
+use product::Product;
+use ranking::{CONSUMER, Counter, Rebuild, Store};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use wallet::Wallet;
+
+/// The services that this process has.
+pub(super) struct Services {
+    wallet: Option<Wallet>,
+    product: Option<Product>,
+    order: Option<Order>,
+    coupon: Option<Coupon>,
+    ranking: Option<Arc<ranking::Service>>,
+    orchestrator: Option<Orchestrator>,
+}
+
+/// What starting services needs.
+struct Starting<'a> {
+    config: &'a Config,
+    roles: &'a Roles,
+    tasks: &'a TaskTracker,
+    background: &'a CancellationToken,
+    /// For calls that stay in the process: they were admitted when they came in, so nothing is turned away here.
+    inside: Chassis,
+}
+
+impl Services {
+    pub(super) async fn start(
+        config: &Config,
+        roles: &Roles,
+        tasks: &TaskTracker,
+        background: &CancellationToken,
+    ) -> Result<Self> {
+        let inside = Chassis::new(platform::Limits { max_calls: usize::MAX }, tasks.clone());
+        Starting { config, roles, tasks, background, inside }.all().await
+    }
+
+    /// What clients call.
+    pub(super) fn public(&self) -> platform::Services {
+        let mut services = platform::Services::default();
+        if let Some(wallet) = &self.wallet {
+            services = services.with(wallet.public());
+        }
+        if let Some(product) = &self.product {
+            services = services.with(product.public());
+        }
+        if let Some(order) = &self.order {
+            services = services.with(order.public());
+        }
+        if let Some(coupon) = &self.coupon {
+            services = services.with(coupon.public());
+        }
+        if let Some(ranking) = &self.ranking {
+            let server = RankingServiceServer::from_arc(Arc::clone(ranking));
+            services = services.with(server.max_decoding_message_size(MAX_MESSAGE_BYTES));
+        }
+        if let Some(orchestrator) = &self.orchestrator {
+            services = services.with(orchestrator.checkout());
+        }
+        services
+    }
+
+    /// What the orchestrator calls.
+    pub(super) fn participants(&self) -> platform::Services {
+        let mut services = platform::Services::default();
+        if let Some(wallet) = &self.wallet {
+            services = services.with(wallet.participant());
+        }
+        if let Some(product) = &self.product {
+            services = services.with(product.participant());
+        }
+        if let Some(order) = &self.order {
+            services = services.with(order.participant());
+        }
+        if let Some(coupon) = &self.coupon {
+            services = services.with(coupon.participant());
+        }
+        services
+    }
+
+    /// What operators call.
+    pub(super) fn admin(&self) -> platform::Services {
+        match &self.orchestrator {
+            Some(orchestrator) => platform::Services::default().with(orchestrator.admin()),
+            None => platform::Services::default(),
+        }
+    }
+
+    /// Takes no more writes: sagas in flight may end for `patience`, what is queued in lanes still runs.
+    pub(super) async fn close(&self, patience: Duration) {
+        if let Some(orchestrator) = &self.orchestrator {
+            orchestrator.stop(patience).await;
+        }
+        if let Some(coupon) = &self.coupon {
+            coupon.close();
+        }
+        if let Some(order) = &self.order {
+            order.close();
+        }
+        if let Some(product) = &self.product {
+            product.close();
+        }
+        if let Some(wallet) = &self.wallet {
+            wallet.close();
+        }
+    }
+}
+
+impl Starting<'_> {
+    async fn all(&self) -> Result<Services> {
+        let Lanes { wallet, product, order, coupon, .. } = self.config.lanes;
+        let tasks = self.tasks;
+        let wallet = match self.database(Role::Wallet).await? {
+            Some(db) => Some(Wallet::start(db, self.lanes(wallet), tasks)),
+            None => None,
+        };
+        let product = match self.database(Role::Product).await? {
+            Some(db) => Some(Product::start(db, self.lanes(product), tasks)),
+            None => None,
+        };
+        let order = match self.database(Role::Order).await? {
+            Some(db) => Some(Order::start(db, self.lanes(order), tasks)),
+            None => None,
+        };
+        let coupon = match self.database(Role::Coupon).await? {
+            Some(db) => {
+                let here = wallet.as_ref().map(|it| services(it.public()));
+                let wallets = links::to_public(self.config, &self.inside, Role::Wallet, here)?;
+                let wallets = WalletServiceClient::new(wallets);
+                Some(Coupon::start(db, self.lanes(coupon), wallets, tasks))
+            }
+            None => None,
+        };
+        let ranking = match self.roles.has(Role::Ranking) {
+            true => Some(Arc::new(self.ranking(product.as_ref()).await?)),
+            false => None,
+        };
+        let mut all =
+            Services { wallet, product, order, coupon, ranking, orchestrator: None };
+        all.orchestrator = self.orchestrator(&all).await?;
+        Ok(all)
+    }
+
+    /// The database of a role that is here, with its relay running.
+    async fn database(&self, role: Role) -> Result<Option<Db>> {
+        let Some(schema) = role.schema().filter(|_| self.roles.has(role)) else {
+            return Ok(None);
+        };
+        let db = open(self.config, schema).await?;
+        let bus = self.bus(schema)?;
+        let relay = Relay::new(db.clone(), bus, Bell::default(), events::Options::default());
+        self.tasks.spawn(relay.run(self.background.clone()));
+        Ok(Some(db))
+    }
+
+    fn bus(&self, schema: Schema) -> Result<Arc<dyn Bus>> {
+        let consumers: &[&str] = if schema == Schema::Order { &[CONSUMER] } else { &[] };
+        let prefix = &self.config.redis.prefix;
+        Ok(Arc::new(RedisStreams::new(self.redis()?, prefix, schema.name(), consumers)?))
+    }
+
+    fn redis(&self) -> Result<redis::Client> {
+        let url = self.config.redis.url();
+        let url = url.ok_or_else(|| Problem::needed("redis.url", "this process"))?;
+        Ok(redis::Client::open(url)?)
+    }
+
+    async fn ranking(&self, product: Option<&Product>) -> Result<ranking::Service> {
+        let store = Store::new(self.redis()?, &self.config.redis.prefix)?;
+        store.check().await?;
+        let bus = self.bus(Schema::Order)?;
+        let rebuild = Rebuild::new(store.clone(), Arc::clone(&bus));
+        let counter = Arc::new(Counter::new(store.clone(), rebuild.clone()));
+        let consumer = Consumer::new(CONSUMER, bus, counter);
+        self.tasks.spawn(consumer.run(self.background.clone()));
+        let here = product.map(|it| services(it.public()));
+        let products = links::to_public(self.config, &self.inside, Role::Product, here)?;
+        let products = Arc::new(ProductServiceClient::new(products));
+        Ok(ranking::Service::new(store, rebuild, products, ranking::LIFE))
+    }
+
+    async fn orchestrator(&self, here: &Services) -> Result<Option<Orchestrator>> {
+        if !self.roles.has(Role::Orchestrator) {
+            return Ok(None);
+        }
+        let db = open(self.config, Schema::Orchestrator).await?;
+        let to = |role, here| links::to_participant(self.config, &self.inside, role, here);
+        let product = here.product.as_ref().map(|it| services(it.participant()));
+        let coupon = here.coupon.as_ref().map(|it| services(it.participant()));
+        let wallet = here.wallet.as_ref().map(|it| services(it.participant()));
+        let order = here.order.as_ref().map(|it| services(it.participant()));
+        let participants = Participants {
+            product: ProductParticipantServiceClient::new(to(Role::Product, product)?),
+            coupon: CouponParticipantServiceClient::new(to(Role::Coupon, coupon)?),
+            wallet: WalletParticipantServiceClient::new(to(Role::Wallet, wallet)?),
+            order: OrderParticipantServiceClient::new(to(Role::Order, order)?),
+        };
+        let saga = self.config.saga;
+        let options = saga::runtime::Options {
+            attempt: saga.attempt.into(),
+            deadline: saga.deadline.into(),
+            attention_after: saga.attention_after.into(),
+            heartbeat: saga.heartbeat.into(),
+            max_live: saga.max_live,
+            max_recovering: saga.max_recovering,
+        };
+        let lane = self.lanes(1).lane;
+        Ok(Some(Orchestrator::start(db, participants, options, lane, self.tasks)))
+    }
+
+    fn lanes(&self, count: usize) -> participant::Options {
+        let Lanes { capacity, max_batch, max_wait, .. } = self.config.lanes;
+        let lane = lane::Options {
+            capacity,
+            max_batch,
+            max_wait: max_wait.into(),
+            ..lane::Options::default()
+        };
+        participant::Options { count, lane }
+    }
+}
+
+/// One server as all the services of a way in process.
+fn services<S>(server: S) -> platform::Services
+where
+    S: tower::Service<
+            http::Request<tonic::body::Body>,
+            Response = http::Response<tonic::body::Body>,
+            Error = std::convert::Infallible,
+        > + tonic::server::NamedService
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+    S::Future: Send + 'static,
+{
+    platform::Services::default().with(server)
+}

@@ -1,0 +1,244 @@
+//! One orchestrator replica in a runtime of its own: it dies as a process does, with everything that it is doing.
+
+use crate::snapshot::until;
+use api::checkout::v1::checkout_service_client::CheckoutServiceClient;
+use api::checkout::v1::get_checkout_request::Key;
+use api::checkout::v1::{
+    CancelOrderRequest, CancelOrderResponse, Checkout, CheckoutState, GetCheckoutRequest,
+    PlaceOrderRequest, PlaceOrderResponse, PlacedOrder, RequestKey,
+};
+use api::outcome::{IDEMPOTENCY_REPLAYED, X_TRACE_ID};
+use api::saga::v1::saga_admin_service_client::SagaAdminServiceClient;
+use api::saga::v1::{
+    GetSagaRequest, GetSagaResponse, ListSagasRequest, Saga, SagaState, SagaStepState,
+};
+use http::{Request, Response};
+use orchestrator::{Orchestrator, Participants};
+use platform::{Chassis, Limits, Services, Transport};
+use saga::journal::PlanId;
+use saga::runtime::{Options, StepInfo};
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio_util::task::TaskTracker;
+use tonic::Status;
+use tonic::body::Body;
+use tonic::codegen::StdError;
+use tonic::metadata::MetadataMap;
+use tower::{Service, ServiceExt};
+
+/// How long a client waits for its answer.
+const PATIENCE: Duration = Duration::from_secs(50);
+
+/// A service that runs in another runtime, as if in another process: what it has begun there goes on when its caller is
+/// gone.
+#[derive(Clone)]
+pub(crate) struct Far {
+    service: Transport,
+    runtime: Handle,
+}
+
+impl Far {
+    pub(crate) fn new(service: Transport, runtime: Handle) -> Self {
+        Self { service, runtime }
+    }
+}
+
+impl Service<Request<Body>> for Far {
+    type Response = Response<Body>;
+    type Error = StdError;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, StdError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), StdError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let task = self.runtime.spawn(self.service.clone().oneshot(request));
+        Box::pin(async move { task.await? })
+    }
+}
+
+/// What a client asks of the orchestrator.
+#[derive(Debug, Clone)]
+pub(crate) enum Ask {
+    Place(PlaceOrderRequest),
+    Cancel(CancelOrderRequest),
+}
+
+impl Ask {
+    fn request_id(&self) -> &str {
+        match self {
+            Self::Place(request) => &request.request_id,
+            Self::Cancel(request) => &request.request_id,
+        }
+    }
+
+    fn user_id(&self) -> i64 {
+        match self {
+            Self::Place(request) => request.user_id,
+            Self::Cancel(request) => request.user_id,
+        }
+    }
+}
+
+/// What a client is told that is no error.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) checkout_id: String,
+    pub(crate) state: CheckoutState,
+    pub(crate) order: Option<PlacedOrder>,
+    pub(crate) replayed: bool,
+}
+
+/// Whether an answer is marked as that of an earlier call.
+pub(crate) fn is_replayed(metadata: &MetadataMap) -> bool {
+    metadata.get(IDEMPOTENCY_REPLAYED).is_some_and(|value| value == "true")
+}
+
+/// An orchestrator replica.
+pub(crate) struct Node {
+    runtime: Option<Runtime>,
+    plans: Vec<(PlanId, &'static [StepInfo])>,
+    checkout: CheckoutServiceClient<Transport>,
+    admin: SagaAdminServiceClient<Transport>,
+}
+
+impl Node {
+    /// A replica on the journal at `url`.
+    pub(crate) async fn start(url: String, participants: Participants, options: Options) -> Self {
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let tasks = TaskTracker::new();
+        let lane = lane::Options::default();
+        let chassis = Chassis::new(Limits::default(), tasks.clone());
+        let started = runtime.spawn(async move {
+            let db = db::Db::open(db::Options::new(url)).await.unwrap();
+            Orchestrator::start(db, participants, options, lane, &tasks)
+        });
+        let orchestrator = started.await.unwrap();
+        let services =
+            Services::default().with(orchestrator.checkout()).with(orchestrator.admin());
+        let service = platform::local(services, &chassis);
+        let transport = Transport::new(Far::new(service, runtime.handle().clone()));
+        Self {
+            plans: orchestrator.plans(),
+            checkout: CheckoutServiceClient::new(transport.clone()),
+            admin: SagaAdminServiceClient::new(transport),
+            runtime: Some(runtime),
+        }
+    }
+
+    /// The plans that the replica knows, with all their steps.
+    pub(crate) fn plans(&self) -> &[(PlanId, &'static [StepInfo])] {
+        &self.plans
+    }
+
+    /// Sends a client's request and waits for the answer. The saga carries this trace id.
+    pub(crate) async fn ask(&self, trace: &str, ask: Ask) -> Result<Told, Status> {
+        ask_on(self.checkout.clone(), trace.to_owned(), ask).await
+    }
+
+    /// Sends a client's request and lets nobody wait for it.
+    pub(crate) fn ask_and_leave(&self, trace: &str, ask: Ask) {
+        tokio::spawn(ask_on(self.checkout.clone(), trace.to_owned(), ask));
+    }
+
+    /// A checkout, named by its id.
+    pub(crate) async fn checkout(&self, id: &str) -> Checkout {
+        self.get(Key::CheckoutId(id.to_owned())).await.unwrap()
+    }
+
+    /// A checkout, named by its request; none before START.
+    pub(crate) async fn checkout_of(&self, ask: &Ask) -> Result<Checkout, Status> {
+        let request_id = ask.request_id().to_owned();
+        self.get(Key::Request(RequestKey { user_id: ask.user_id(), request_id })).await
+    }
+
+    async fn get(&self, key: Key) -> Result<Checkout, Status> {
+        let answer = self.checkout.clone().get_checkout(GetCheckoutRequest { key: Some(key) });
+        Ok(answer.await?.into_inner().checkout.unwrap())
+    }
+
+    /// A saga and what its participants have on record.
+    pub(crate) async fn saga(&self, id: &str) -> GetSagaResponse {
+        let request = GetSagaRequest { saga_id: id.to_owned() };
+        self.admin.clone().get_saga(request).await.unwrap().into_inner()
+    }
+
+    /// What is on record of each step that applies to a saga, by name.
+    pub(crate) async fn steps(&self, id: &str) -> BTreeMap<String, SagaStepState> {
+        let steps = self.saga(id).await.steps.into_iter();
+        steps.map(|step| (step.name.clone(), step.state())).collect()
+    }
+
+    /// The sagas that wait for a person, all pages.
+    pub(crate) async fn needing_attention(&self) -> Vec<Saga> {
+        let mut request = ListSagasRequest { page_size: 7, ..ListSagasRequest::default() };
+        request.set_state(SagaState::NeedsAttention);
+        let mut all = Vec::new();
+        loop {
+            let page = self.admin.clone().list_sagas(request.clone()).await.unwrap().into_inner();
+            all.extend(page.sagas);
+            if page.next_page_token.is_empty() {
+                return all;
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+
+    /// Waits until the saga of a request is known, and tells its id.
+    pub(crate) async fn started(&self, ask: &Ask) -> String {
+        until("the saga has started", async || self.checkout_of(ask).await.ok()).await.checkout_id
+    }
+
+    /// Ends everything that the replica is doing, in the middle of it.
+    pub(crate) fn kill(mut self) {
+        self.shut_down();
+    }
+
+    fn shut_down(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.shut_down();
+    }
+}
+
+async fn ask_on(
+    mut checkout: CheckoutServiceClient<Transport>,
+    trace: String,
+    ask: Ask,
+) -> Result<Told, Status> {
+    match ask {
+        Ask::Place(request) => {
+            let answer = checkout.place_order(with_trace(request, &trace)).await?;
+            let replayed = is_replayed(answer.metadata());
+            let answer = answer.into_inner();
+            let state = answer.state();
+            let PlaceOrderResponse { checkout_id, order, .. } = answer;
+            Ok(Told { checkout_id, state, order, replayed })
+        }
+        Ask::Cancel(request) => {
+            let answer = checkout.cancel_order(with_trace(request, &trace)).await?;
+            let replayed = is_replayed(answer.metadata());
+            let answer = answer.into_inner();
+            let state = answer.state();
+            let CancelOrderResponse { checkout_id, order, .. } = answer;
+            Ok(Told { checkout_id, state, order, replayed })
+        }
+    }
+}
+
+fn with_trace<T>(message: T, trace: &str) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    request.metadata_mut().insert(X_TRACE_ID, trace.parse().unwrap());
+    request.set_timeout(PATIENCE);
+    request
+}
