@@ -161,8 +161,7 @@ impl Orchestrator {
     /// past it, and else it is running somewhere.
     async fn await_elsewhere(&self, saga: SagaId, answer_by: Instant) -> Result<Told, Status> {
         loop {
-            let record = self.record(saga).await?;
-            let standing = self.standing(&record).await;
+            let (_, standing) = self.look_up(saga).await?;
             if standing != Standing::Running || Instant::now() + LOOK_EVERY >= answer_by {
                 return tell(saga, standing, true);
             }
@@ -170,26 +169,23 @@ impl Orchestrator {
         }
     }
 
-    pub(crate) async fn record(&self, saga: SagaId) -> Result<Record, Status> {
+    /// A saga's record, and how it stands: by END, by what is decided here, or by its register. A register that cannot be
+    /// asked says nothing.
+    async fn look_up(&self, saga: SagaId) -> Result<(Record, Standing), Status> {
+        // Before the journal: a saga is forgotten here only after its END is written, so that one of the two tells.
+        let decided = self.decided_here(saga);
         let found = self.engine.find(saga).await.map_err(|error| unavailable(&error))?;
-        found.ok_or_else(|| {
-            Refusal::new(Reason::CheckoutNotFound).with("checkout_id", saga).into()
-        })
-    }
-
-    /// How a saga stands, by what it has recorded; a register that cannot be asked says nothing.
-    pub(crate) async fn standing(&self, record: &Record) -> Standing {
-        let start = match record {
-            Record::Ended(ended) => return Standing::of_result(ended.outcome, &ended.result),
-            Record::Running(running) => &running.start,
+        let record = found
+            .ok_or_else(|| Refusal::new(Reason::CheckoutNotFound).with("checkout_id", saga))?;
+        let standing = match (&record, decided) {
+            (Record::Ended(ended), _) => Standing::of_result(ended.outcome, &ended.result),
+            (Record::Running(_), Some(decided)) => decided,
+            (Record::Running(running), None) => {
+                let order = register::order_of(&self.participants, &running.start).await;
+                order.map_or(Standing::Running, Standing::Succeeded)
+            }
         };
-        if let Some(standing) = self.decided_here(start.saga) {
-            return standing;
-        }
-        match register::order_of(&self.participants, start).await {
-            Some(order) => Standing::Succeeded(order),
-            None => Standing::Running,
-        }
+        Ok((record, standing))
     }
 
     fn decided_here(&self, saga: SagaId) -> Option<Standing> {
@@ -273,8 +269,7 @@ impl CheckoutService for Orchestrator {
             None => None,
         };
         let saga = saga.ok_or_else(|| Refusal::new(Reason::CheckoutNotFound))?;
-        let record = self.record(saga).await?;
-        let standing = self.standing(&record).await;
+        let (record, standing) = self.look_up(saga).await?;
         let checkout = Some(answer::checkout(&record, standing));
         Ok(Response::new(GetCheckoutResponse { checkout }))
     }
@@ -297,22 +292,28 @@ impl CheckoutService for Orchestrator {
         let records = records.map_err(|error| unavailable(&error))?;
         let (records, next_page_token) = size.cut(records, token);
         let mut checkouts = Vec::with_capacity(records.len());
-        for record in &records {
-            let standing = self.listed(record);
-            checkouts.push(answer::checkout(record, standing));
+        for record in records {
+            let (record, standing) = self.listed(record).await?;
+            checkouts.push(answer::checkout(&record, standing));
         }
         Ok(Response::new(ListCheckoutsResponse { checkouts, next_page_token }))
     }
 }
 
 impl Orchestrator {
-    /// For lists: an outcome that is decided here counts though END is not written yet.
-    fn listed(&self, record: &Record) -> Standing {
-        match record {
-            Record::Ended(ended) => Standing::of_result(ended.outcome, &ended.result),
-            Record::Running(running) => {
-                self.decided_here(running.start.saga).unwrap_or(Standing::Running)
+    /// For lists: what is decided here counts though END is not written yet; what does not run here is looked up, for it
+    /// may have ended since it was read.
+    async fn listed(&self, record: Record) -> Result<(Record, Standing), Status> {
+        let saga = record.start().saga;
+        match &record {
+            Record::Ended(ended) => {
+                let standing = Standing::of_result(ended.outcome, &ended.result);
+                Ok((record, standing))
             }
+            Record::Running(_) if self.engine.watch(saga).is_some() => {
+                Ok((record, self.decided_here(saga).unwrap_or(Standing::Running)))
+            }
+            Record::Running(_) => self.look_up(saga).await,
         }
     }
 }

@@ -115,15 +115,12 @@ impl Chain {
         );
         let mut entries = snapshot.rows::<Entry>(sql).await?;
         let mut owners = owners.into_iter().peekable();
-        let mut end = None;
+        let mut end: Option<End> = None;
         while let Some(entry) = entries.try_next().await? {
-            let present: &mut End = match &mut end {
-                Some(end) if end.id == entry.id => end,
-                _ => {
-                    self.close(findings, &mut owners, end.take());
-                    end.insert(End { id: entry.id, ..End::default() })
-                }
-            };
+            if let Some(before) = end.take_if(|end| end.id != entry.id) {
+                self.close(findings, &mut owners, Some(before));
+            }
+            let present = end.get_or_insert_with(|| End { id: entry.id, ..End::default() });
             let linked = present.accepts(&entry) && (self.sound)(&entry);
             let Self { owner, entry: noun, .. } = self;
             let name = || format!("{owner} {} {noun} {}", entry.id, entry.seq);

@@ -89,16 +89,16 @@ pub(crate) async fn check(of: &mut Snapshots, findings: &mut Findings) -> Result
 /// Orders that do not fit in the snapshots.
 async fn compare(of: &mut Snapshots, findings: &mut Findings) -> Result<BTreeSet<i64>> {
     let mut suspects = BTreeSet::new();
-    let mut used = of.coupon.rows::<Used>(format!("{USED_BY} ORDER BY order_id, id")).await?;
+    let mut coupons = of.coupon.rows::<Used>(format!("{USED_BY} ORDER BY order_id, id")).await?;
     let mut orders = of.order.rows::<Order>(format!("{ORDERS} ORDER BY id")).await?;
-    let (mut next_use, mut next_order) = (used.try_next().await?, orders.try_next().await?);
+    let (mut next_use, mut next_order) = (coupons.try_next().await?, orders.try_next().await?);
     loop {
         let heads = [next_use.as_ref().map(|it| it.order_id), next_order.as_ref().map(|it| it.id)];
         let Some(id) = heads.into_iter().flatten().min() else { return Ok(suspects) };
         let mut uses = Vec::new();
         while let Some(one) = next_use.take_if(|one| one.order_id == id) {
             uses.push(one);
-            next_use = used.try_next().await?;
+            next_use = coupons.try_next().await?;
         }
         let order = next_order.take_if(|order| order.id == id);
         if order.is_some() {
@@ -144,11 +144,11 @@ fn fits(uses: &[Used], order: Option<&Order>) -> bool {
     match (uses, order) {
         ([], None) => true,
         ([], Some(order)) => matches!(order.state, CANCELLING | CANCELLED),
-        ([used], Some(order)) => {
-            let named = order.issued_coupon_id == Some(used.id)
-                && order.coupon_id == Some(used.coupon_id)
-                && order.user_id == used.user_id;
-            let stands = match used.state {
+        ([coupon], Some(order)) => {
+            let named = order.issued_coupon_id == Some(coupon.id)
+                && order.coupon_id == Some(coupon.coupon_id)
+                && order.user_id == coupon.user_id;
+            let stands = match coupon.state {
                 USED => matches!(order.state, CONFIRMED | CANCELLING),
                 FORFEITED => matches!(order.state, CANCELLING | CANCELLED),
                 _ => false,

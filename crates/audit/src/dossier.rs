@@ -128,7 +128,7 @@ impl Ended {
         });
         let stock = reserved.order_id == self.object
             && reserved.total == order.total
-            && lines.eq(order.lines.iter().cloned());
+            && lines.eq(order.lines.iter().copied());
         let discount = match (order.coupon_id, files.coupon.redeem.done()) {
             (Some(coupon_id), Some(used)) => {
                 (used.order_id, used.user_id, used.coupon_id)
@@ -227,7 +227,7 @@ fn tells(told: &PlacedOrder, order: &Order) -> bool {
         == (order.order_id, order.total, order.discount, order.paid)
         && told.issued_coupon_id == order.issued_coupon_id
         && told.created_at == order.created_at
-        && lines.eq(order.lines.iter().cloned())
+        && lines.eq(order.lines.iter().copied())
 }
 
 /// Whether a client was told this refusal.

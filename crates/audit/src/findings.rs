@@ -22,7 +22,12 @@ pub(crate) struct Findings(BTreeMap<&'static str, Tally>);
 impl Findings {
     /// A row was checked.
     pub(crate) fn row(&mut self, invariant: &Invariant) {
-        self.tally(invariant).rows += 1;
+        self.rows(invariant, 1);
+    }
+
+    /// So many rows were checked.
+    pub(crate) fn rows(&mut self, invariant: &Invariant, rows: u64) {
+        self.tally(invariant).rows += rows;
     }
 
     /// The invariant does not hold of this. Naming the same id again changes nothing.

@@ -5,7 +5,7 @@ use crate::invariant::Invariant;
 use crate::snapshot::Snapshot;
 use anyhow::Result;
 use diesel::QueryableByName;
-use diesel::sql_types::{BigInt, Bool};
+use diesel::sql_types::Bool;
 
 #[derive(QueryableByName)]
 struct Row {

@@ -25,6 +25,7 @@ mod invariant;
 mod ranking_count;
 mod relay;
 mod report;
+mod requests;
 mod sagas;
 mod schemas;
 mod snapshot;

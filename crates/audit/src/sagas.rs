@@ -22,6 +22,7 @@ use diesel::sql_types::Binary;
 use futures_util::TryStreamExt;
 use participant::SagaId;
 use std::collections::{BTreeMap, BTreeSet};
+use uuid::Uuid;
 
 /// Ids that one statement looks up.
 const LOOKED_UP: usize = 1_000;
@@ -171,6 +172,5 @@ pub(crate) async fn check_known(
 }
 
 fn hex(saga: &SagaId) -> String {
-    let digits: String = saga.0.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("X'{digits}'")
+    format!("X'{}'", Uuid::from(*saga).simple())
 }

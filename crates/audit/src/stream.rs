@@ -11,7 +11,8 @@ use api::events::v1::EventEnvelope;
 use db::Bytes16;
 use diesel::QueryableByName;
 use diesel::sql_types::{BigInt, Binary, Nullable, Text};
-use events::{Message, Positions, Reader, Shard};
+use events::bus::{Message, Reader};
+use events::{Positions, Shard};
 use prost::Message as _;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -44,7 +45,7 @@ struct Row {
 }
 
 #[derive(QueryableByName)]
-struct Published {
+struct Top {
     #[diesel(sql_type = BigInt)]
     shard: i64,
     #[diesel(sql_type = BigInt)]
@@ -64,8 +65,10 @@ pub(crate) async fn check(
         let mut seen = 0;
         let offences = read(snapshot, bus.reader(), &mut seen).await?;
         if offences.is_empty() || reading == READINGS {
-            (0..seen).for_each(|_| findings.row(invariant));
-            offences.iter().for_each(|offence| findings.offend(invariant, offence));
+            findings.rows(invariant, seen);
+            for offence in offences {
+                findings.offend(invariant, offence);
+            }
             break;
         }
         tokio::time::sleep(PAUSE).await;
@@ -81,7 +84,7 @@ async fn read(
     const PUBLISHED: &str = "SELECT s.shard, s.published_position, (SELECT MIN(position) \
         FROM outbox o WHERE o.shard = s.shard) AS first FROM outbox_shard s";
     snapshot.renew().await?;
-    let published: Vec<Published> = snapshot.all(PUBLISHED).await?;
+    let published: Vec<Top> = snapshot.all(PUBLISHED).await?;
     let retained: BTreeMap<i64, i64> =
         published.iter().map(|row| (row.shard, row.first.unwrap_or(i64::MAX))).collect();
     let mut offences = Vec::new();

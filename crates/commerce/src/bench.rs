@@ -24,7 +24,7 @@ diesel::table! {
 }
 
 /// What was measured beside a replay.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Measured {
     /// Transactions that wrote, an order, of the whole database server, until the events were published.
     pub commits_per_order: Option<f64>,
@@ -126,6 +126,26 @@ pub fn peak_memory_kib(pid: Option<u32>) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{who}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     line.split_whitespace().next()?.parse().ok()
+}
+
+impl Measured {
+    /// What `orders` that came at this rate cost, and how that compares.
+    pub fn new(commits: i64, orders: usize, orders_per_second: f64, raw: &RawCommits) -> Self {
+        let per_order = rate(usize::try_from(commits).unwrap_or_default(), 1.0)
+            / rate(orders.max(1), 1.0);
+        Self {
+            commits_per_order: Some(per_order),
+            raw_commits_per_second: Some(raw.best),
+            orders_per_raw_commit: Some(orders_per_second / raw.best.max(f64::MIN_POSITIVE)),
+            peak_memory_mib: None,
+        }
+    }
+}
+
+/// How many a second, over this many seconds.
+pub(crate) fn rate(count: usize, seconds: f64) -> f64 {
+    let count = u32::try_from(count).unwrap_or(u32::MAX);
+    f64::from(count) / seconds.max(f64::MIN_POSITIVE)
 }
 
 impl fmt::Display for Measured {

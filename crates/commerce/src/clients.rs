@@ -147,13 +147,10 @@ enum Then {
 ///
 /// # Errors
 /// The answer, or what was said last.
-pub async fn patiently<T, F>(
+pub async fn patiently<T>(
     patience: Duration,
-    mut call: impl FnMut() -> F,
-) -> Result<Response<T>, Status>
-where
-    F: Future<Output = Result<Response<T>, Status>>,
-{
+    mut call: impl AsyncFnMut() -> Result<Response<T>, Status>,
+) -> Result<Response<T>, Status> {
     let until = Instant::now() + patience;
     for attempt in 0_u32.. {
         let status = match call().await {

@@ -1,6 +1,7 @@
 //! The program `commerce`: any role of the shop, and the tools around it.
 
 pub mod bench;
+pub mod cli;
 pub mod clients;
 pub mod config;
 pub mod durability;
@@ -9,3 +10,4 @@ pub mod private;
 pub mod process;
 pub mod replay;
 pub mod roles;
+pub mod shop;

@@ -117,6 +117,7 @@ impl Keys {
         let mut keys = Self::default();
         for task in tasks {
             match task {
+                Task::Act(Op::Issue { known: false, .. }) => {}
                 Task::Act(Op::Issue { coupon, user, .. }) => {
                     keys.issuing.insert(*coupon);
                     keys.owners.insert((*coupon, *user));

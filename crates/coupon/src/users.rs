@@ -33,7 +33,7 @@ impl Users {
     /// Whether there is such a user.
     ///
     /// # Errors
-    /// UNAVAILABLE, or DEADLINE_EXCEEDED, when the wallet service does not say.
+    /// `UNAVAILABLE`, or `DEADLINE_EXCEEDED`, when the wallet service does not say.
     pub(crate) async fn contains(&self, user: UserId) -> Result<bool, Status> {
         if self.known().contains(user) {
             return Ok(true);

@@ -21,5 +21,5 @@ pub use consumer::{Batch, Consumer, Delivered, Failure, Handler};
 pub use numbering::pending;
 pub use outbox::Event;
 pub use redis_streams::RedisStreams;
-pub use relay::{Bell, Options, Relay};
+pub use relay::{Bell, Relay, RelayOptions};
 pub use shard::{PerShard, Positions, SHARDS, Shard};

@@ -114,15 +114,8 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 impl Bus for RedisStreams {
     async fn state(&self) -> Result<State, Error> {
         let arguments = vec![Uuid::now_v7().to_string().into_bytes()];
-        let (generation, numbers): (String, Vec<i64>) = {
-            let mut answer: Vec<redis::Value> =
-                self.run(script!("lua/state.lua"), &self.consumer_keys(), arguments).await?;
-            if answer.is_empty() {
-                return Err(Error::Malformed("no generation".to_owned()));
-            }
-            let numbers = answer.split_off(1);
-            (redis::from_redis_value(redis::Value::Array(answer))?, parse(numbers)?)
-        };
+        let (generation, numbers): (String, Vec<i64>) =
+            self.run(script!("lua/state.lua"), &self.consumer_keys(), arguments).await?;
         let mut shards = PerShard::<StreamState>::default();
         for (shard, numbers) in Shard::all().zip(numbers.chunks_exact(3)) {
             let [top, head, acknowledged] = numbers else { continue };
@@ -239,10 +232,6 @@ fn fields(positions: &Positions) -> Vec<(u8, i64)> {
     positions.iter().map(|(shard, position)| (shard.number(), *position)).collect()
 }
 
-fn parse(numbers: Vec<redis::Value>) -> Result<Vec<i64>, Error> {
-    Ok(redis::from_redis_value(redis::Value::Array(numbers))?)
-}
-
 #[async_trait]
 impl Reader for StreamReader {
     async fn read(
@@ -295,11 +284,5 @@ fn message(entry: &redis::streams::StreamId) -> Result<Message, Error> {
 impl From<RedisError> for Error {
     fn from(error: RedisError) -> Self {
         Self::Unavailable(error.to_string())
-    }
-}
-
-impl From<redis::ParsingError> for Error {
-    fn from(error: redis::ParsingError) -> Self {
-        Self::Malformed(error.to_string())
     }
 }

@@ -21,7 +21,7 @@ use tracing::{error, info, warn};
 
 /// How a relay goes about it.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct RelayOptions {
     /// Least time between two cycles that do not follow a full one: gathers events into fewer commits.
     pub gather: Duration,
     /// How long it rests after a cycle that found something, unless the bell rings.
@@ -34,7 +34,7 @@ pub struct Options {
     pub window: i64,
 }
 
-impl Default for Options {
+impl Default for RelayOptions {
     fn default() -> Self {
         Self {
             gather: Duration::from_millis(20),
@@ -62,7 +62,7 @@ pub struct Relay {
     db: Db,
     bus: Arc<dyn Bus>,
     bell: Bell,
-    options: Options,
+    options: RelayOptions,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -87,7 +87,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(5);
 
 impl Relay {
     /// A relay from the schema of `db` to `bus`, woken by `bell`.
-    pub fn new(db: Db, bus: Arc<dyn Bus>, bell: Bell, options: Options) -> Self {
+    pub fn new(db: Db, bus: Arc<dyn Bus>, bell: Bell, options: RelayOptions) -> Self {
         Self { db, bus, bell, options }
     }
 

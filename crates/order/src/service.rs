@@ -54,35 +54,30 @@ impl OrderService for Order {
         let before = PageToken::decode(ORDERS, &filters, &request.page_token)?;
         let state = state(request.state());
         let filter = Filter { user_id: request.user_id, state, from, to, before };
-        let mut orders = self
+        let found = self
             .db
             .read(async move |conn: &mut Conn| store::list(conn, filter, size.rows_to_read()).await)
             .await
             .map_err(|error| refuse_db(&error))?;
-        let more = orders.len() > size.get();
-        orders.truncate(size.get());
-        let last = orders.last().filter(|_| more).map(|order| order.id);
-        let (orders, last) = fitting(orders.iter().map(v1::Order::from).collect(), last);
-        let next_page_token =
-            last.map(|id| PageToken::encode(ORDERS, &filters, &id)).unwrap_or_default();
+        let mut orders: Vec<v1::Order> = found.iter().map(v1::Order::from).collect();
+        orders.truncate(size.get().min(fitting(&orders)));
+        let more = orders.len() < found.len();
+        let last = orders.last().filter(|_| more);
+        let next_page_token = last
+            .map(|order| PageToken::encode(ORDERS, &filters, &order.order_id))
+            .unwrap_or_default();
         Ok(Response::new(ListOrdersResponse { orders, next_page_token }))
     }
 }
 
-/// Ends a page early where its orders would not fit a message; `last` is where the page ends if there are more.
-fn fitting(mut orders: Vec<v1::Order>, last: Option<i64>) -> (Vec<v1::Order>, Option<i64>) {
+/// How many of these orders fit a message.
+fn fitting(orders: &[v1::Order]) -> usize {
     let mut bytes = 0;
-    let mut fits = |order: &v1::Order| {
+    let fits = |order: &&v1::Order| {
         bytes += order.encoded_len();
         bytes <= PAGE_BYTES
     };
-    let count = orders.iter().take_while(|order| fits(order)).count();
-    if count == orders.len() {
-        return (orders, last);
-    }
-    orders.truncate(count);
-    let last = orders.last().map(|order| order.order_id);
-    (orders, last)
+    orders.iter().take_while(fits).count()
 }
 
 fn state(state: OrderState) -> Option<StateCode> {

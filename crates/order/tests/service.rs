@@ -326,8 +326,8 @@ async fn orders_are_listed_newest_first_by_state_and_time_in_pages() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_of_large_orders_ends_before_it_outgrows_a_message() {
     let desk = Desk::open().await;
-    let line = |index| ConfirmedLine {
-        product_id: (1 << 52) + index,
+    let line = |index: i64| ConfirmedLine {
+        product_id: (1_i64 << 52) + index,
         quantity: 999_900,
         unit_price: 1_000_000,
     };

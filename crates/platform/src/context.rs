@@ -98,3 +98,92 @@ fn insert(headers: &mut HeaderMap, name: &'static str, value: &str) {
         headers.insert(name, value);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    fn headers(trace_id: &str, traceparent: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        insert(&mut headers, X_TRACE_ID, trace_id);
+        insert(&mut headers, TRACEPARENT, traceparent);
+        headers
+    }
+
+    fn given(budget: Duration) -> CallContext {
+        let mut headers = HeaderMap::new();
+        timeout::write(&mut headers, budget);
+        CallContext::read(&headers)
+    }
+
+    #[test]
+    fn a_trace_id_is_the_given_one_else_the_traces_else_new() {
+        assert_eq!(CallContext::read(&headers("mine", TRACE)).trace_id, "mine");
+        let bad = CallContext::read(&headers("not mine", TRACE));
+        assert_eq!(bad.trace_id, "4bf92f3577b34da6a3ce929d0e0e4736");
+        let [one, other] = [0, 1].map(|_| CallContext::read(&headers("", "nonsense")));
+        assert!(one.traceparent().contains(&one.trace_id));
+        assert_ne!(one.trace_id, other.trace_id);
+    }
+
+    #[test]
+    fn a_call_is_a_span_of_its_own_in_the_callers_trace() {
+        let traceparent = CallContext::read(&headers("", TRACE)).traceparent();
+        assert_eq!(traceparent[..35], TRACE[..35]);
+        assert_ne!(traceparent[36..52], TRACE[36..52]);
+    }
+
+    #[test]
+    fn a_call_has_10_s_by_default_and_60_s_at_most() {
+        let second = Duration::from_secs(1);
+        let within = |budget: Duration, context: CallContext| {
+            let left = context.time_left();
+            assert!(left <= budget && left + 5 * second > budget, "{left:?} of {budget:?}");
+        };
+        within(10 * second, CallContext::read(&HeaderMap::new()));
+        within(50 * second, given(50 * second));
+        within(60 * second, given(600 * second));
+    }
+
+    #[test]
+    fn a_callee_gets_the_time_left_or_less_if_less_is_asked_for() {
+        let passed_on = |context: &CallContext, asked: Duration| {
+            let mut headers = HeaderMap::new();
+            timeout::write(&mut headers, asked);
+            let budget = context.pass_on(&mut headers);
+            assert_eq!(timeout::read(&headers), Some(budget));
+            budget
+        };
+        let (short, long) = (Duration::from_millis(100), Duration::from_secs(50));
+        assert_eq!(passed_on(&given(long), short), short);
+        assert!(passed_on(&given(short), long) <= short);
+        let over = CallContext { deadline: Instant::now(), ..given(long) };
+        assert_eq!(passed_on(&over, long), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_callee_gets_the_trace_of_the_request_else_that_of_the_context() {
+        let context = given(Duration::from_secs(1));
+        let mut own = HeaderMap::new();
+        context.pass_on(&mut own);
+        assert_eq!(own[X_TRACE_ID], context.trace_id);
+        assert_eq!(own[TRACEPARENT], context.traceparent());
+        let mut named = headers("theirs", TRACE);
+        context.pass_on(&mut named);
+        assert_eq!(
+            (&named[X_TRACE_ID], &named[TRACEPARENT]),
+            (&"theirs".parse().unwrap(), &TRACE.parse().unwrap())
+        );
+    }
+
+    #[test]
+    fn an_answer_leaves_20_to_200_ms_before_the_deadline() {
+        let margin = |millis: u64| {
+            let context = given(Duration::from_millis(millis));
+            (context.deadline - context.answer_by()).as_millis()
+        };
+        assert_eq!([50, 200, 10_000].map(margin), [20, 20, 200]);
+    }
+}

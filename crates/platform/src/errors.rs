@@ -29,7 +29,7 @@ const UNREADABLE: [&str; 5] = [
     "Error decompressing",
 ];
 
-/// What tonic says, with OUT_OF_RANGE, of a request that is too large, before its size and limit.
+/// What tonic says, with `OUT_OF_RANGE`, of a request that is too large, before its size and limit.
 const TOO_LARGE: &str = "Error, decoded message length too large";
 
 /// Metadata that belongs in the trailers. A unary handler of tonic's can only set headers.
@@ -81,10 +81,8 @@ pub(crate) fn unreachable(error: &StdError) -> Refusal {
     let chain = || std::iter::successors(Some(first), |it| (*it).source());
     let text = chain().map(ToString::to_string).collect::<Vec<_>>().join(": ");
     tracing::debug!(error = text, "call failed");
-    match chain().any(|it| it.is::<TimeoutExpired>()) {
-        true => Reason::DeadlineExceeded.into(),
-        false => Reason::Unavailable.into(),
-    }
+    let timed_out = chain().any(<dyn Error>::is::<TimeoutExpired>);
+    Refusal::new(if timed_out { Reason::DeadlineExceeded } else { Reason::Unavailable })
 }
 
 fn explain(headers: &mut HeaderMap, place: Place) {
@@ -112,7 +110,9 @@ fn explain(headers: &mut HeaderMap, place: Place) {
 fn explanation(code: Code, text: &str, place: Place) -> Status {
     let unreadable = || UNREADABLE.iter().any(|start| text.starts_with(start));
     let refusal = match code {
-        Code::Internal if place == Place::Headers && unreadable() => Reason::MalformedRequest.into(),
+        Code::Internal if place == Place::Headers && unreadable() => {
+            Reason::MalformedRequest.into()
+        }
         Code::OutOfRange if place == Place::Headers && text.starts_with(TOO_LARGE) => {
             Refusal::new(Reason::MessageTooLarge).with("maximum", last_number(text))
         }

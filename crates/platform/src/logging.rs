@@ -76,7 +76,10 @@ fn human<W>(
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let subscriber = tracing_subscriber::fmt().with_env_filter(parse(filter)?).with_ansi(ansi).with_writer(writer);
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(parse(filter)?)
+        .with_ansi(ansi)
+        .with_writer(writer);
     Ok(subscriber.finish())
 }
 
@@ -106,7 +109,6 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
-    use crate::CallContext;
 
     fn written(json_lines: bool) -> String {
         let lines = Arc::new(Mutex::new(Vec::new()));
@@ -115,8 +117,8 @@ mod tests {
             move || Lines(Arc::clone(&lines))
         };
         let work = || {
-            let context = CallContext::resume("mine", "", std::time::Duration::from_secs(1));
-            context.span("Charge").in_scope(|| tracing::info!(amount = 7, "charged"));
+            let call = tracing::info_span!("call", trace_id = %"mine");
+            call.in_scope(|| tracing::info!(amount = 7, "charged"));
         };
         if json_lines {
             tracing::subscriber::with_default(json("info", writer).unwrap(), work);

@@ -69,11 +69,7 @@ impl PageSize {
 
 impl PageToken {
     /// The token of the page that begins after `cursor`, in this call with these filters.
-    pub fn encode(
-        call: &str,
-        filters: &(impl Hash + ?Sized),
-        cursor: &(impl Cursor + ?Sized),
-    ) -> String {
+    pub fn encode(call: &str, filters: &(impl Hash + ?Sized), cursor: &impl Cursor) -> String {
         let cursor = cursor.to_bytes();
         let mut bytes = digest(call, filters, &cursor).to_vec();
         bytes.extend(cursor);
@@ -137,8 +133,8 @@ impl<const N: usize> Cursor for [u8; N] {
     }
 }
 
-/// Feeds `Hash` to a digest that is the same in every build and on every machine; the standard
-/// hasher promises that for one build only, and replicas of two builds share their tokens.
+/// Feeds `Hash` to a digest that is the same in every build. The standard hasher promises that for
+/// one build only, and during an upgrade replicas of two builds get each other's tokens.
 struct Sha(Sha256);
 
 impl Hasher for Sha {

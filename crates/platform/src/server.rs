@@ -95,7 +95,7 @@ impl Default for Settings {
         Self {
             limits: Limits::default(),
             max_streams: 256,
-            max_connection_age: Duration::from_secs(600),
+            max_connection_age: Duration::from_mins(10),
             drain: Duration::from_secs(10),
         }
     }

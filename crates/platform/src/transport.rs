@@ -3,7 +3,7 @@
 //!
 //! Both pass on the caller's trace, and as deadline what is left of the caller's own, or what the
 //! request asks for if that is less (`Request::set_timeout`). A failure of the transport is an
-//! error like any other: UNAVAILABLE, or DEADLINE_EXCEEDED, with its reason.
+//! error like any other: UNAVAILABLE, or `DEADLINE_EXCEEDED`, with its reason.
 
 use std::{
     convert::Infallible,
@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use api::Reason;
+use api::{Reason, Refusal};
 use http::{Request, Response, Uri};
 use tonic::{
     body::Body,
@@ -119,14 +119,12 @@ where
         let service = self.0.clone();
         Box::pin(async move {
             if budget.is_zero() {
-                return Ok(errors::response(api::Refusal::from(Reason::DeadlineExceeded)));
+                return Ok(errors::response(Refusal::new(Reason::DeadlineExceeded)));
             }
             Ok(match tokio::time::timeout(budget, service.oneshot(request)).await {
                 Ok(Ok(response)) => response,
                 Ok(Err(error)) => errors::response(errors::unreachable(&error.into())),
-                Err(_elapsed) => {
-                    errors::response(api::Refusal::from(Reason::DeadlineExceeded))
-                }
+                Err(_elapsed) => errors::response(Refusal::new(Reason::DeadlineExceeded)),
             })
         })
     }

@@ -4,12 +4,16 @@
 //! and a stock that is their sum are the same statement.
 
 use chrono::{DateTime, Utc};
-use std::collections::BTreeMap;
 
+mod reservation;
 #[cfg(test)]
 mod tests;
 
-/// A stock stays at or below this by AdjustStock, in units. What comes back from a failed or cancelled order is never
+pub use reservation::{
+    Line, PricedLine, Quantity, Quote, Reservation, Shelf, give_back, merge, reserve,
+};
+
+/// A stock stays at or below this by adjustments, in units. What comes back from a failed or cancelled order is never
 /// refused, so a stock may pass it by as much as was out of it meanwhile.
 pub const STOCK_LIMIT: i64 = 1_000_000_000;
 
@@ -20,10 +24,6 @@ pub struct ProductId(pub i64);
 /// An order's id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct OrderId(pub i64);
-
-/// Units of a product that change hands: 1 or more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Quantity(i64);
 
 /// Something that is sold.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,41 +103,6 @@ pub struct Movement {
     pub at: DateTime<Utc>,
 }
 
-/// Units of one product.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Line {
-    /// The product.
-    pub product: ProductId,
-    /// How many.
-    pub quantity: Quantity,
-}
-
-/// What an order wants to take: one line a product, in the order in which it was first named.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reservation {
-    order: OrderId,
-    lines: Vec<Line>,
-    expected_total: Option<i64>,
-}
-
-/// A line with the price at which it was reserved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PricedLine {
-    /// What is taken.
-    pub line: Line,
-    /// Won for one unit.
-    pub unit_price: i64,
-}
-
-/// What a reservation costs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Quote {
-    /// The reservation's lines, in their order.
-    pub lines: Vec<PricedLine>,
-    /// Won for all of them.
-    pub total: i64,
-}
-
 /// A line that the stock cannot serve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shortage {
@@ -172,140 +137,6 @@ pub enum Refused {
         /// The version that the product has.
         actual: i64,
     },
-}
-
-/// The products at hand.
-pub type Shelf = BTreeMap<ProductId, Product>;
-
-/// Adds up lines of the same product, each at its first place.
-pub fn merge(lines: impl IntoIterator<Item = Line>) -> Vec<Line> {
-    let mut places = BTreeMap::new();
-    let mut merged: Vec<Line> = Vec::new();
-    for line in lines {
-        let place = *places.entry(line.product).or_insert(merged.len());
-        match merged.get_mut(place) {
-            Some(first) => first.quantity = first.quantity.plus(line.quantity),
-            None => merged.push(line),
-        }
-    }
-    merged
-}
-
-/// Takes all lines of a reservation from the shelf, or none.
-///
-/// # Errors
-/// The first that applies: [`Refused::NotFound`] with all missing products, [`Refused::Short`] with all short lines,
-/// [`Refused::PriceChanged`].
-pub fn reserve(
-    shelf: &mut Shelf,
-    reservation: &Reservation,
-    at: DateTime<Utc>,
-) -> Result<(Quote, Vec<Movement>), Refused> {
-    let quote = reservation.priced(shelf)?;
-    let moved = reservation.lines.iter().filter_map(|line| {
-        let product = shelf.get_mut(&line.product)?;
-        product.move_stock(-line.quantity.get(), Cause::Reserve(reservation.order), at)
-    });
-    let movements = moved.collect();
-    Ok((quote, movements))
-}
-
-/// Puts the units of an order back on the shelf. No limit refuses it; `None`, with the shelf as it was, where a product
-/// is not there or a sum is no 64-bit number.
-pub fn give_back(
-    shelf: &mut Shelf,
-    lines: &[Line],
-    cause: &Cause,
-    at: DateTime<Utc>,
-) -> Option<Vec<Movement>> {
-    let fits = |line: &Line| {
-        shelf
-            .get(&line.product)
-            .is_some_and(|it| it.stock.checked_add(line.quantity.get()).is_some())
-    };
-    if !lines.iter().all(fits) {
-        return None;
-    }
-    let moved = lines.iter().map(|line| {
-        shelf.get_mut(&line.product)?.move_stock(line.quantity.get(), cause.clone(), at)
-    });
-    moved.collect()
-}
-
-impl Quantity {
-    /// This many units; `None` below 1.
-    pub fn new(units: i64) -> Option<Self> {
-        (units >= 1).then_some(Self(units))
-    }
-
-    /// The number of units.
-    pub fn get(self) -> i64 {
-        self.0
-    }
-
-    /// A sum beyond all numbers is as short as any other that no stock can serve.
-    fn plus(self, other: Self) -> Self {
-        Self(self.0.saturating_add(other.0))
-    }
-}
-
-impl Reservation {
-    /// What an order wants, and what the client expects it to cost.
-    pub fn new(
-        order: OrderId,
-        lines: impl IntoIterator<Item = Line>,
-        expected_total: Option<i64>,
-    ) -> Self {
-        Self { order, lines: merge(lines), expected_total }
-    }
-
-    /// The order.
-    pub fn order(&self) -> OrderId {
-        self.order
-    }
-
-    /// The lines, one a product.
-    pub fn lines(&self) -> &[Line] {
-        &self.lines
-    }
-
-    fn priced(&self, shelf: &Shelf) -> Result<Quote, Refused> {
-        let found: Vec<(Line, &Product)> = self
-            .lines
-            .iter()
-            .filter_map(|line| shelf.get(&line.product).map(|product| (*line, product)))
-            .collect();
-        if found.len() < self.lines.len() {
-            let missing = self.lines.iter().map(|line| line.product);
-            return Err(Refused::NotFound(missing.filter(|id| !shelf.contains_key(id)).collect()));
-        }
-        let short: Vec<Shortage> = found
-            .iter()
-            .filter_map(|(line, product)| product.shortage(line.quantity.get()))
-            .collect();
-        if !short.is_empty() {
-            return Err(Refused::Short(short));
-        }
-        let lines: Vec<PricedLine> = found
-            .iter()
-            .map(|(line, product)| PricedLine { line: *line, unit_price: product.price })
-            .collect();
-        // In stock are 10^9 units and a little more, at 10^9 won at most, and an order has at most a hundred lines: the
-        // sum saturates in no world where the columns hold what they may hold.
-        let total = lines.iter().fold(0_i64, |sum, it| sum.saturating_add(it.amount()));
-        match self.expected_total {
-            Some(expected) if expected != total => {
-                Err(Refused::PriceChanged { expected, actual: total })
-            }
-            _ => Ok(Quote { lines, total }),
-        }
-    }
-}
-
-impl PricedLine {
-    fn amount(&self) -> i64 {
-        self.line.quantity.get().saturating_mul(self.unit_price)
-    }
 }
 
 impl Cause {

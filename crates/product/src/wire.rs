@@ -139,7 +139,7 @@ pub(crate) fn updated(product: &Product, moment: &Moment<'_>) -> Event {
     )
 }
 
-/// The event of a stock that AdjustStock changed.
+/// The event of a stock that was adjusted.
 pub(crate) fn adjusted(movement: &Movement, moment: &Moment<'_>) -> Event {
     let payload = StockAdjusted {
         product_id: movement.product.0,

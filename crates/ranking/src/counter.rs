@@ -1,12 +1,12 @@
 //! Counts order events as they come.
 
 use crate::domain::{Change, Kind};
-use crate::rebuild::{Rebuild, Start};
+use crate::rebuild::{Error, Rebuild, Start};
 use crate::store::{self, Store, Target};
 use api::order::v1::{OrderCancelled, OrderConfirmed};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use events::{Batch, Delivered, Failure, Handler, Positions};
+use events::{Batch, Bus, Delivered, Failure, Handler, Positions};
 use prost::Message;
 
 /// The handler of the order events that keeps the served counts. Rebuilds them when they are gone.
@@ -56,6 +56,21 @@ impl Handler for Counter {
         };
         self.rebuild.run(Start::InPlaceOf(seen)).await.map_err(later)?;
         Ok(())
+    }
+}
+
+/// Whether the served counts hold everything that the relay has announced.
+///
+/// # Errors
+/// Those of Redis and of the bus. Counts that are gone are merely behind.
+pub async fn caught_up(store: &Store, bus: &dyn Bus) -> Result<bool, Error> {
+    let Some(heads) = bus.heads().await? else {
+        return Ok(false);
+    };
+    match store.positions().await {
+        Ok((_, positions)) => Ok(heads.iter().all(|(shard, head)| positions[shard] >= *head)),
+        Err(store::Error::Missing) => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -12,10 +12,10 @@ mod rebuild;
 mod service;
 pub mod store;
 
-pub use counter::Counter;
+pub use counter::{Counter, caught_up};
 pub use products::Products;
 pub use rebuild::{Error, Rebuild, Rebuilt, Start};
-pub use service::{LIFE, Service};
+pub use service::{COPY_LIFE, Service};
 pub use store::Store;
 
 /// The name under which the bus of the order events knows this consumer.

@@ -12,7 +12,7 @@ use events::{Bus, Delivered, PerShard, Positions, Shard};
 use prost::Message as _;
 use std::sync::Arc;
 use std::time::Duration;
-use tracing::info;
+use tracing::{info, warn};
 use uuid::Uuid;
 
 /// Events of one shard that are counted at once, at most.
@@ -80,7 +80,9 @@ impl Rebuild {
             tokio::time::sleep(WAIT).await;
         };
         let result = self.run_locked(&start, &lock).await;
-        self.store.unlock(&lock).await?;
+        if let Err(error) = self.store.unlock(&lock).await {
+            warn!(%error, "the right to rebuild was not given back; it lapses by itself");
+        }
         result
     }
 
@@ -90,9 +92,13 @@ impl Rebuild {
         }
         self.bus.replay(CONSUMER).await?;
         let generation = self.store.create().await?;
-        let events = self.fill(&generation, lock).await?;
+        let filled = self.fill(&generation, lock).await;
+        // Cut off, the replay may be somebody else's by now.
+        if !matches!(filled, Err(Error::CutOff)) {
+            self.bus.release(CONSUMER).await?;
+        }
+        let events = filled?;
         let as_of = self.store.serve(&generation).await?;
-        self.bus.release(CONSUMER).await?;
         if let Start::Request(request) = start {
             self.store.remember(*request, (events, as_of)).await?;
         }

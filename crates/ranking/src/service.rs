@@ -18,7 +18,7 @@ use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status};
 
 /// How old the list may be: it is made anew a few times a second, however many read it.
-pub const LIFE: Duration = Duration::from_millis(200);
+pub const COPY_LIFE: Duration = Duration::from_millis(200);
 
 /// Places where the caller names no number.
 const DEFAULT_LIMIT: usize = 5;

@@ -1,7 +1,7 @@
 //! The public calls.
 
 use crate::desk::Op;
-use crate::domain::{self, Charge, Refused};
+use crate::domain::{self, Charge, Entry, Refused};
 use crate::grpc::refuse_db;
 use crate::{Wallet, store, trace, wire};
 use api::wallet::v1::wallet_service_server::WalletService;
@@ -98,8 +98,7 @@ impl WalletService for Wallet {
             .map_err(|error| refuse_db(&error))?
             .ok_or(Refused::NotFound { user_id })
             .map_err(Refusal::from)?;
-        let token =
-            |entry: &crate::domain::Entry| PageToken::encode(TRANSACTIONS, &user_id, &entry.seq);
+        let token = |last: &Entry| PageToken::encode(TRANSACTIONS, &user_id, &last.seq);
         let (entries, next_page_token) = size.cut(entries, token);
         let transactions = entries.iter().map(WalletTransaction::from).collect();
         Ok(Response::new(ListWalletTransactionsResponse { transactions, next_page_token }))

@@ -120,7 +120,7 @@ impl Node {
         let orchestrator = started.await.unwrap();
         let services =
             Services::default().with(orchestrator.checkout()).with(orchestrator.admin());
-        let service = platform::local(services, &chassis);
+        let service = platform::transport::local(services, &chassis);
         let transport = Transport::new(Far::new(service, runtime.handle().clone()));
         Self {
             plans: orchestrator.plans(),

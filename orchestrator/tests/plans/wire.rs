@@ -69,6 +69,11 @@ impl Fault {
         Self { delivery: Delivery::Never, answer: Answer::Code(code) }
     }
 
+    /// Whether the participant does it.
+    pub(crate) fn is_done(self) -> bool {
+        matches!(self.delivery, Delivery::Once | Delivery::Twice)
+    }
+
     /// An error though the participant did it.
     pub(crate) const fn done_and_refused(code: Code) -> Self {
         Self { delivery: Delivery::Once, answer: Answer::Code(code) }

@@ -135,6 +135,6 @@ fn check_saga(group: &[Row], findings: &mut Findings) {
     };
     findings.check(&JOURNAL_ONCE, once, name());
     let begun_by: Vec<(i64, i64)> = requests.map(|row| (row.kind, row.subject)).collect();
-    let one = sagas.first().is_some_and(|saga| begun_by == [(saga.kind, saga.subject)]);
-    findings.check(&JOURNAL_REQUESTS, one, name());
+    let answers = sagas.first().is_some_and(|saga| begun_by == [(saga.kind, saga.subject)]);
+    findings.check(&JOURNAL_REQUESTS, answers, name());
 }

@@ -163,6 +163,12 @@ impl Sources {
         Self { variables, ..Self::default() }
     }
 
+    /// Sets a key above everything else.
+    pub fn set(&mut self, key: &str, value: &str) {
+        let origin = "the program".to_owned();
+        self.flags.push(Setting { origin, key: key.to_owned(), value: value.to_owned() });
+    }
+
     /// The configuration, and how it came about.
     ///
     /// # Errors

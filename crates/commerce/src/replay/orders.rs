@@ -86,11 +86,10 @@ async fn place(clients: &Clients, request: PlaceOrderRequest, line: u64) -> Plac
     let since = Instant::now();
     let mut still_running = 0;
     let told = loop {
-        let answer = patiently(PATIENCE, || {
+        let answer = patiently(PATIENCE, async || {
             let mut call = Request::new(request.clone());
             call.set_timeout(CALL);
-            let mut checkout = clients.checkout.clone();
-            async move { checkout.place_order(call).await }
+            clients.checkout.clone().place_order(call).await
         });
         let response = match answer.await {
             Ok(response) => response,

@@ -1,7 +1,7 @@
 //! What came of a replay.
 
 use super::orders::{Placed, Told};
-use crate::bench::Measured;
+use crate::bench::{Measured, rate};
 use crate::output::{Table, grouped};
 use api::ranking::v1::TopProduct;
 use serde::Serialize;
@@ -71,7 +71,7 @@ impl Report {
             failures: BTreeMap::new(),
             first_failures: Vec::new(),
             seconds: took.as_secs_f64(),
-            orders_per_second: rate(placed.len(), took),
+            orders_per_second: rate(placed.len(), took.as_secs_f64()),
             latency: Latency::of(placed.iter().map(|placed| placed.took).collect()),
             best_sellers: best.into_iter().map(Seller::from).collect(),
             measured: None,
@@ -140,12 +140,6 @@ impl fmt::Display for Report {
         }
         write!(f, "{table}")
     }
-}
-
-/// How many a second.
-pub(crate) fn rate(count: usize, took: Duration) -> f64 {
-    let count = u32::try_from(count).unwrap_or(u32::MAX);
-    f64::from(count) / took.as_secs_f64().max(f64::MIN_POSITIVE)
 }
 
 #[cfg(test)]

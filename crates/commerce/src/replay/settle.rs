@@ -56,7 +56,7 @@ pub async fn best_sellers(
 
 async fn top(clients: &Clients) -> Result<ListTopProductsResponse> {
     let request = ListTopProductsRequest { limit: LONGEST };
-    patiently(PATIENCE, || clients.ranking.clone().list_top_products(request))
+    patiently(PATIENCE, async || clients.ranking.clone().list_top_products(request).await)
         .await
         .map(tonic::Response::into_inner)
         .map_err(|status| anyhow::anyhow!("{:?}: {}", status.code(), status.message()))

@@ -74,7 +74,7 @@ async fn stock_shelf(clients: &Clients, baskets: &Baskets) -> Result<Shelf> {
                 delta: units,
                 reason: "replay".to_owned(),
             };
-            patiently(PATIENCE, || clients.products.clone().adjust_stock(request.clone()))
+            patiently(PATIENCE, async || clients.products.clone().adjust_stock(request.clone()).await)
                 .await
                 .map_err(told)
                 .with_context(|| format!("stocking {name:?}"))
@@ -94,7 +94,7 @@ async fn products_by_name(
     let mut page_token = String::new();
     loop {
         let request = ListProductsRequest { page_size: PAGE, page_token };
-        let page = patiently(PATIENCE, || clients.products.clone().list_products(request.clone()))
+        let page = patiently(PATIENCE, async || clients.products.clone().list_products(request.clone()).await)
             .await
             .map_err(told)
             .context("listing the products")?
@@ -118,7 +118,7 @@ async fn create(clients: &Clients, name: &str) -> Result<Product> {
         price: price(name),
         stock: 0,
     };
-    let made = patiently(PATIENCE, || clients.products.clone().create_product(request.clone()))
+    let made = patiently(PATIENCE, async || clients.products.clone().create_product(request.clone()).await)
         .await
         .map_err(told)
         .with_context(|| format!("creating {name:?}"))?;
@@ -131,7 +131,7 @@ async fn fund(clients: &Clients, baskets: &Baskets, user: i64, need: i64) -> Res
         request_id: request_id("wallet", &[&user.to_be_bytes()]),
         user_id: user,
     };
-    let made = patiently(PATIENCE, || clients.wallets.clone().create_wallet(request.clone())).await;
+    let made = patiently(PATIENCE, async || clients.wallets.clone().create_wallet(request.clone()).await).await;
     match made {
         Err(status) if reason(&status) != Some(Reason::WalletAlreadyExists) => {
             return Err(told(status)).with_context(|| format!("creating the wallet of user {user}"));
@@ -147,7 +147,7 @@ async fn fund(clients: &Clients, baskets: &Baskets, user: i64, need: i64) -> Res
             user_id: user,
             amount,
         };
-        patiently(PATIENCE, || clients.wallets.clone().charge_wallet(request.clone()))
+        patiently(PATIENCE, async || clients.wallets.clone().charge_wallet(request.clone()).await)
             .await
             .map_err(told)
             .with_context(|| format!("charging the wallet of user {user}"))?;

@@ -5,7 +5,8 @@ use api::Reason;
 use api::coupon::v1::create_coupon_request::Discount;
 use api::coupon::v1::{
     CancelPolicy, CreateCouponRequest, FixedDiscount, GetCouponRequest, GetIssuedCouponRequest,
-    IssuedCouponState, ListCouponsRequest, ListIssuedCouponsRequest, coupon,
+    IssuedCouponState, ListCouponsRequest, ListIssuedCouponsRequest, ListIssuedCouponsResponse,
+    coupon,
 };
 use api::outcome::IDEMPOTENCY_REPLAYED;
 
@@ -131,5 +132,5 @@ async fn campaigns_and_a_users_coupons_are_listed_newest_first_page_by_page() {
     assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), [2, 2, 1]);
     assert_eq!(pages.concat(), held);
     let nobody = shop.public().list_issued_coupons(of(999, "")).await.unwrap().into_inner();
-    assert_eq!(nobody, Default::default());
+    assert_eq!(nobody, ListIssuedCouponsResponse::default());
 }

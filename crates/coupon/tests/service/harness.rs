@@ -32,7 +32,7 @@ use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-/// The number of RedeemCoupon in its plan.
+/// The number of `RedeemCoupon` in its plan.
 const STEP: i32 = 2;
 
 /// A day, in seconds.

@@ -9,7 +9,7 @@ use api::coupon::v1::{
     RestoreCouponRequest,
 };
 use api::outcome::SAGA_OUTCOME;
-use api::saga::v1::StepFound;
+use api::saga::v1::{StepFound, StepRecord};
 use std::sync::Arc;
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
@@ -30,7 +30,7 @@ async fn of_two_orders_at_once_exactly_one_uses_the_coupon() {
             });
         }
         let answers = orders.join_all().await;
-        let used: Vec<_> = answers.iter().flatten().map(|it| it.get_ref().clone()).collect();
+        let used: Vec<_> = answers.iter().flatten().map(|it| *it.get_ref()).collect();
         let refused: Vec<_> = answers.iter().filter_map(|answer| answer.as_ref().err()).collect();
         assert_eq!((used.len(), refused.len()), (1, 1));
         assert_eq!(refused[0].metadata().get(SAGA_OUTCOME).unwrap(), "rejected");
@@ -160,7 +160,7 @@ async fn a_cancelled_order_gives_its_coupon_back_or_takes_it_with_it() {
 
         let saga_ids = vec![used.key.unwrap().saga_id, restore.key.unwrap().saga_id];
         let on_record = shop.steps().get_steps(GetStepsRequest { saga_ids }).await.unwrap();
-        let states: Vec<_> = on_record.into_inner().records.iter().map(|it| it.state()).collect();
+        let states: Vec<_> = on_record.into_inner().records.iter().map(StepRecord::state).collect();
         assert_eq!(states, [StepFound::Done; 2]);
     }
 }

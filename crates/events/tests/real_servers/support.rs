@@ -39,7 +39,7 @@ pub(crate) fn client(redis: &Redis) -> redis::Client {
 /// Runs a relay until the token is cancelled or dropped.
 pub(crate) fn relay(db: &Db, bus: Arc<dyn Bus>, bell: &Bell) -> tokio_util::sync::DropGuard {
     let cancel = CancellationToken::new();
-    let relay = Relay::new(db.clone(), bus, bell.clone(), events::Options::default());
+    let relay = Relay::new(db.clone(), bus, bell.clone(), events::RelayOptions::default());
     tokio::spawn(relay.run(cancel.clone()));
     cancel.drop_guard()
 }

@@ -5,7 +5,7 @@ use api::Reason;
 use api::outcome::IDEMPOTENCY_REPLAYED;
 use api::product::v1::{
     AdjustStockRequest, BatchGetProductsRequest, GetProductRequest, ListProductsRequest,
-    ListStockMovementsRequest, StockMovementKind, UpdateProductRequest,
+    ListStockMovementsRequest, StockMovement, StockMovementKind, UpdateProductRequest,
 };
 use prost_types::FieldMask;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ async fn a_product_is_made_once_a_request_id_however_often_it_is_asked_for() {
     assert_eq!((made.name.as_str(), made.price, made.stock, made.version), ("차 ☕ ", 1_500, 7, 1));
     let movements = shop.movements(made.product_id).await;
     assert_eq!(
-        movements.iter().map(|it| it.kind()).collect::<Vec<_>>(),
+        movements.iter().map(StockMovement::kind).collect::<Vec<_>>(),
         [StockMovementKind::Initial]
     );
 

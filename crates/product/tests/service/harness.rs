@@ -13,11 +13,12 @@ use api::{Reason, Refusal};
 use migrations::Schema;
 use participant::Options;
 use product::Product;
+use prost_types::Timestamp;
 use tokio_util::task::TaskTracker;
 use tonic::Status;
 use uuid::Uuid;
 
-/// The number of ReserveStock in its plan.
+/// The number of `ReserveStock` in its plan.
 const STEP: i32 = 1;
 
 pub(crate) struct Shop {
@@ -110,7 +111,7 @@ pub(crate) fn reserve(order_id: i64, lines: &[(i64, i64)]) -> ReserveStockReques
         key: Some(key()),
         order_id,
         user_id: 1,
-        placed_at: Some(Default::default()),
+        placed_at: Some(Timestamp::default()),
         lines: lines.collect(),
         expected_total: None,
     }

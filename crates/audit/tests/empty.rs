@@ -1,0 +1,64 @@
+//! A shop in which nothing has happened yet.
+
+use audit::{INVARIANTS, Redis, Targets};
+use diesel_async::SimpleAsyncConnection;
+use migrations::Schema;
+use std::collections::BTreeSet;
+
+async fn targets() -> Targets {
+    // Reading is all that an auditor may do.
+    let server = testkit::mysql().await;
+    let (admin, wallet) = testkit::database(Schema::Wallet).await;
+    let grant = "CREATE USER IF NOT EXISTS auditor IDENTIFIED BY 'reads'; \
+        GRANT SELECT ON *.* TO auditor";
+    admin.read(async |conn: &mut db::Conn| conn.batch_execute(grant).await.map_err(db::Error::from))
+        .await
+        .unwrap();
+    let as_auditor =
+        |url: &str| server.url_for("auditor", "reads", url.rsplit('/').next().unwrap());
+    let mut urls = vec![as_auditor(database_of(&wallet))];
+    for schema in [Schema::Product, Schema::Coupon, Schema::Order, Schema::Orchestrator] {
+        let (_, url) = testkit::database(schema).await;
+        urls.push(as_auditor(database_of(&url)));
+    }
+    let [wallet, product, coupon, order, orchestrator] = urls.try_into().unwrap();
+    let redis = Some(Redis { url: testkit::redis_url().await, prefix: "empty".to_owned() });
+    Targets { wallet, product, coupon, order, orchestrator, redis, relayed_within: None }
+}
+
+fn database_of(url: &str) -> &str {
+    url.split('?').next().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_shop_is_clean_to_an_auditor_who_may_only_read() {
+    let report = audit::run(&targets().await).await.unwrap();
+    assert!(report.is_clean(), "{report}");
+    assert_eq!(report.checks.len(), INVARIANTS.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_floor_and_a_missing_shard_are_told_by_name() {
+    let targets = targets().await;
+    let wallet = targets.wallet.rsplit('/').next().unwrap().to_owned();
+    let wallet = testkit::mysql().await.url_for("root", "", database_of(&wallet));
+    let db = db::Db::open(db::Options::new(wallet)).await.unwrap();
+    let sql = "DELETE FROM saga_floor; DELETE FROM outbox_shard WHERE shard = 7";
+    db.read(async |conn: &mut db::Conn| conn.batch_execute(sql).await.map_err(db::Error::from))
+        .await
+        .unwrap();
+    let report = audit::run(&targets).await.unwrap();
+    let broken: Vec<_> =
+        report.broken().map(|check| (check.name, check.offences.join(","))).collect();
+    let expected =
+        [("wallet-relay", "shard 7".to_owned()), ("journal-floors", "floor of wallet".to_owned())];
+    assert_eq!(broken, expected, "{report}");
+}
+
+#[test]
+fn names_are_stable_words_and_each_is_its_own() {
+    let names: BTreeSet<_> = INVARIANTS.iter().map(|invariant| invariant.name).collect();
+    assert_eq!(names.len(), INVARIANTS.len());
+    let plain = |c: char| c.is_ascii_lowercase() || c == '-';
+    assert!(names.iter().all(|name| name.chars().all(plain)), "{names:?}");
+}

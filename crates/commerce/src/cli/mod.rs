@@ -1,0 +1,82 @@
+//! The program: its command line, and what each command does.
+
+mod args;
+mod demo;
+mod saga;
+mod shop;
+mod tools;
+
+use crate::config::{Config, Problem, Shown, Sources};
+use crate::durability::Weak;
+use crate::output::{Output, note};
+use anyhow::{Context as _, Result};
+use args::{Cli, Command};
+use clap::Parser;
+use std::process::ExitCode;
+
+/// The exit code of a run that found something wrong with the shop, or failed.
+const FAILED: u8 = 1;
+/// The exit code of a configuration with which nothing was started; clap's for a bad command line.
+const BAD_CONFIGURATION: u8 = 2;
+
+/// What every command works with.
+struct Context {
+    sources: Sources,
+    config: Config,
+    shown: Vec<Shown>,
+    output: Output,
+}
+
+/// Whether what a command looked at is as it should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Good,
+    Bad,
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(Verdict::Good) => ExitCode::SUCCESS,
+        Ok(Verdict::Bad) => ExitCode::from(FAILED),
+        Err(error) => {
+            note(format_args!("commerce: {error:#}"));
+            let is_configuration = error.is::<Problem>()
+                || error.is::<Weak>()
+                || error.is::<crate::clients::NoAddress>()
+                || error.is::<platform::logging::Error>();
+            ExitCode::from(if is_configuration { BAD_CONFIGURATION } else { FAILED })
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<Verdict> {
+    let sources = cli.settings.sources()?;
+    let (config, shown) = sources.load()?;
+    platform::logging::init(config.log.format.into(), &config.log.filter)?;
+    let context = Context { sources, config, shown, output: Output::new(cli.json) };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    runtime.block_on(command(context, cli.command))
+}
+
+async fn command(context: Context, command: Command) -> Result<Verdict> {
+    match command {
+        Command::Up { split } => shop::up(context, split).await,
+        Command::Serve { roles, until_stdin_ends } => {
+            shop::serve(context, &roles, until_stdin_ends).await
+        }
+        Command::Migrate => tools::migrate(&context).await,
+        Command::Replay(args) => shop::replay(context, args).await,
+        Command::Audit => unimplemented_audit(),
+        Command::Saga(command) => saga::run(&context, command).await,
+        Command::Demo { connect } => demo::run(&context, &connect).await,
+        Command::Bench(args::BenchCommand::Commits { seconds }) => {
+            tools::bench_commits(context, seconds).await
+        }
+        Command::Config { explain } => tools::config(&context, explain),
+    }
+}
+fn unimplemented_audit() -> Result<Verdict> { Ok(Verdict::Bad) }

@@ -1,0 +1,80 @@
+//! A note in the data folder that tells other runs of the program where the running shop is.
+
+use crate::clients::Addresses;
+use crate::config::Config;
+use migrations::Schema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// Where a running shop is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Running {
+    /// The process that runs it.
+    pub pid: u32,
+    /// Its public services.
+    pub addresses: Addresses,
+    /// Its saga administration.
+    pub admin: String,
+    /// Its databases as the auditor reads them, by schema.
+    pub databases: BTreeMap<String, String>,
+    /// Its Redis.
+    pub redis: Option<String>,
+    /// What its keys in Redis begin with.
+    pub redis_prefix: String,
+}
+
+impl Running {
+    pub(super) fn new(config: &Config, addresses: Addresses, admin: String) -> Self {
+        let url = |schema: Schema| {
+            Some((schema.name().to_owned(), config.database.audit_url(schema)?))
+        };
+        Self {
+            pid: std::process::id(),
+            addresses,
+            admin,
+            databases: Schema::ALL.into_iter().filter_map(url).collect(),
+            redis: config.redis.url().map(str::to_owned),
+            redis_prefix: config.redis.prefix.clone(),
+        }
+    }
+
+    /// The shop that runs on this data folder, if one does.
+    ///
+    /// # Errors
+    /// A note that cannot be read.
+    pub fn find(data_dir: &Path) -> io::Result<Option<Self>> {
+        let text = match fs::read(note(data_dir)) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let running: Self = serde_json::from_slice(&text)?;
+        // A shop that was killed leaves its note behind.
+        let lives = Path::new("/proc").join(running.pid.to_string()).exists();
+        Ok(lives.then_some(running))
+    }
+
+    /// Writes the note. It may hold passwords, so nobody else may read it.
+    pub(super) fn save(&self, data_dir: &Path) -> io::Result<()> {
+        fs::create_dir_all(data_dir)?;
+        let path = note(data_dir);
+        let new = path.with_extension("new");
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        file.write_all(&serde_json::to_vec_pretty(self)?)?;
+        fs::rename(new, path)
+    }
+
+    /// Removes the note; a note that stays names a process that is gone, and is ignored.
+    pub(super) fn forget(data_dir: &Path) {
+        let _ = fs::remove_file(note(data_dir));
+    }
+}
+
+fn note(data_dir: &Path) -> PathBuf {
+    data_dir.join("running.json")
+}

@@ -1,0 +1,167 @@
+//! A service whose handler is a closure, and the ways to it.
+
+use std::{future::Future, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
+
+use api::{
+    Refusal,
+    ranking::v1::{
+        ListTopProductsRequest, ListTopProductsResponse, RebuildRankingRequest,
+        RebuildRankingResponse, TopProduct,
+        ranking_service_client::RankingServiceClient,
+        ranking_service_server::{RankingService, RankingServiceServer},
+    },
+};
+use platform::{
+    Chassis, Limits, Listener, Server, Services, Transport,
+    server::Settings,
+    transport::{local, remote},
+};
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
+use tonic::{Request, Response, Status};
+use tonic_types::{ErrorDetail, StatusExt};
+
+pub(crate) const METHOD: &str = "/commerce.ranking.v1.RankingService/ListTopProducts";
+
+pub(crate) type Client = RankingServiceClient<Transport>;
+pub(crate) type Answer = Result<Response<ListTopProductsResponse>, Status>;
+
+type Handler = dyn Fn() -> Pin<Box<dyn Future<Output = Answer> + Send>> + Send + Sync;
+
+/// The service; only `ListTopProducts` has a handler.
+#[derive(Clone)]
+pub(crate) struct Stub(Arc<Handler>);
+
+/// A handler that waits to be let go.
+pub(crate) struct Gate {
+    begun: Semaphore,
+    open: Semaphore,
+    ended: Semaphore,
+}
+
+impl Stub {
+    pub(crate) fn new<F>(handler: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Answer> + Send + 'static,
+    {
+        Self(Arc::new(move || Box::pin(handler())))
+    }
+
+    pub(crate) fn services(&self) -> Services {
+        let server = RankingServiceServer::new(self.clone())
+            .max_decoding_message_size(platform::MAX_MESSAGE_BYTES);
+        Services::default().with(server)
+    }
+
+    /// In process.
+    pub(crate) fn local(&self, max_calls: usize) -> Transport {
+        local(self.services(), &Chassis::new(Limits { max_calls }, TaskTracker::new()))
+    }
+
+    /// Over a socket.
+    pub(crate) async fn remote(&self, max_calls: usize) -> Transport {
+        let limits = Limits { max_calls };
+        let server = bind(Settings { limits, ..Settings::default() }, self.services()).await;
+        let transport = to(server.address("public").unwrap());
+        tokio::spawn(server.serve(std::future::pending()));
+        transport
+    }
+
+    /// Both ways, with their names.
+    pub(crate) async fn both(&self, max_calls: usize) -> [(&'static str, Transport); 2] {
+        [("in process", self.local(max_calls)), ("remote", self.remote(max_calls).await)]
+    }
+}
+
+#[tonic::async_trait]
+impl RankingService for Stub {
+    async fn list_top_products(&self, _: Request<ListTopProductsRequest>) -> Answer {
+        (self.0)().await
+    }
+
+    async fn rebuild_ranking(
+        &self,
+        _: Request<RebuildRankingRequest>,
+    ) -> Result<Response<RebuildRankingResponse>, Status> {
+        Err(Status::internal("Table 'commerce_order.orders' doesn't exist"))
+    }
+}
+
+impl Gate {
+    pub(crate) fn new() -> Arc<Self> {
+        let closed = || Semaphore::new(0);
+        Arc::new(Self { begun: closed(), open: closed(), ended: closed() })
+    }
+
+    /// A service whose handler waits here.
+    pub(crate) fn stub(self: &Arc<Self>) -> Stub {
+        let gate = Arc::clone(self);
+        Stub::new(move || {
+            let gate = Arc::clone(&gate);
+            async move {
+                gate.begun.add_permits(1);
+                gate.open.acquire().await.unwrap().forget();
+                gate.ended.add_permits(1);
+                named(["let go"])
+            }
+        })
+    }
+
+    /// Waits until one more handler has begun.
+    pub(crate) async fn begun(&self) {
+        self.begun.acquire().await.unwrap().forget();
+    }
+
+    /// Lets one handler go.
+    pub(crate) fn open(&self) {
+        self.open.add_permits(1);
+    }
+
+    /// Waits until one more handler has ended.
+    pub(crate) async fn ended(&self) {
+        self.ended.acquire().await.unwrap().forget();
+    }
+}
+
+/// An answer that consists of texts.
+pub(crate) fn named<const N: usize>(names: [&str; N]) -> Answer {
+    let products = names.map(|name| TopProduct { name: name.to_owned(), ..Default::default() });
+    Ok(Response::new(ListTopProductsResponse { products: products.into(), ..Default::default() }))
+}
+
+/// The texts of an answer.
+pub(crate) fn names(answer: Answer) -> Vec<String> {
+    answer.unwrap().into_inner().products.into_iter().map(|product| product.name).collect()
+}
+
+pub(crate) fn client(transport: &Transport) -> Client {
+    Client::new(transport.clone())
+}
+
+pub(crate) fn request(budget: Duration) -> Request<ListTopProductsRequest> {
+    let mut request = Request::new(ListTopProductsRequest::default());
+    request.set_timeout(budget);
+    request
+}
+
+pub(crate) async fn list(transport: &Transport) -> Answer {
+    client(transport).list_top_products(request(Duration::from_secs(60))).await
+}
+
+pub(crate) async fn bind(settings: Settings, services: Services) -> Server {
+    let address = SocketAddr::from(([127, 0, 0, 1], 0));
+    let listener = Listener { name: "public", address, services };
+    Server::bind(settings, [listener], api::FILE_DESCRIPTOR_SET).await.unwrap()
+}
+
+pub(crate) fn to(address: SocketAddr) -> Transport {
+    remote(&[format!("http://{address}")], 2).unwrap()
+}
+
+/// The refusal that an error tells, after checking that it has exactly one error info.
+pub(crate) fn refusal(status: &Status) -> Refusal {
+    let details = status.get_error_details_vec();
+    let infos = details.iter().filter(|detail| matches!(detail, ErrorDetail::ErrorInfo(_)));
+    assert_eq!(infos.count(), 1, "{status:?}");
+    Refusal::from_status(status).unwrap()
+}

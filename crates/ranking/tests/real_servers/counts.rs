@@ -1,0 +1,234 @@
+//! What counts, and when: changes by hand, time by hand.
+
+use crate::support::{Hand, client, ranking, redis, start, store};
+use chrono::{DateTime, TimeDelta, Utc};
+use embedded::{Redis, RedisOptions};
+use events::Shard;
+use ranking::Store;
+use ranking::domain::{Change, Kind, best};
+use ranking::store::{Error, Target};
+use std::collections::HashMap;
+
+fn change(kind: Kind, position: i64, placed_at: DateTime<Utc>, products: &[i64]) -> Change {
+    Change { position, kind, order_id: position, placed_at, products: products.to_vec() }
+}
+
+/// Counts that are fed through shard 0, one change after the other.
+struct Fed {
+    redis: Redis,
+    hand: Hand,
+    store: Store,
+    position: i64,
+}
+
+impl Fed {
+    async fn new() -> Self {
+        let (redis, hand) = (redis().await, Hand::new());
+        let store = store(&redis, &hand);
+        let generation = store.create().await.unwrap();
+        store.serve(&generation).await.unwrap();
+        Self { redis, hand, store, position: 0 }
+    }
+
+    async fn apply(&mut self, mut change: Change) {
+        change.position = self.position + 1;
+        let shard = Shard::new(0).unwrap();
+        let (after, through) = (self.position, change.position);
+        self.store.apply(Target::Served, shard, after, through, &[change]).await.unwrap();
+        self.position = through;
+    }
+
+    /// An order, numbered by its position.
+    async fn order(&mut self, placed_at: DateTime<Utc>, products: &[i64]) -> i64 {
+        self.apply(change(Kind::Confirmed, self.position + 1, placed_at, products)).await;
+        self.position
+    }
+
+    async fn cancel(&mut self, order: i64, placed_at: DateTime<Utc>, products: &[i64]) {
+        self.apply(change(Kind::Cancelled, order, placed_at, products)).await;
+    }
+
+    async fn ranking(&self) -> Vec<(i64, i64)> {
+        ranking(&self.store).await
+    }
+
+    /// Seconds until each minute's bucket fades; -1 where it stays.
+    async fn buckets(&self) -> HashMap<String, i64> {
+        let mut connection = client(&self.redis).get_multiplexed_async_connection().await.unwrap();
+        let mut ask = redis::cmd("KEYS");
+        let keys: Vec<String> = ask.arg("test:*:m:*").query_async(&mut connection).await.unwrap();
+        let mut buckets = HashMap::new();
+        for key in keys {
+            let mut ask = redis::cmd("TTL");
+            let ttl: i64 = ask.arg(&key).query_async(&mut connection).await.unwrap();
+            buckets.insert(key.rsplit(':').next().unwrap().to_owned(), ttl);
+        }
+        buckets
+    }
+}
+
+fn seconds(seconds: i64) -> TimeDelta {
+    TimeDelta::seconds(seconds)
+}
+
+const HOURS_72: TimeDelta = TimeDelta::hours(72);
+
+#[tokio::test]
+async fn products_ordered_4_3_2_2_2_1_1_times_stand_in_that_order_with_ties_by_the_latest() {
+    let mut fed = Fed::new().await;
+    let mut at = start() - TimeDelta::hours(1);
+    for (product, orders) in [(1, 4), (2, 3), (3, 2), (4, 2), (5, 2), (6, 1), (7, 1)] {
+        for _ in 0..orders {
+            at += seconds(1);
+            fed.order(at, &[product]).await;
+        }
+    }
+    let all = [(1, 4), (2, 3), (5, 2), (4, 2), (3, 2), (7, 1), (6, 1)];
+    assert_eq!(fed.ranking().await, all);
+    // The list is cut within a tie: all of the tie is looked at.
+    let top = best(fed.store.top(4).await.unwrap().entries, 4);
+    let top: Vec<i64> = top.iter().map(|entry| entry.product_id).collect();
+    assert_eq!(top, [1, 2, 5, 4]);
+}
+
+#[tokio::test]
+async fn two_products_of_the_same_orders_stand_by_their_ids() {
+    let mut fed = Fed::new().await;
+    fed.order(start() - seconds(2), &[9, 4, 7]).await;
+    assert_eq!(fed.ranking().await, [(4, 1), (7, 1), (9, 1)]);
+}
+
+#[tokio::test]
+async fn a_cancelled_order_leaves_the_minute_where_it_was_counted_and_the_tie_to_the_one_before() {
+    let mut fed = Fed::new().await;
+    let hour_ago = start() - TimeDelta::hours(1);
+    fed.order(hour_ago, &[1]).await;
+    fed.order(hour_ago + seconds(10), &[2]).await;
+    let late = start() - seconds(5);
+    let cancelled = fed.order(late, &[1, 3]).await;
+    fed.order(start() - seconds(3), &[2]).await;
+    assert_eq!(fed.ranking().await, [(2, 2), (1, 2), (3, 1)]);
+    fed.hand.advance(seconds(600));
+    fed.cancel(cancelled, late, &[1, 3]).await;
+    assert_eq!(fed.ranking().await, [(2, 2), (1, 1)]);
+    let entries = fed.store.snapshot().await.unwrap().entries;
+    let first = entries.iter().find(|entry| entry.product_id == 1).unwrap();
+    assert_eq!(first.latest, hour_ago);
+    // Nothing of it is left to be subtracted when its minute leaves.
+    fed.hand.set(late + HOURS_72 + seconds(60));
+    assert_eq!(fed.ranking().await, []);
+}
+
+#[tokio::test]
+async fn an_order_counts_from_after_its_instant_until_its_minute_is_72_hours_old() {
+    let mut fed = Fed::new().await;
+    let (placed, micro) = (start(), TimeDelta::microseconds(1));
+    fed.order(placed, &[1]).await;
+    assert_eq!(fed.ranking().await, [], "the window ends before now");
+    fed.hand.advance(micro);
+    assert_eq!(fed.ranking().await, [(1, 1)]);
+    let minute = "2025-07-24T10:30:00Z".parse::<DateTime<Utc>>().unwrap();
+    fed.hand.set(minute + HOURS_72 + seconds(60) - micro);
+    assert_eq!(fed.ranking().await, [(1, 1)]);
+    let window = fed.store.snapshot().await.unwrap().window;
+    assert_eq!((window.start, window.as_of), (minute, minute + HOURS_72 + seconds(60) - micro));
+    fed.hand.advance(micro);
+    assert_eq!(fed.ranking().await, []);
+    assert_eq!(fed.store.snapshot().await.unwrap().window.start, minute + seconds(60));
+}
+
+#[tokio::test]
+async fn the_finished_hour_stays_and_each_minute_leaves_once_and_then_fades() {
+    let mut fed = Fed::new().await;
+    let hour = "2025-07-24T09:59:00Z".parse::<DateTime<Utc>>().unwrap();
+    for minute in 0..3 {
+        fed.order(hour + seconds(60 * minute), &[1, 10 + minute]).await;
+    }
+    fed.hand.advance(TimeDelta::hours(1));
+    assert_eq!(fed.ranking().await, [(1, 3), (12, 1), (11, 1), (10, 1)]);
+    assert!(fed.buckets().await.values().all(|ttl| *ttl == -1));
+    fed.hand.set(hour + HOURS_72 + seconds(60));
+    assert_eq!(fed.ranking().await, [(1, 2), (12, 1), (11, 1)]);
+    let mut ttls: Vec<bool> = fed.buckets().await.values().map(|ttl| *ttl > 0).collect();
+    ttls.sort_unstable();
+    assert_eq!(ttls, [false, false, true], "only what was subtracted may fade");
+    assert_eq!(fed.ranking().await, [(1, 2), (12, 1), (11, 1)]);
+    // After an absence longer than the window nothing is left.
+    fed.hand.advance(TimeDelta::days(40));
+    assert_eq!(fed.ranking().await, []);
+    let later = hour + TimeDelta::days(42);
+    fed.order(later, &[1]).await;
+    assert_eq!(fed.ranking().await, [(1, 1)]);
+}
+
+#[tokio::test]
+async fn what_is_outside_the_window_changes_nothing() {
+    let mut fed = Fed::new().await;
+    let old = start() - HOURS_72 - seconds(31);
+    let order = fed.order(old, &[1]).await;
+    assert_eq!(fed.ranking().await, []);
+    fed.order(start() - seconds(1), &[1]).await;
+    fed.cancel(order, old, &[1]).await;
+    assert_eq!(fed.ranking().await, [(1, 1)]);
+    // Ahead of this server's clock, and cancelled before it gets there.
+    let ahead = start() + seconds(90);
+    let order = fed.order(ahead, &[1, 2]).await;
+    fed.cancel(order, ahead, &[1, 2]).await;
+    fed.order(ahead, &[3]).await;
+    assert_eq!(fed.ranking().await, [(1, 1)]);
+    fed.hand.advance(seconds(120));
+    assert_eq!(fed.ranking().await, [(3, 1), (1, 1)]);
+}
+
+#[tokio::test]
+async fn changes_that_come_again_count_once_and_a_gap_is_refused() {
+    let fed = Fed::new().await;
+    let shard = Shard::new(3).unwrap();
+    let changes: Vec<Change> =
+        (1..=4).map(|n| change(Kind::Confirmed, n, start() - seconds(n), &[1])).collect();
+    let apply = async |after: i64, through: i64, changes: &[Change]| {
+        fed.store.apply(Target::Served, shard, after, through, changes).await
+    };
+    assert_eq!(apply(0, 2, &changes[..2]).await.unwrap(), 2);
+    assert_eq!(apply(0, 2, &changes[..2]).await.unwrap(), 0);
+    assert_eq!(apply(0, 3, &changes[..3]).await.unwrap(), 1);
+    assert!(matches!(apply(4, 5, &[]).await, Err(Error::Moved)));
+    assert_eq!(apply(3, 9, &changes[3..]).await.unwrap(), 1);
+    assert_eq!(ranking(&fed.store).await, [(1, 4)]);
+    let (_, positions) = fed.store.positions().await.unwrap();
+    assert_eq!(positions[shard], 9);
+}
+
+#[tokio::test]
+async fn counts_that_are_gone_take_nothing_and_a_fresh_generation_takes_their_place_at_once() {
+    let mut fed = Fed::new().await;
+    fed.order(start() - seconds(9), &[1]).await;
+    let fresh = fed.store.create().await.unwrap();
+    let shard = Shard::new(0).unwrap();
+    let changes = [change(Kind::Confirmed, 1, start() - seconds(9), &[2])];
+    fed.store.apply(Target::Fresh(&fresh), shard, 0, 1, &changes).await.unwrap();
+    assert_eq!(fed.ranking().await, [(1, 1)]);
+    fed.store.serve(&fresh).await.unwrap();
+    assert_eq!(fed.ranking().await, [(2, 1)]);
+
+    let mut connection = client(&fed.redis).get_multiplexed_async_connection().await.unwrap();
+    let keys: Vec<String> =
+        redis::cmd("KEYS").arg("test:*:total").query_async(&mut connection).await.unwrap();
+    assert_eq!(keys.len(), 1, "what is not served is swept: {keys:?}");
+    let () = redis::cmd("FLUSHALL").query_async(&mut connection).await.unwrap();
+    let applied = fed.store.apply(Target::Served, shard, 0, 1, &changes).await;
+    assert!(matches!(applied, Err(Error::Missing)));
+    assert!(matches!(fed.store.serve(&fresh).await, Err(Error::Missing)));
+    assert!(matches!(fed.store.snapshot().await, Err(Error::Missing)));
+}
+
+#[tokio::test]
+async fn a_redis_that_evicts_is_refused() {
+    let kept = redis().await;
+    store(&kept, &Hand::new()).check().await.unwrap();
+    let mut options = RedisOptions::temporary();
+    options.arguments = vec!["--maxmemory-policy".to_owned(), "allkeys-lru".to_owned()];
+    let evicting = Redis::start(options).await.unwrap();
+    let refused = store(&evicting, &Hand::new()).check().await;
+    assert!(matches!(refused, Err(Error::Evicting(policy)) if policy == "allkeys-lru"));
+}

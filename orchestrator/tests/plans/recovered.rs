@@ -1,0 +1,119 @@
+//! A replica that dies in the middle of its sagas: the next one finishes them.
+
+use crate::node::Node;
+use crate::scenarios::{Case, cases};
+use crate::shop::{Shop, World, patient};
+use crate::snapshot::{Snapshot, until};
+use crate::wire::Fault;
+use api::checkout::v1::CheckoutState;
+use api::outcome::IDEMPOTENCY_REPLAYED;
+use api::{Reason, Refusal};
+use saga::runtime::Options;
+use std::time::Duration;
+
+/// The doomed replica asks each call once: it dies before it would ask again.
+fn one_attempt() -> Options {
+    Options { attempt: Duration::from_mins(2), ..patient() }
+}
+
+/// A saga that stands still in the middle.
+struct Stuck {
+    case: Case,
+    world: World,
+    /// The call that is out.
+    call: &'static str,
+    fault: Fault,
+    before: Snapshot,
+    saga: String,
+}
+
+impl Stuck {
+    /// Begins a saga whose replica waits for the answer of `call` for ever.
+    async fn begin(shop: &Shop, node: &Node, case: Case, call: &'static str, fault: Fault) -> Self {
+        let world = shop.world(node, case.scenario).await;
+        if call != case.step() {
+            shop.doom(&world, &case);
+        }
+        let before = shop.snapshot(&world).await;
+        shop.wire.next(&world.trace, call, &[fault]);
+        node.ask_and_leave(&world.trace, world.ask.clone());
+        let kept = async || {
+            let (sent, answered) =
+                (shop.wire.sent(&world.trace, call), shop.wire.answered(&world.trace, call));
+            let reached = if fault.is_done() { answered == 1 } else { sent == 1 };
+            reached.then_some(())
+        };
+        until("the call is out", kept).await;
+        let saga = node.started(&world.ask).await;
+        Self { case, world, call, fault, before, saga }
+    }
+
+    fn what(&self) -> String {
+        format!("{}, {} {:?}", self.case, self.call, self.fault)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_saga_whose_replica_dies_at_any_step_is_finished_by_the_next() {
+    let shop = Shop::start().await;
+    let node = shop.node(one_attempt()).await;
+    let mut stuck = Vec::new();
+    for case in cases(&node) {
+        let success = shop.success(&node, case.scenario).await;
+        for fault in [Fault::HUNG, Fault::DONE_AND_HUNG] {
+            let step = case.step();
+            let saga = Stuck::begin(&shop, &node, case.clone(), step, fault).await;
+            stuck.push((saga, success.clone()));
+        }
+    }
+    node.kill();
+
+    let node = shop.node(patient()).await;
+    for (saga, success) in stuck {
+        let Stuck { case, world, call, .. } = &saga;
+        let what = saga.what();
+        let finished = async || {
+            let told = node.ask(&world.trace, world.ask.clone()).await.expect(&what);
+            (told.state == CheckoutState::Succeeded).then_some(told)
+        };
+        let told = until("the saga succeeds", finished).await;
+        assert_eq!(told.checkout_id, saga.saga, "{what}");
+        assert!(told.replayed, "{what}");
+        assert_eq!(shop.snapshot(world).await, success, "{what}");
+        assert_eq!(shop.wire.sent(&world.trace, call), 2, "{what}");
+        for late in shop.deliver_late(world, case.step()).await {
+            assert_eq!(late.mark(IDEMPOTENCY_REPLAYED), Some("true"), "{what}");
+        }
+        assert_eq!(shop.snapshot(world).await, success, "{what}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_saga_whose_replica_dies_while_undoing_any_step_is_undone_by_the_next() {
+    let shop = Shop::start().await;
+    let node = shop.node(one_attempt()).await;
+    let mut stuck = Vec::new();
+    for case in cases(&node) {
+        let Some(undo) = case.undo() else { continue };
+        for fault in [Fault::HUNG, Fault::DONE_AND_HUNG] {
+            stuck.push(Stuck::begin(&shop, &node, case.clone(), undo, fault).await);
+        }
+    }
+    node.kill();
+
+    let node = shop.node(patient()).await;
+    for saga in stuck {
+        let Stuck { world, call, before, .. } = &saga;
+        let what = saga.what();
+        let finished = async || node.ask(&world.trace, world.ask.clone()).await.err();
+        let refusal = Refusal::from_status(&until("the saga fails", finished).await).unwrap();
+        assert_eq!(refusal.reason, Reason::SagaAborted, "{what}");
+        assert_eq!(refusal.metadata["cause"], "PARTICIPANT_REFUSES", "{what}");
+        assert_eq!(refusal.metadata["checkout_id"], saga.saga, "{what}");
+        assert_eq!(shop.standing(world).await, before.standing, "{what}");
+        for late in shop.deliver_late(world, call).await {
+            late.ok::<()>().expect(&what);
+        }
+        assert_eq!(shop.standing(world).await, before.standing, "{what}");
+    }
+}

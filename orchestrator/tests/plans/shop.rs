@@ -1,0 +1,304 @@
+//! The participants, in process on a database each, and what a saga needs to find there.
+
+use crate::node::{Ask, Far, Node, Told};
+use crate::scenarios::{Case, Scenario, Spoil, cases};
+use crate::snapshot::Snapshot;
+use crate::wire::{Delivered, Fault, Packet, Wire};
+use api::checkout::v1::{CancelOrderRequest, CheckoutLine, CheckoutState, PlaceOrderRequest};
+use api::coupon::v1::coupon_participant_service_client::CouponParticipantServiceClient;
+use api::coupon::v1::coupon_service_client::CouponServiceClient;
+use api::coupon::v1::create_coupon_request::Discount;
+use api::coupon::v1::{
+    CancelPolicy, CreateCouponRequest, IssueCouponRequest, PercentDiscount,
+};
+use api::order::v1::order_participant_service_client::OrderParticipantServiceClient;
+use api::product::v1::CreateProductRequest;
+use api::product::v1::product_participant_service_client::ProductParticipantServiceClient;
+use api::product::v1::product_service_client::ProductServiceClient;
+use api::wallet::v1::wallet_participant_service_client::WalletParticipantServiceClient;
+use api::wallet::v1::wallet_service_client::WalletServiceClient;
+use api::wallet::v1::{ChargeWalletRequest, CreateWalletRequest};
+use db::Db;
+use migrations::Schema;
+use orchestrator::Participants;
+use orchestrator::kind::CHECKOUT;
+use platform::{Chassis, Limits, Services, Transport};
+use saga::runtime::Options;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+use testkit::request_id;
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
+use tokio_util::task::TaskTracker;
+use tonic::Code;
+
+/// An id that nothing has.
+const NOBODYS: i64 = 9_000_000_000_000_000;
+
+/// A patient engine: no test of a saga's end depends on how fast the machine is.
+pub(crate) fn patient() -> Options {
+    Options { deadline: Duration::from_mins(2), ..Options::default() }
+}
+
+/// The participants behind their wire.
+pub(crate) struct Shop {
+    pub(crate) product: Db,
+    pub(crate) coupon: Db,
+    pub(crate) wallet: Db,
+    pub(crate) order: Db,
+    pub(crate) wire: Wire,
+    journal: String,
+    products: ProductServiceClient<Transport>,
+    coupons: CouponServiceClient<Transport>,
+    wallets: WalletServiceClient<Transport>,
+    next_user: AtomicI64,
+}
+
+/// One user with what one saga needs, and the request that begins it.
+#[derive(Debug, Clone)]
+pub(crate) struct World {
+    /// The saga's trace id.
+    pub(crate) trace: String,
+    pub(crate) user: i64,
+    /// In the order of the request's lines.
+    pub(crate) products: Vec<i64>,
+    pub(crate) ask: Ask,
+}
+
+impl Shop {
+    /// Fresh participants.
+    pub(crate) async fn start() -> Self {
+        let (product, _) = testkit::database(Schema::Product).await;
+        let (coupon, _) = testkit::database(Schema::Coupon).await;
+        let (wallet, _) = testkit::database(Schema::Wallet).await;
+        let (order, _) = testkit::database(Schema::Order).await;
+        let (_, journal) = testkit::database(Schema::Orchestrator).await;
+
+        let tasks = TaskTracker::new();
+        let chassis = Chassis::new(Limits::default(), tasks.clone());
+        let options = participant::Options::default();
+        let products = product::Product::start(product.clone(), options, &tasks);
+        let wallets = wallet::Wallet::start(wallet.clone(), options, &tasks);
+        let orders = order::Order::start(order.clone(), options, &tasks);
+        let users = platform::transport::local(Services::default().with(wallets.public()), &chassis);
+        let users = WalletServiceClient::new(users);
+        let coupons = coupon::Coupon::start(coupon.clone(), options, users, &tasks);
+
+        let public = Services::default()
+            .with(products.public())
+            .with(coupons.public())
+            .with(wallets.public());
+        let public = platform::transport::local(public, &chassis);
+        let participants = Services::default()
+            .with(products.participant())
+            .with(coupons.participant())
+            .with(wallets.participant())
+            .with(orders.participant());
+        let participants = platform::transport::local(participants, &chassis);
+        Self {
+            product,
+            coupon,
+            wallet,
+            order,
+            wire: Wire::new(Far::new(participants, Handle::current())),
+            journal,
+            products: ProductServiceClient::new(public.clone()),
+            coupons: CouponServiceClient::new(public.clone()),
+            wallets: WalletServiceClient::new(public),
+            next_user: AtomicI64::new(1),
+        }
+    }
+
+    /// A replica of the orchestrator on the shop's journal.
+    pub(crate) async fn node(&self, options: Options) -> Node {
+        let wire = || self.wire.transport();
+        let participants = Participants {
+            product: ProductParticipantServiceClient::new(wire()),
+            coupon: CouponParticipantServiceClient::new(wire()),
+            wallet: WalletParticipantServiceClient::new(wire()),
+            order: OrderParticipantServiceClient::new(wire()),
+        };
+        Node::start(self.journal.clone(), participants, options).await
+    }
+
+    /// A fresh user, with all that a saga of this scenario needs to succeed.
+    pub(crate) async fn world(&self, node: &Node, scenario: &Scenario) -> World {
+        let user = self.user().await;
+        let products = vec![self.product(1_000, 10).await, self.product(700, 5).await];
+        let coupon_id = if scenario.coupon { Some(self.issued(user).await) } else { None };
+        let lines = [(products[0], 2), (products[1], 1)];
+        let place = place(user, &lines, coupon_id);
+        let ask = if scenario.plan.kind == CHECKOUT {
+            Ask::Place(place)
+        } else {
+            let placed = node.ask(&trace(), Ask::Place(place)).await.unwrap();
+            Ask::Cancel(cancel(user, placed.order.unwrap().order_id))
+        };
+        World { trace: trace(), user, products, ask }
+    }
+
+    /// A world in which a step refuses.
+    pub(crate) async fn spoiled(&self, node: &Node, scenario: &Scenario, spoil: Spoil) -> World {
+        let mut world = self.world(node, scenario).await;
+        match &mut world.ask {
+            Ask::Place(place) => match spoil {
+                Spoil::MissingProduct => place.lines.push(line(NOBODYS, 1)),
+                Spoil::ShortStock => place.lines[0].quantity = 11,
+                Spoil::PriceChanged => place.expected_total = Some(2_701),
+                Spoil::UnknownCoupon => place.coupon_id = Some(NOBODYS),
+                Spoil::CouponNotIssued => place.coupon_id = Some(self.campaign().await),
+                Spoil::CouponUsed => {
+                    let first = PlaceOrderRequest { request_id: request_id(), ..place.clone() };
+                    node.ask(&trace(), Ask::Place(first)).await.unwrap();
+                }
+                Spoil::NoWallet => place.user_id = self.nobody(),
+                Spoil::PoorWallet => {
+                    let dear = self.product(1_000_000, 10).await;
+                    place.lines.push(line(dear, 1));
+                    world.products.push(dear);
+                }
+                other => panic!("{other:?} spoils no order"),
+            },
+            Ask::Cancel(cancel) => match spoil {
+                Spoil::UnknownOrder => cancel.order_id = NOBODYS,
+                Spoil::ForeignOrder => cancel.user_id = self.user().await,
+                Spoil::CancelledOrder => {
+                    let first = CancelOrderRequest { request_id: request_id(), ..cancel.clone() };
+                    node.ask(&trace(), Ask::Cancel(first)).await.unwrap();
+                }
+                other => panic!("{other:?} spoils no cancel"),
+            },
+        }
+        world
+    }
+
+    /// What a world looks like after its saga when nothing goes wrong.
+    pub(crate) async fn success(&self, node: &Node, scenario: &Scenario) -> Snapshot {
+        let world = self.world(node, scenario).await;
+        let told = node.ask(&world.trace, world.ask.clone()).await.unwrap();
+        assert_eq!(told.state, CheckoutState::Succeeded);
+        self.snapshot(&world).await
+    }
+
+    /// The register's participant refuses it for good, so that a saga of this world is voided and undone.
+    pub(crate) fn doom(&self, world: &World, case: &Case) {
+        let refused = Fault::refused(Code::PermissionDenied);
+        self.wire.always(&world.trace, case.register().name, refused);
+    }
+
+    /// Sends requests that were late.
+    pub(crate) async fn deliver_late(&self, world: &World, method: &str) -> Vec<Delivered> {
+        let mut all = Vec::new();
+        for packet in self.wire.take_kept(&world.trace, method) {
+            all.push(self.wire.deliver(packet).await);
+        }
+        all
+    }
+
+    /// Sends two copies of a request at once.
+    pub(crate) async fn deliver_twice(&self, packet: &Packet) -> [Delivered; 2] {
+        let deliver = || self.wire.deliver(packet.clone());
+        let (one, other) = tokio::join!(deliver(), deliver());
+        [one, other]
+    }
+
+    fn nobody(&self) -> i64 {
+        self.next_user.fetch_add(1, Ordering::Relaxed)
+    }
+
+    async fn user(&self) -> i64 {
+        let user_id = self.nobody();
+        let mut wallets = self.wallets.clone();
+        let create = CreateWalletRequest { request_id: request_id(), user_id };
+        wallets.create_wallet(create).await.unwrap();
+        let charge = ChargeWalletRequest { request_id: request_id(), user_id, amount: 100_000 };
+        wallets.charge_wallet(charge).await.unwrap();
+        user_id
+    }
+
+    async fn product(&self, price: i64, stock: i64) -> i64 {
+        let request = CreateProductRequest {
+            request_id: request_id(),
+            name: "tea".to_owned(),
+            price,
+            stock,
+        };
+        let made = self.products.clone().create_product(request).await.unwrap();
+        made.into_inner().product.unwrap().product_id
+    }
+
+    async fn campaign(&self) -> i64 {
+        let percent = PercentDiscount { percent: 10, max_amount: None };
+        let mut request = CreateCouponRequest {
+            request_id: request_id(),
+            name: "spring".to_owned(),
+            discount: Some(Discount::Percent(percent)),
+            quota: 10,
+            validity_days: 30,
+            ..CreateCouponRequest::default()
+        };
+        request.set_cancel_policy(CancelPolicy::Restore);
+        let made = self.coupons.clone().create_coupon(request).await.unwrap();
+        made.into_inner().coupon.unwrap().coupon_id
+    }
+
+    async fn issued(&self, user_id: i64) -> i64 {
+        let coupon_id = self.campaign().await;
+        let request = IssueCouponRequest { request_id: request_id(), user_id, coupon_id };
+        self.coupons.clone().issue_coupon(request).await.unwrap();
+        coupon_id
+    }
+}
+
+/// A shop with a replica of the orchestrator.
+pub(crate) struct Stage {
+    pub(crate) shop: Shop,
+    pub(crate) node: Node,
+}
+
+impl Stage {
+    pub(crate) async fn start(options: Options) -> Arc<Self> {
+        let shop = Shop::start().await;
+        let node = shop.node(options).await;
+        Arc::new(Self { shop, node })
+    }
+
+    /// A fresh world for a case.
+    pub(crate) async fn world(&self, case: &Case) -> World {
+        self.shop.world(&self.node, case.scenario).await
+    }
+
+    /// Asks for a world's saga.
+    pub(crate) async fn ask(&self, world: &World) -> Result<Told, tonic::Status> {
+        self.node.ask(&world.trace, world.ask.clone()).await
+    }
+
+    /// Runs a test for every step of every scenario of every plan, all at once.
+    pub(crate) async fn each_case<F>(self: &Arc<Self>, test: impl Fn(Arc<Self>, Case) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let tests = cases(&self.node).into_iter().map(|case| test(Arc::clone(self), case));
+        // Panics with the first test that panicked.
+        tests.collect::<JoinSet<()>>().join_all().await;
+    }
+}
+
+/// An `x-trace-id` that no other call has.
+pub(crate) fn trace() -> String {
+    request_id()
+}
+
+fn line(product_id: i64, quantity: i64) -> CheckoutLine {
+    CheckoutLine { product_id, quantity }
+}
+
+fn place(user_id: i64, lines: &[(i64, i64)], coupon_id: Option<i64>) -> PlaceOrderRequest {
+    let lines = lines.iter().map(|&(product_id, quantity)| line(product_id, quantity)).collect();
+    PlaceOrderRequest { request_id: request_id(), user_id, lines, coupon_id, expected_total: None }
+}
+
+fn cancel(user_id: i64, order_id: i64) -> CancelOrderRequest {
+    CancelOrderRequest { request_id: request_id(), user_id, order_id }
+}
