@@ -126,16 +126,21 @@ impl Orchestrator {
             deadline_at,
             trace: Trace { trace_id: context.trace_id.clone(), traceparent: context.traceparent() },
         };
+        let request_id = asked.request.request_id;
         let owns_object = asked.plan == checkout::ID;
         let saga = NewSaga { start, owns_object, request: asked.request, hash: asked.hash };
-        let Accepted { progress, joined } = self.engine.submit(saga).map_err(not_accepted)?;
-        self.await_outcome(progress, joined, answer_by).await
+        let Accepted { progress, joined } = self
+            .engine
+            .submit(saga)
+            .map_err(|error| not_accepted(error, request_id))?;
+        self.await_outcome(progress, joined, request_id, answer_by).await
     }
 
     async fn await_outcome(
         &self,
         mut progress: watch::Receiver<Progress>,
         joined: bool,
+        request_id: [u8; 16],
         answer_by: Instant,
     ) -> Result<Told, Status> {
         let open = |progress: &Progress| matches!(progress, Progress::Starting | Progress::Running(_));
@@ -148,7 +153,7 @@ impl Orchestrator {
             }
             Progress::Running(saga) => tell(saga, Standing::Running, joined),
             Progress::Elsewhere(saga) => self.await_elsewhere(saga, answer_by).await,
-            Progress::Reused => Err(Refusal::new(Reason::RequestIdReused).into()),
+            Progress::Reused => Err(reused(request_id)),
             Progress::Overloaded(retry_after) => Err(Refusal::overloaded(retry_after).into()),
             // Not known to be durable: neither failed nor running may be told.
             Progress::Starting | Progress::Unknown => {
@@ -169,17 +174,17 @@ impl Orchestrator {
         }
     }
 
-    /// A saga's record, and how it stands: by END, by what is decided here, or by its register. A register that cannot be
-    /// asked says nothing.
+    /// A saga's record, and how it stands: by END, by its executor here, or by its register. A register that cannot
+    /// be asked says nothing.
     async fn look_up(&self, saga: SagaId) -> Result<(Record, Standing), Status> {
         // Before the journal: a saga is forgotten here only after its END is written, so that one of the two tells.
-        let decided = self.decided_here(saga);
+        let here = self.standing_here(saga);
         let found = self.engine.find(saga).await.map_err(|error| unavailable(&error))?;
         let record = found
             .ok_or_else(|| Refusal::new(Reason::CheckoutNotFound).with("checkout_id", saga))?;
-        let standing = match (&record, decided) {
+        let standing = match (&record, here) {
             (Record::Ended(ended), _) => Standing::of_result(ended.outcome, &ended.result),
-            (Record::Running(_), Some(decided)) => decided,
+            (Record::Running(_), Some(standing)) => standing,
             (Record::Running(running), None) => {
                 let order = register::order_of(&self.participants, &running.start).await;
                 order.map_or(Standing::Running, Standing::Succeeded)
@@ -188,13 +193,14 @@ impl Orchestrator {
         Ok((record, standing))
     }
 
-    fn decided_here(&self, saga: SagaId) -> Option<Standing> {
-        match &*self.engine.watch(saga)?.borrow() {
-            Progress::Decided { outcome, result, .. } => {
-                Some(Standing::of_result(*outcome, result))
-            }
-            _ => None,
-        }
+    /// How a saga stands that runs on this replica; what is decided counts though END is not written yet.
+    fn standing_here(&self, saga: SagaId) -> Option<Standing> {
+        let progress = self.engine.watch(saga)?;
+        let standing = match &*progress.borrow() {
+            Progress::Decided { outcome, result, .. } => Standing::of_result(*outcome, result),
+            _ => Standing::Running,
+        };
+        Some(standing)
     }
 }
 
@@ -301,19 +307,16 @@ impl CheckoutService for Orchestrator {
 }
 
 impl Orchestrator {
-    /// For lists: what is decided here counts though END is not written yet; what does not run here is looked up, for it
-    /// may have ended since it was read.
+    /// How a saga of a list stands. One that does not run here is looked up: it may have ended since it was read.
     async fn listed(&self, record: Record) -> Result<(Record, Standing), Status> {
         let saga = record.start().saga;
-        match &record {
-            Record::Ended(ended) => {
-                let standing = Standing::of_result(ended.outcome, &ended.result);
-                Ok((record, standing))
-            }
-            Record::Running(_) if self.engine.watch(saga).is_some() => {
-                Ok((record, self.decided_here(saga).unwrap_or(Standing::Running)))
-            }
-            Record::Running(_) => self.look_up(saga).await,
+        if let Record::Ended(ended) = &record {
+            let standing = Standing::of_result(ended.outcome, &ended.result);
+            return Ok((record, standing));
+        }
+        match self.standing_here(saga) {
+            Some(standing) => Ok((record, standing)),
+            None => self.look_up(saga).await,
         }
     }
 }
@@ -350,10 +353,15 @@ fn respond<T>(message: T, replayed: bool) -> Response<T> {
     if replayed { platform::replayed(response) } else { response }
 }
 
-fn not_accepted(error: NotAccepted) -> Status {
+fn reused(request_id: [u8; 16]) -> Status {
+    let request_id = Uuid::from_bytes(request_id);
+    Refusal::new(Reason::RequestIdReused).with("request_id", request_id).into()
+}
+
+fn not_accepted(error: NotAccepted, request_id: [u8; 16]) -> Status {
     match error {
         NotAccepted::Overloaded { retry_after } => Refusal::overloaded(retry_after).into(),
-        NotAccepted::Reused => Refusal::new(Reason::RequestIdReused).into(),
+        NotAccepted::Reused => reused(request_id),
     }
 }
 

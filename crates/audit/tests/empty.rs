@@ -14,12 +14,11 @@ async fn targets() -> Targets {
     admin.read(async |conn: &mut db::Conn| conn.batch_execute(grant).await.map_err(db::Error::from))
         .await
         .unwrap();
-    let as_auditor =
-        |url: &str| server.url_for("auditor", "reads", url.rsplit('/').next().unwrap());
-    let mut urls = vec![as_auditor(database_of(&wallet))];
+    let as_auditor = |url: &str| server.url_for("auditor", "reads", database_of(url));
+    let mut urls = vec![as_auditor(&wallet)];
     for schema in [Schema::Product, Schema::Coupon, Schema::Order, Schema::Orchestrator] {
         let (_, url) = testkit::database(schema).await;
-        urls.push(as_auditor(database_of(&url)));
+        urls.push(as_auditor(&url));
     }
     let [wallet, product, coupon, order, orchestrator] = urls.try_into().unwrap();
     let redis = Some(Redis { url: testkit::redis_url().await, prefix: "empty".to_owned() });
@@ -27,7 +26,7 @@ async fn targets() -> Targets {
 }
 
 fn database_of(url: &str) -> &str {
-    url.split('?').next().unwrap()
+    url.split('?').next().unwrap().rsplit('/').next().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -40,8 +39,7 @@ async fn an_empty_shop_is_clean_to_an_auditor_who_may_only_read() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_floor_and_a_missing_shard_are_told_by_name() {
     let targets = targets().await;
-    let wallet = targets.wallet.rsplit('/').next().unwrap().to_owned();
-    let wallet = testkit::mysql().await.url_for("root", "", database_of(&wallet));
+    let wallet = testkit::mysql().await.url_for("root", "", database_of(&targets.wallet));
     let db = db::Db::open(db::Options::new(wallet)).await.unwrap();
     let sql = "DELETE FROM saga_floor; DELETE FROM outbox_shard WHERE shard = 7";
     db.read(async |conn: &mut db::Conn| conn.batch_execute(sql).await.map_err(db::Error::from))

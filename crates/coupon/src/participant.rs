@@ -2,7 +2,7 @@
 
 use crate::desk::Op;
 use crate::domain::{CouponId, IssuedId, OrderId, UserId};
-use crate::grpc::{self, OnRecord, step_key};
+use ::participant::grpc::{self, OnRecord, step_key};
 use crate::{Coupon, trace, wire};
 use ::participant::{Call, content_hash};
 use api::coupon::v1::coupon_participant_service_server::CouponParticipantService;
@@ -45,7 +45,7 @@ impl CouponParticipantService for Coupon {
         let (saga, step) = step_key(request.key.as_ref())?;
         // The request does not name the campaign, whose lane would be the best: any is right, for rows decide.
         let outcome = self.run(request.order_id, Call::undo(saga, step, trace())).await?;
-        let OnRecord { found, rejection, reply } = OnRecord::read(outcome)?;
+        let OnRecord { found, rejection, reply, .. } = OnRecord::read(outcome)?;
         Ok(Response::new(UndoRedeemResponse { found: found.into(), rejection, reply }))
     }
 

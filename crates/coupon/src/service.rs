@@ -2,7 +2,7 @@
 
 use crate::desk::Op;
 use crate::domain::{self, CouponId, IssuedId, Refused, Terms, UserId};
-use crate::grpc::refuse_db;
+use ::participant::grpc::refuse_db;
 use crate::store::{Owner, Place};
 use crate::{Coupon, store, trace, wire};
 use ::participant::{Call, Moment, RequestKey, Trace, Verdict, content_hash};
@@ -46,7 +46,7 @@ impl CouponService for Coupon {
         let trace = trace();
         let work = async move |conn: &mut Conn| create(conn, id, terms, &trace).await;
         let outcome = ::participant::once(&self.db, key, hash, work).await;
-        outcome.map_err(|error| refuse_db(&error))?.into_response()
+        outcome.map_err(|error| refuse_db(&error))?.into_answer()
     }
 
     async fn get_coupon(
@@ -101,7 +101,7 @@ impl CouponService for Coupon {
         let op = Op::Issue { coupon, user, known, id };
         let outcome = self.run(coupon.0, Call::request(key, hash, op, trace())).await?;
         self.sold_out.learn(coupon, &outcome);
-        outcome.into_response()
+        outcome.into_answer()
     }
 
     async fn get_issued_coupon(

@@ -2,7 +2,6 @@
 
 mod desk;
 pub mod domain;
-mod grpc;
 mod participant;
 mod service;
 mod store;

@@ -1,7 +1,7 @@
 //! The order's steps in sagas: the registers that decide whether they succeed.
 
 use crate::desk::Op;
-use crate::grpc::{self, OnRecord, step_key};
+use ::participant::grpc::{self, OnRecord, step_key};
 use crate::{Order, trace, wire};
 use api::Check;
 use api::order::v1::order_participant_service_server::OrderParticipantService;

@@ -1,7 +1,7 @@
 //! The public calls.
 
 use crate::domain::Refused;
-use crate::grpc::refuse_db;
+use ::participant::grpc::refuse_db;
 use crate::store::{self, Filter, StateCode};
 use crate::{Order, wire};
 use api::order::v1::order_service_server::OrderService;

@@ -109,9 +109,9 @@ impl Ledger {
                     }
                     OnAction::ReplayDone(reply) => replay(false, reply.to_vec()),
                     OnAction::ReplayRejected(reply) => replay(true, reply.to_vec()),
-                    OnAction::Tombstoned => Outcome::Tombstoned,
+                    OnAction::Tombstoned => Outcome::Tombstoned(*saga, *step),
                     OnAction::OtherContent => Outcome::OtherContent,
-                    OnAction::Purged => Outcome::Purged,
+                    OnAction::Purged => Outcome::Purged(*saga, *step),
                 }
             }
             Kind::Undo { saga, step } => {
@@ -144,7 +144,7 @@ impl Ledger {
                 Outcome::Found { found: decision.found(), reply }
             }
             Kind::Request { key, hash, op } => match self.requests.get(key) {
-                Some(told) if told.hash != *hash => Outcome::RequestIdReused,
+                Some(told) if told.hash != *hash => Outcome::RequestIdReused(key.request_id),
                 Some(told) => replay(told.refused, told.reply.clone()),
                 None => {
                     let moment = Moment { at: self.at, saga: None, trace: &call.trace };

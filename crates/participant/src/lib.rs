@@ -7,6 +7,7 @@
 
 pub mod barrier;
 mod desk;
+pub mod grpc;
 mod guarded;
 mod lanes;
 mod once;

@@ -21,7 +21,9 @@ where
     db.tx(async move |conn: &mut Conn| -> Result<Outcome, Error> {
         if let Some(told) = store::requests(conn, &[key]).await?.remove(&key) {
             return Ok(match told {
-                Remembered { hash: other, .. } if other != hash => Outcome::RequestIdReused,
+                Remembered { hash: other, .. } if other != hash => {
+                    Outcome::RequestIdReused(key.request_id)
+                }
                 Remembered { refused: true, reply, .. } => {
                     Outcome::Rejected { refusal: reply, replayed: true }
                 }

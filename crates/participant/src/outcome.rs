@@ -1,11 +1,11 @@
 //! What a call of a lane came to, and how it is told over gRPC.
 
-use crate::Found;
+use crate::{Found, SagaId, StepNo};
 use api::outcome::{IDEMPOTENCY_REPLAYED, SAGA_OUTCOME};
 use api::saga::v1::StepFound;
 use api::{Reason, Refusal};
 use prost::Message;
-use tonic::metadata::MetadataValue;
+use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Response, Status};
 
 /// The values of the trailer `saga-outcome`: what a participant's answer was read from.
@@ -36,11 +36,11 @@ pub enum Outcome {
         replayed: bool,
     },
     /// The step was undone or closed before it came: it never runs.
-    Tombstoned,
+    Tombstoned(SagaId, StepNo),
     /// The step ran with other content: a defect of the caller.
     OtherContent,
     /// The saga is over and its rows may be gone.
-    Purged,
+    Purged(SagaId, StepNo),
     /// What a compensation or a void found, with the recorded reply.
     Found {
         /// The row it found.
@@ -49,38 +49,58 @@ pub enum Outcome {
         reply: Vec<u8>,
     },
     /// The client used the request id for other content before.
-    RequestIdReused,
+    RequestIdReused([u8; 16]),
 }
 
 impl Outcome {
-    /// The gRPC answer of an action or a client's request.
+    /// The gRPC answer of a client's request.
     ///
     /// # Errors
-    /// The recorded refusal (marked by the trailer `saga-outcome`), or why the action did not run.
-    pub fn into_response<R: Message + Default>(self) -> Result<Response<R>, Status> {
+    /// The refusal, or why the request did not run.
+    pub fn into_answer<R: Message + Default>(self) -> Result<Response<R>, Status> {
         match self {
             Self::Done { reply, replayed } => {
                 let reply = R::decode(reply.as_slice()).map_err(|_| unreadable())?;
                 let mut response = Response::new(reply);
-                mark(response.metadata_mut(), marks::DONE, replayed);
+                mark_replayed(response.metadata_mut(), replayed);
                 Ok(response)
             }
             Self::Rejected { refusal, replayed } => {
                 let mut status: Status =
                     Refusal::decode(&refusal).map_err(|_| unreadable())?.into();
-                mark(status.metadata_mut(), marks::REJECTED, replayed);
+                mark_replayed(status.metadata_mut(), replayed);
                 Err(status)
             }
-            Self::Tombstoned => Err(Refusal::new(Reason::SagaStepTombstoned).into()),
-            Self::Purged => Err(Refusal::new(Reason::SagaPurged).into()),
-            Self::RequestIdReused => Err(Refusal::new(Reason::RequestIdReused).into()),
-            Self::OtherContent => {
-                let mut status: Status = Refusal::new(Reason::Internal).into();
-                mark(status.metadata_mut(), marks::OTHER_CONTENT, false);
-                Err(status)
+            Self::Tombstoned(saga, step) => Err(of_step(Reason::SagaStepTombstoned, saga, step)),
+            Self::Purged(saga, step) => Err(of_step(Reason::SagaPurged, saga, step)),
+            Self::RequestIdReused(id) => {
+                let id = uuid::Uuid::from_bytes(id);
+                Err(Refusal::new(Reason::RequestIdReused).with("request_id", id).into())
             }
-            Self::Found { .. } => Err(Refusal::new(Reason::Internal).into()),
+            Self::OtherContent | Self::Found { .. } => Err(Refusal::new(Reason::Internal).into()),
         }
+    }
+
+    /// The gRPC answer of a saga's action: what is on record is marked so by the trailer `saga-outcome`.
+    ///
+    /// # Errors
+    /// The recorded refusal, or why the action did not run.
+    pub fn into_response<R: Message + Default>(self) -> Result<Response<R>, Status> {
+        let mark = match &self {
+            Self::Done { .. } => Some(marks::DONE),
+            Self::Rejected { .. } => Some(marks::REJECTED),
+            Self::OtherContent => Some(marks::OTHER_CONTENT),
+            _ => None,
+        };
+        let mut answer = self.into_answer();
+        if let Some(mark) = mark.map(MetadataValue::from_static) {
+            let metadata = match &mut answer {
+                Ok(response) => response.metadata_mut(),
+                Err(status) => status.metadata_mut(),
+            };
+            metadata.insert(SAGA_OUTCOME, mark);
+        }
+        answer
     }
 
     /// What a compensation or void found, with the recorded bytes.
@@ -120,8 +140,11 @@ pub fn refuse_lane(error: &lane::Error) -> Status {
     refusal.into()
 }
 
-fn mark(metadata: &mut tonic::metadata::MetadataMap, outcome: &'static str, replayed: bool) {
-    metadata.insert(SAGA_OUTCOME, MetadataValue::from_static(outcome));
+fn of_step(reason: Reason, saga: SagaId, step: StepNo) -> Status {
+    Refusal::new(reason).with("saga_id", saga).with("step", step).into()
+}
+
+fn mark_replayed(metadata: &mut MetadataMap, replayed: bool) {
     if replayed {
         metadata.insert(IDEMPOTENCY_REPLAYED, MetadataValue::from_static("true"));
     }

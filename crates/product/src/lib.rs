@@ -3,7 +3,6 @@
 
 mod desk;
 pub mod domain;
-mod grpc;
 mod participant;
 mod service;
 mod store;

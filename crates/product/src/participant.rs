@@ -2,7 +2,7 @@
 
 use crate::desk::Op;
 use crate::domain::{OrderId, Reservation, merge};
-use crate::grpc::{self, OnRecord, step_key};
+use ::participant::grpc::{self, OnRecord, step_key};
 use crate::{Product, trace, wire};
 use ::participant::{Call, content_hash};
 use api::product::v1::product_participant_service_server::ProductParticipantService;
@@ -42,7 +42,7 @@ impl ProductParticipantService for Product {
         request.check()?;
         let (saga, step) = step_key(request.key.as_ref())?;
         let outcome = self.run(request.order_id, Call::undo(saga, step, trace())).await?;
-        let OnRecord { found, rejection, reply } = OnRecord::read(outcome)?;
+        let OnRecord { found, rejection, reply, .. } = OnRecord::read(outcome)?;
         Ok(Response::new(ReleaseStockResponse { found: found.into(), rejection, reply }))
     }
 

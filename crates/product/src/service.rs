@@ -2,7 +2,7 @@
 
 use crate::desk::Op;
 use crate::domain::{self, Change, Draft, Movement, ProductId, Refused};
-use crate::grpc::refuse_db;
+use ::participant::grpc::refuse_db;
 use crate::{Product, store, trace, wire};
 use ::participant::{Call, Moment, RequestKey, Trace, Verdict, content_hash};
 use api::product::v1::product_service_server::ProductService;
@@ -49,7 +49,7 @@ impl ProductService for Product {
         let (draft, trace) = (Draft { name, price, stock }, trace());
         let work = async move |conn: &mut Conn| create(conn, id, draft, &trace).await;
         let outcome = ::participant::once(&self.db, key, hash, work).await;
-        outcome.map_err(|error| refuse_db(&error))?.into_response()
+        outcome.map_err(|error| refuse_db(&error))?.into_answer()
     }
 
     async fn get_product(
@@ -110,7 +110,7 @@ impl ProductService for Product {
         let (id, change) = (ProductId(request.product_id), change(&request)?);
         let hash = content_hash(ENCODING, &update_content(id, &change));
         let call = Call::request(key, hash, Op::Update { id, change }, trace());
-        self.run(id.0, call).await?.into_response()
+        self.run(id.0, call).await?.into_answer()
     }
 
     async fn adjust_stock(
@@ -125,7 +125,7 @@ impl ProductService for Product {
         let AdjustStockRequest { product_id, delta, reason, .. } = content;
         let op = Op::Adjust { id: ProductId(product_id), delta, reason };
         let call = Call::request(key, hash, op, trace());
-        self.run(product_id, call).await?.into_response()
+        self.run(product_id, call).await?.into_answer()
     }
 
     async fn list_stock_movements(

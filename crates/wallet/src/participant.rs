@@ -2,7 +2,7 @@
 
 use crate::desk::Op;
 use crate::domain::Won;
-use crate::grpc::{self, OnRecord, step_key};
+use ::participant::grpc::{self, OnRecord, step_key};
 use crate::{Wallet, trace};
 use api::wallet::v1::wallet_participant_service_server::WalletParticipantService;
 use api::wallet::v1::{

@@ -2,7 +2,7 @@
 
 use crate::desk::Op;
 use crate::domain::{self, Charge, Entry, Refused};
-use crate::grpc::refuse_db;
+use ::participant::grpc::refuse_db;
 use crate::{Wallet, store, trace, wire};
 use api::wallet::v1::wallet_service_server::WalletService;
 use api::wallet::v1::{
@@ -43,7 +43,7 @@ impl WalletService for Wallet {
         let trace = trace();
         let create = async move |conn: &mut Conn| create(conn, user_id, &trace).await;
         let outcome = participant::once(&self.db, key, hash, create).await;
-        outcome.map_err(|error| refuse_db(&error))?.into_response()
+        outcome.map_err(|error| refuse_db(&error))?.into_answer()
     }
 
     async fn get_wallet(
@@ -74,7 +74,7 @@ impl WalletService for Wallet {
         let content = ChargeWalletRequest { request_id: String::new(), ..request };
         let hash = content_hash(ENCODING, &content);
         let call = Call::request(key, hash, Op::Charge { user_id, charge }, trace());
-        self.run(user_id, call).await?.into_response()
+        self.run(user_id, call).await?.into_answer()
     }
 
     async fn list_wallet_transactions(

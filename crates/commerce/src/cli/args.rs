@@ -20,7 +20,7 @@ use std::path::PathBuf;
 Every setting may stand in a file (commerce.toml), in the environment (COMMERCE_…) or in a flag;
 `commerce config` lists all of them."
 )]
-pub struct Cli {
+pub(super) struct Cli {
     /// Where settings come from.
     #[command(flatten)]
     pub settings: SettingArgs,
@@ -35,7 +35,7 @@ pub struct Cli {
 /// Flags that set keys of the configuration.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Configuration")]
-pub struct SettingArgs {
+pub(super) struct SettingArgs {
     /// A TOML file of settings; without it commerce.toml, if it is there.
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -70,7 +70,7 @@ pub struct SettingArgs {
 
 /// What to do.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// Start everything, with private servers where none are configured.
     #[command(long_about = "Start everything: a private MariaDB (or MySQL) and Redis in the data folder where none are \
 configured, the schemas, and all roles. Ends them in good order on Ctrl-C, and keeps the data for next time.
@@ -156,7 +156,7 @@ Example:
 
 /// How a file is replayed.
 #[derive(Debug, Args)]
-pub struct ReplayArgs {
+pub(super) struct ReplayArgs {
     /// The file of baskets.
     pub file: PathBuf,
     /// On which running shop; without it, one of its own is started on free ports and ended afterwards.
@@ -178,7 +178,7 @@ pub struct ReplayArgs {
 
 /// Where a running shop is.
 #[derive(Debug, Args)]
-pub struct ConnectArgs {
+pub(super) struct ConnectArgs {
     /// HOST:PORT of the public services; or SERVICE=HOST:PORT, repeated, where they are apart. Default: the shop that
     /// runs on the data folder, else listen.public.
     #[arg(long, value_name = "[SERVICE=]HOST:PORT")]
@@ -187,7 +187,7 @@ pub struct ConnectArgs {
 
 /// Looking at sagas.
 #[derive(Debug, Subcommand)]
-pub enum SagaCommand {
+pub(super) enum SagaCommand {
     /// List sagas, newest first.
     #[command(long_about = "List sagas, newest first.
 
@@ -221,7 +221,7 @@ Examples:
 
 /// A saga's state on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum SagaStateArg {
+pub(super) enum SagaStateArg {
     /// An orchestrator works on it, or will.
     Running,
     /// It cannot go on without a person.
@@ -236,7 +236,7 @@ pub enum SagaStateArg {
 
 /// Where the administration is.
 #[derive(Debug, Args)]
-pub struct AdminArgs {
+pub(super) struct AdminArgs {
     /// HOST:PORT of the admin listener. Default: that of the shop that runs on the data folder, else listen.admin.
     #[arg(long, value_name = "HOST:PORT")]
     pub admin: Option<String>,
@@ -244,7 +244,7 @@ pub struct AdminArgs {
 
 /// Measuring.
 #[derive(Debug, Subcommand)]
-pub enum BenchCommand {
+pub(super) enum BenchCommand {
     /// Single-row commits a second on 1, 16, 64 and 128 connections.
     #[command(long_about = "Commit single rows, each by a prepared statement that its connection keeps, on 1, 16, 64 and \
 128 connections. Works on a database of its own, which is dropped afterwards; where no database is configured, on a \
@@ -261,7 +261,7 @@ impl SettingArgs {
     ///
     /// # Errors
     /// [`Problem::NoSetting`].
-    pub fn sources(&self) -> Result<Sources, Problem> {
+    pub(super) fn sources(&self) -> Result<Sources, Problem> {
         let flags = [
             ("--database-url", "database.url", &self.database_url),
             ("--redis-url", "redis.url", &self.redis_url),

@@ -1,23 +1,23 @@
-//! What every participant says alike: keys of steps, what was found on record, faults of the database.
+//! What every participant says alike over gRPC: keys of steps, what was found on record, faults of the database.
 
 use api::saga::v1::{StepFound, StepKey, StepRecord, StepRejection};
 use api::{Reason, Refusal};
 use db::Db;
-use participant::{Outcome, RowState, SagaId, StepNo, StepRow};
+use crate::{Outcome, RowState, SagaId, StepNo, StepRow, found_of, steps_of};
 use prost::Message;
 use prost_types::Timestamp;
 use tonic::Status;
 
 /// What a compensation or a void found on record.
-pub(crate) struct OnRecord<R> {
+pub struct OnRecord<R> {
     /// The row's state before the call.
-    pub(crate) found: StepFound,
+    pub found: StepFound,
     /// The refusal, where the action was rejected.
-    pub(crate) rejection: Option<StepRejection>,
+    pub rejection: Option<StepRejection>,
     /// The reply, where the action is or was done.
-    pub(crate) reply: Option<R>,
+    pub reply: Option<R>,
     /// The reason of the void that closed the row; empty for any other row.
-    pub(crate) reason: String,
+    pub reason: String,
 }
 
 impl<R: Message + Default> OnRecord<R> {
@@ -25,7 +25,7 @@ impl<R: Message + Default> OnRecord<R> {
     ///
     /// # Errors
     /// INTERNAL where the record does not decode.
-    pub(crate) fn read(outcome: Outcome) -> Result<Self, Status> {
+    pub fn read(outcome: Outcome) -> Result<Self, Status> {
         let (found, recorded) = outcome.into_found()?;
         let mut on_record = Self { found, rejection: None, reply: None, reason: String::new() };
         match found {
@@ -43,7 +43,7 @@ impl<R: Message + Default> OnRecord<R> {
 ///
 /// # Errors
 /// `INVALID_FIELD` naming `key`.
-pub(crate) fn step_key(key: Option<&StepKey>) -> Result<(SagaId, StepNo), Refusal> {
+pub fn step_key(key: Option<&StepKey>) -> Result<(SagaId, StepNo), Refusal> {
     let key = key.ok_or_else(|| Refusal::invalid_field("key", "is required"))?;
     let step = i16::try_from(key.step)
         .map_err(|_| Refusal::invalid_field("key.step", "must be 1 to 32767"))?;
@@ -54,19 +54,19 @@ pub(crate) fn step_key(key: Option<&StepKey>) -> Result<(SagaId, StepNo), Refusa
 ///
 /// # Errors
 /// `INVALID_FIELD`; those of the database.
-pub(crate) async fn steps(db: &Db, saga_ids: &[Vec<u8>]) -> Result<Vec<StepRecord>, Status> {
+pub async fn steps(db: &Db, saga_ids: &[Vec<u8>]) -> Result<Vec<StepRecord>, Status> {
     let sagas: Result<Vec<SagaId>, Refusal> =
         saga_ids.iter().map(|bytes| saga_id("saga_ids", bytes)).collect();
     let sagas = sagas?;
     let rows = db
-        .read(async move |conn: &mut db::Conn| participant::steps_of(conn, sagas).await)
+        .read(async move |conn: &mut db::Conn| steps_of(conn, sagas).await)
         .await
         .map_err(|error| refuse_db(&error))?;
     rows.into_iter().map(record).collect()
 }
 
 /// A fault of the database, told without its words.
-pub(crate) fn refuse_db(error: &db::Error) -> Status {
+pub fn refuse_db(error: &db::Error) -> Status {
     let reason = match error {
         db::Error::Busy
         | db::Error::Lost(_)
@@ -86,7 +86,7 @@ fn saga_id(field: &str, bytes: &[u8]) -> Result<SagaId, Refusal> {
 fn record(row: StepRow) -> Result<StepRecord, Status> {
     let mut record = StepRecord {
         key: Some(StepKey { saga_id: row.saga.0.to_vec(), step: row.step.0.into() }),
-        state: participant::found_of(row.state.into()).into(),
+        state: found_of(row.state.into()).into(),
         at: Some(Timestamp {
             seconds: row.at.timestamp(),
             nanos: i32::try_from(row.at.timestamp_subsec_nanos()).unwrap_or_default(),

@@ -1,0 +1,172 @@
+//! A small history with everything in it: charges, orders with and without coupons, cancels, failures.
+
+use crate::bench::Bench;
+use api::checkout::v1::{CancelOrderRequest, CheckoutLine, PlaceOrderRequest, PlacedOrder};
+use api::coupon::v1::IssueCouponRequest;
+use api::product::v1::{AdjustStockRequest, UpdateProductRequest};
+use api::wallet::v1::ChargeWalletRequest;
+use prost_types::FieldMask;
+use testkit::{Coupon, Shop, request_id};
+
+/// A saga, and the order that it is about.
+pub struct Saga {
+    /// As reports name it.
+    pub name: String,
+    /// As SQL names it.
+    pub hex: String,
+    pub order: i64,
+}
+
+/// What the corruptions aim at.
+pub struct History {
+    /// Has charged twice and paid two orders.
+    pub user: i64,
+    /// In the plain order and in others.
+    pub product: i64,
+    /// In the plain order only.
+    pub other: i64,
+    /// The campaign of the used coupon.
+    pub coupon: i64,
+    /// The coupon that is used.
+    pub issued: i64,
+    /// An order without a coupon.
+    pub plain: Saga,
+    /// An order with the used coupon.
+    pub with_coupon: Saga,
+    /// The cancel that gave a coupon back.
+    pub cancel: Saga,
+    /// A checkout that was refused by the wallet.
+    pub failed: Saga,
+}
+
+/// The same before the sagas' ids are known.
+pub struct Lived {
+    user: i64,
+    product: i64,
+    other: i64,
+    coupon: i64,
+    issued: i64,
+    plain: i64,
+    with_coupon: i64,
+    cancelled: i64,
+}
+
+impl History {
+    /// Lives it.
+    pub async fn live(shop: &Shop) -> Lived {
+        let (product, other) = (shop.product(1_000, 100).await, shop.product(3_000, 50).await);
+        let user = shop.user(100_000).await;
+        charge(shop, user, 5_000).await;
+        let plain = shop.order(user, &[(product, 2), (other, 1)]).await.unwrap().order_id;
+
+        let coupon = shop.coupon(Coupon::percent(10).quota(10)).await;
+        let issued = shop.issued(user, coupon).await;
+        let with_coupon = place(shop, user, product, 5, Some(coupon)).await.unwrap().order_id;
+
+        let changeful = shop.user(50_000).await;
+        shop.issued(changeful, coupon).await;
+        let cancelled = place(shop, changeful, product, 3, Some(coupon)).await.unwrap().order_id;
+        cancel(shop, changeful, cancelled).await;
+        let lost = shop.coupon(Coupon::fixed(500).quota(2).forfeit()).await;
+        shop.issued(changeful, lost).await;
+        let order = place(shop, changeful, product, 1, Some(lost)).await.unwrap().order_id;
+        cancel(shop, changeful, order).await;
+        // The coupon that came back is used again.
+        place(shop, changeful, product, 1, Some(coupon)).await.unwrap();
+
+        let poor = shop.user(1_000).await;
+        shop.issued(poor, coupon).await;
+        assert!(place(shop, poor, product, 9, Some(coupon)).await.is_none());
+        assert!(place(shop, user, other, 9_999, None).await.is_none());
+        shop.user(0).await;
+
+        change(shop, other).await;
+        // Refused, and remembered.
+        let again =
+            IssueCouponRequest { request_id: request_id(), user_id: user, coupon_id: coupon };
+        shop.coupons().issue_coupon(again).await.unwrap_err();
+        Lived { user, product, other, coupon, issued, plain, with_coupon, cancelled }
+    }
+}
+
+impl Lived {
+    /// Finds the sagas.
+    pub async fn looked_up(self, bench: &Bench) -> History {
+        let saga = async |kind: i64, condition: String| {
+            let sql = format!(
+                "SELECT CONCAT(HEX(saga_id), ' ', object) AS name FROM saga_history \
+                WHERE kind = {kind} AND {condition} ORDER BY saga_id LIMIT 1"
+            );
+            let found = bench.text("orchestrator", &sql).await.pop().expect("the saga ended");
+            let (hex, order) = found.split_once(' ').unwrap();
+            let name = uuid::Uuid::parse_str(hex).unwrap().to_string();
+            Saga {
+                name: format!("saga {name}"),
+                hex: format!("X'{hex}'"),
+                order: order.parse().unwrap(),
+            }
+        };
+        let refused = "outcome = 2 AND INSTR(result, 'INSUFFICIENT_BALANCE') > 0".to_owned();
+        History {
+            plain: saga(1, format!("object = {}", self.plain)).await,
+            with_coupon: saga(1, format!("object = {}", self.with_coupon)).await,
+            cancel: saga(2, format!("object = {}", self.cancelled)).await,
+            failed: saga(1, refused).await,
+            user: self.user,
+            product: self.product,
+            other: self.other,
+            coupon: self.coupon,
+            issued: self.issued,
+        }
+    }
+}
+
+/// Places an order of one line; `None` where it fails.
+async fn place(
+    shop: &Shop,
+    user_id: i64,
+    product_id: i64,
+    quantity: i64,
+    coupon_id: Option<i64>,
+) -> Option<PlacedOrder> {
+    let request = PlaceOrderRequest {
+        request_id: request_id(),
+        user_id,
+        lines: vec![CheckoutLine { product_id, quantity }],
+        coupon_id,
+        expected_total: None,
+    };
+    loop {
+        let answer = shop.checkout().place_order(request.clone()).await.ok()?.into_inner();
+        if answer.order.is_some() {
+            return answer.order;
+        }
+    }
+}
+
+async fn cancel(shop: &Shop, user_id: i64, order_id: i64) {
+    let request = CancelOrderRequest { request_id: request_id(), user_id, order_id };
+    while shop.checkout().cancel_order(request.clone()).await.unwrap().into_inner().order.is_none()
+    {
+    }
+}
+
+async fn charge(shop: &Shop, user_id: i64, amount: i64) {
+    let request = ChargeWalletRequest { request_id: request_id(), user_id, amount };
+    shop.wallets().charge_wallet(request).await.unwrap();
+}
+
+/// A new price and a few units more.
+async fn change(shop: &Shop, product_id: i64) {
+    let update = UpdateProductRequest {
+        request_id: request_id(),
+        product_id,
+        price: 3_500,
+        update_mask: Some(FieldMask { paths: vec!["price".to_owned()] }),
+        ..UpdateProductRequest::default()
+    };
+    shop.products().update_product(update).await.unwrap();
+    let reason = "found".to_owned();
+    let adjust = AdjustStockRequest { request_id: request_id(), product_id, delta: 7, reason };
+    shop.products().adjust_stock(adjust).await.unwrap();
+}
