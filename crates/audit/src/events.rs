@@ -113,8 +113,12 @@ impl Events {
                     findings.offend(&self.invariant, aggregate.name(row.version));
                 }
             } else {
-                aggregate.next = row.version;
-                aggregate.due = Some(row);
+                let (version, next) = (aggregate.next, row.version);
+                aggregate.next = next;
+                if aggregate.due.replace(row).is_some() {
+                    // Two changes to one version: one of them has no event.
+                    findings.offend(&self.invariant, aggregate.name(version));
+                }
             }
         }
         self.untold(findings, &mut aggregate, i64::MAX, old);

@@ -54,12 +54,13 @@ fn recount(counts: &Counts) -> String {
         let _ = write!(through, " WHEN {shard} THEN {position}");
     }
     through.push_str(" ELSE 0 END");
+    // An event that is there and not among those that were counted; one that is not there was counted long ago.
     let unseen = |event: &str| {
-        format!(
-            "EXISTS (SELECT 1 FROM outbox e WHERE e.aggregate_kind = 'order' \
-            AND e.aggregate_id = o.id AND e.event_type = '{event}' \
-            AND (e.position IS NULL OR e.position > {through}))"
-        )
+        let of_order = format!(
+            "SELECT 1 FROM outbox e WHERE e.aggregate_kind = 'order' \
+            AND e.aggregate_id = o.id AND e.event_type = '{event}'"
+        );
+        format!("(EXISTS ({of_order}) AND NOT EXISTS ({of_order} AND e.position <= {through}))")
     };
     let time = |at: chrono::DateTime<chrono::Utc>| at.format("'%Y-%m-%d %H:%M:%S%.6f'").to_string();
     format!(

@@ -153,7 +153,8 @@ mod tests {
             let mut headers = HeaderMap::new();
             timeout::write(&mut headers, asked);
             let budget = context.pass_on(&mut headers);
-            assert_eq!(timeout::read(&headers), Some(budget));
+            let written = timeout::read(&headers).unwrap();
+            assert!(budget.abs_diff(written) < Duration::from_micros(1), "{budget:?}, {written:?}");
             budget
         };
         let (short, long) = (Duration::from_millis(100), Duration::from_secs(50));

@@ -9,12 +9,14 @@ pub mod domain;
 mod list;
 mod products;
 mod rebuild;
+mod requests;
 mod service;
 pub mod store;
 
 pub use counter::{Counter, caught_up};
 pub use products::Products;
 pub use rebuild::{Error, Rebuild, Rebuilt, Start};
+pub use requests::Lock;
 pub use service::{COPY_LIFE, Service};
 pub use store::Store;
 

@@ -4,7 +4,8 @@
 use crate::CONSUMER;
 use crate::counter::change;
 use crate::domain::Change;
-use crate::store::{self, Generation, Lock, Store, Target};
+use crate::requests::Lock;
+use crate::store::{self, Generation, Store, Target};
 use api::events::v1::EventEnvelope;
 use chrono::{DateTime, Utc};
 use events::bus::{self, DeadLetter, Message};

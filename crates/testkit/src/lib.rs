@@ -1,4 +1,4 @@
-//! What tests stand on: a private MariaDB and Redis, fresh databases, and a whole shop.
+//! What tests stand on: a private MariaDB and Redis, fresh databases, and, with the feature `shop`, a whole shop.
 //!
 //! One MariaDB serves all tests of a test program: it starts when first asked for, on a temporary folder, and dies with
 //! the program. It commits as durably as the real one, only smaller. Tests do not disturb each other because each takes
@@ -9,8 +9,15 @@
 #![expect(clippy::expect_used, reason = "a test that cannot be set up has failed")]
 
 mod servers;
+#[cfg(feature = "shop")]
+mod shop;
 
 pub use servers::{database, fresh_database, mysql, redis, redis_url};
+#[cfg(feature = "shop")]
+pub use shop::{
+    Builder, Coupon, Shop, at_once, checkout_on, coupons_on, orders_on, patiently, place,
+    products_on, ranking_on, reason, wallets_on,
+};
 
 /// A fresh id for a request.
 pub fn request_id() -> String {

@@ -120,10 +120,10 @@ async fn rolls_forward(stage: &Stage, case: &Case, world: &World, success: &Snap
         let saga = node.started(&world.ask).await;
         let deadline = node.saga(&saga).await.saga.unwrap().deadline.unwrap();
         let deadline = DateTime::from_timestamp(deadline.seconds, 0).unwrap();
-        until("the deadline is past", async || (Utc::now() > deadline).then_some(())).await;
+        until("the deadline is past", || async { (Utc::now() > deadline).then_some(()) }).await;
         let sent = shop.wire.sent(&world.trace, case.step());
-        let still_tried = async || (shop.wire.sent(&world.trace, case.step()) > sent + 1).then_some(());
-        until("the step is tried again", still_tried).await;
+        let tried = || async { (shop.wire.sent(&world.trace, case.step()) > sent + 1).then_some(()) };
+        until("the step is tried again", tried).await;
         assert_eq!(node.checkout(&saga).await.state(), CheckoutState::Running, "{case}");
         shop.wire.heal(&world.trace, case.step());
     };

@@ -12,53 +12,33 @@ use api::saga::v1::saga_admin_service_client::SagaAdminServiceClient;
 use api::saga::v1::{
     GetSagaRequest, GetSagaResponse, ListSagasRequest, Saga, SagaState, SagaStepState,
 };
-use http::{Request, Response};
+use http::Request;
 use orchestrator::{Orchestrator, Participants};
 use platform::{Chassis, Limits, Services, Transport};
 use saga::journal::PlanId;
 use saga::runtime::{Options, StepInfo};
 use std::collections::BTreeMap;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio_util::task::TaskTracker;
 use tonic::Status;
 use tonic::body::Body;
-use tonic::codegen::StdError;
 use tonic::metadata::MetadataMap;
-use tower::{Service, ServiceExt};
+use tower::ServiceExt;
 
 /// How long a client waits for its answer.
 const PATIENCE: Duration = Duration::from_secs(50);
 
 /// A service that runs in another runtime, as if in another process: what it has begun there goes on when its caller is
 /// gone.
-#[derive(Clone)]
-pub(crate) struct Far {
-    service: Transport,
-    runtime: Handle,
-}
-
-impl Far {
-    pub(crate) fn new(service: Transport, runtime: Handle) -> Self {
-        Self { service, runtime }
-    }
-}
-
-impl Service<Request<Body>> for Far {
-    type Response = Response<Body>;
-    type Error = StdError;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, StdError>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), StdError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let task = self.runtime.spawn(self.service.clone().oneshot(request));
-        Box::pin(async move { task.await? })
-    }
+pub(crate) fn far(service: Transport, runtime: Handle) -> Transport {
+    Transport::new(tower::service_fn(move |request: Request<Body>| {
+        let task = runtime.spawn(service.clone().oneshot(request));
+        async move {
+            let gone = || Status::unavailable("the process is gone").into_http();
+            Ok(task.await.map_or_else(|_| gone(), |Ok(response)| response))
+        }
+    }))
 }
 
 /// What a client asks of the orchestrator.
@@ -121,7 +101,7 @@ impl Node {
         let services =
             Services::default().with(orchestrator.checkout()).with(orchestrator.admin());
         let service = platform::transport::local(services, &chassis);
-        let transport = Transport::new(Far::new(service, runtime.handle().clone()));
+        let transport = far(service, runtime.handle().clone());
         Self {
             plans: orchestrator.plans(),
             checkout: CheckoutServiceClient::new(transport.clone()),
@@ -190,7 +170,8 @@ impl Node {
 
     /// Waits until the saga of a request is known, and tells its id.
     pub(crate) async fn started(&self, ask: &Ask) -> String {
-        until("the saga has started", async || self.checkout_of(ask).await.ok()).await.checkout_id
+        let checkout = || async { self.checkout_of(ask).await.ok() };
+        until("the saga has started", checkout).await.checkout_id
     }
 
     /// Ends everything that the replica is doing, in the middle of it.

@@ -37,7 +37,7 @@ impl Stuck {
         let before = shop.snapshot(&world).await;
         shop.wire.next(&world.trace, call, &[fault]);
         node.ask_and_leave(&world.trace, world.ask.clone());
-        let kept = async || {
+        let kept = || async {
             let (sent, answered) =
                 (shop.wire.sent(&world.trace, call), shop.wire.answered(&world.trace, call));
             let reached = if fault.is_done() { answered == 1 } else { sent == 1 };
@@ -72,7 +72,7 @@ async fn a_saga_whose_replica_dies_at_any_step_is_finished_by_the_next() {
     for (saga, success) in stuck {
         let Stuck { case, world, call, .. } = &saga;
         let what = saga.what();
-        let finished = async || {
+        let finished = || async {
             let told = node.ask(&world.trace, world.ask.clone()).await.expect(&what);
             (told.state == CheckoutState::Succeeded).then_some(told)
         };
@@ -105,7 +105,7 @@ async fn a_saga_whose_replica_dies_while_undoing_any_step_is_undone_by_the_next(
     for saga in stuck {
         let Stuck { world, call, before, .. } = &saga;
         let what = saga.what();
-        let finished = async || node.ask(&world.trace, world.ask.clone()).await.err();
+        let finished = || async { node.ask(&world.trace, world.ask.clone()).await.err() };
         let refusal = Refusal::from_status(&until("the saga fails", finished).await).unwrap();
         assert_eq!(refusal.reason, Reason::SagaAborted, "{what}");
         assert_eq!(refusal.metadata["cause"], "PARTICIPANT_REFUSES", "{what}");

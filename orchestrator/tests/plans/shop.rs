@@ -1,6 +1,6 @@
 //! The participants, in process on a database each, and what a saga needs to find there.
 
-use crate::node::{Ask, Far, Node, Told};
+use crate::node::{Ask, Node, Told, far};
 use crate::scenarios::{Case, Scenario, Spoil, cases};
 use crate::snapshot::Snapshot;
 use crate::wire::{Delivered, Fault, Packet, Wire};
@@ -101,7 +101,7 @@ impl Shop {
             coupon,
             wallet,
             order,
-            wire: Wire::new(Far::new(participants, Handle::current())),
+            wire: Wire::new(far(participants, Handle::current())),
             journal,
             products: ProductServiceClient::new(public.clone()),
             coupons: CouponServiceClient::new(public.clone()),

@@ -102,7 +102,10 @@ async fn lines<'a>(queries: impl IntoIterator<Item = (&'a Db, String)>) -> Vec<S
 }
 
 /// Looks until there is something to see.
-pub(crate) async fn until<T>(what: &str, look: impl AsyncFn() -> Option<T>) -> T {
+pub(crate) async fn until<T, F>(what: &str, look: impl Fn() -> F) -> T
+where
+    F: Future<Output = Option<T>>,
+{
     let end = Instant::now() + BOUND;
     loop {
         if let Some(seen) = look().await {

@@ -97,7 +97,7 @@ async fn parks(stage: &Stage, case: &Case, world: &World) {
     let node = &stage.node;
     let told = stage.ask(world).await.unwrap();
     assert_eq!(told.state, CheckoutState::Running, "{case}");
-    let listed = async || {
+    let listed = || async {
         let all = node.needing_attention().await;
         all.into_iter().find(|saga| saga.saga_id == told.checkout_id)
     };

@@ -2,7 +2,6 @@
 //!
 //! Faults are aimed at one method of one saga, which the wire knows by the trace id that all calls of a saga carry.
 
-use crate::node::Far;
 use api::outcome::X_TRACE_ID;
 use api::{Reason, Refusal};
 use http::{HeaderMap, Request, Response, Uri};
@@ -11,13 +10,10 @@ use platform::Transport;
 use prost::Message;
 use prost::bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Context, Poll};
 use tonic::body::Body;
-use tonic::codegen::StdError;
 use tonic::{Code, Status};
-use tower::{Service, ServiceExt};
+use tower::ServiceExt;
 use uuid::Uuid;
 
 /// What happens to one call.
@@ -137,7 +133,7 @@ impl Delivered {
 /// The wire, with what it saw. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Wire {
-    participants: Far,
+    participants: Transport,
     lines: Arc<Mutex<HashMap<(String, String), Line>>>,
 }
 
@@ -152,13 +148,17 @@ struct Line {
 }
 
 impl Wire {
-    pub(crate) fn new(participants: Far) -> Self {
+    pub(crate) fn new(participants: Transport) -> Self {
         Self { participants, lines: Arc::default() }
     }
 
     /// What generated clients are made of.
     pub(crate) fn transport(&self) -> Transport {
-        Transport::new(self.clone())
+        let wire = self.clone();
+        Transport::new(tower::service_fn(move |request| {
+            let wire = wire.clone();
+            async move { Ok(wire.carry(request).await) }
+        }))
     }
 
     /// The next calls of a method go wrong, one after the other.
@@ -202,7 +202,7 @@ impl Wire {
 
     /// Sends a request to its participant, with no fault in the way.
     pub(crate) async fn deliver(&self, packet: Packet) -> Delivered {
-        let response = self.participants.clone().oneshot(packet.request()).await.unwrap();
+        let response = self.pass(packet.request()).await;
         let (mut parts, body) = response.into_parts();
         let body = body.collect().await.unwrap();
         parts.headers.extend(body.trailers().cloned().unwrap_or_default());
@@ -217,12 +217,17 @@ impl Wire {
         self.lines.lock().unwrap()
     }
 
-    async fn carry(self, request: Request<Body>) -> Result<Response<Body>, StdError> {
+    async fn pass(&self, request: Request<Body>) -> Response<Body> {
+        let Ok(response) = self.participants.clone().oneshot(request).await;
+        response
+    }
+
+    async fn carry(&self, request: Request<Body>) -> Response<Body> {
         let (parts, body) = request.into_parts();
         let trace = parts.headers.get(X_TRACE_ID).map(|id| id.to_str().unwrap().to_owned());
         let trace = trace.unwrap_or_default();
         let method = parts.uri.path().rsplit('/').next().unwrap().to_owned();
-        let body = body.collect().await?.to_bytes();
+        let body = body.collect().await.unwrap().to_bytes();
         let mut packet = Packet { uri: parts.uri, headers: parts.headers, body };
         let request = packet.clone().request();
         // A copy that comes late is not late by its own deadline.
@@ -233,13 +238,10 @@ impl Wire {
         });
         let reply = match fault.delivery {
             Delivery::Never => None,
-            Delivery::Once => Some(self.participants.clone().oneshot(request).await?),
+            Delivery::Once => Some(self.pass(request).await),
             Delivery::Twice => {
-                let copy = self.participants.clone().oneshot(packet.request());
-                let first = self.participants.clone().oneshot(request);
-                let (first, copy) = tokio::join!(first, copy);
-                copy?;
-                Some(first?)
+                let both = tokio::join!(self.pass(request), self.pass(packet.request()));
+                Some(both.0)
             }
             Delivery::Kept => {
                 self.line(&trace, &method, |line| line.kept.push(packet));
@@ -250,23 +252,9 @@ impl Wire {
             self.line(&trace, &method, |line| line.answered += 1);
         }
         match (fault.answer, reply) {
-            (Answer::Reply, Some(reply)) => Ok(reply),
-            (Answer::Code(code), _) => Ok(Status::new(code, "injected").into_http()),
+            (Answer::Reply, Some(reply)) => reply,
+            (Answer::Code(code), _) => Status::new(code, "injected").into_http(),
             (Answer::Silence | Answer::Reply, _) => std::future::pending().await,
         }
-    }
-}
-
-impl Service<Request<Body>> for Wire {
-    type Response = Response<Body>;
-    type Error = StdError;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, StdError>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), StdError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        Box::pin(self.clone().carry(request))
     }
 }

@@ -29,7 +29,7 @@ const EVENTS: Events = Events {
         CAST(SUM(product_id) AS SIGNED) AS products, CAST(SUM(quantity) AS SIGNED) AS units \
         FROM order_line GROUP BY order_id) l ON l.order_id = o.id \
         UNION ALL SELECT 'order', o.id, o.version, o.version, 0, 'OrderCancelled', \
-        o.cancelled_at, o.user_id, 0, COALESCE(l.number, 0), COALESCE(l.products, 0), 0, X'' \
+        COALESCE(o.cancelled_at, o.placed_at), o.user_id, 0, COALESCE(l.number, 0), COALESCE(l.products, 0), 0, X'' \
         FROM orders o LEFT JOIN (SELECT order_id, COUNT(*) AS number, \
         CAST(SUM(product_id) AS SIGNED) AS products \
         FROM order_line GROUP BY order_id) l ON l.order_id = o.id WHERE o.state = 3",

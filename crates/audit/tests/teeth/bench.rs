@@ -88,6 +88,10 @@ impl Bench {
         (bench, history)
     }
 
+    pub fn redis(&self) -> &Redis {
+        self.targets.redis.as_ref().unwrap()
+    }
+
     pub async fn audit(&self) -> Report {
         audit::run(&self.targets).await.unwrap()
     }

@@ -64,13 +64,13 @@ pub fn corruptions(history: &History) -> Vec<Corruption> {
             "coupon.issued_coupon",
             "doubled",
             format!(
-                "INSERT INTO issued_coupon SELECT 999, coupon_id, 999999, 99, 1, NULL, 1, \
+                "INSERT INTO issued_coupon SELECT 50, coupon_id, 999999, 99, 1, NULL, 1, \
                 issued_at, valid_from, valid_until FROM issued_coupon WHERE id = {issued}"
             ),
         )
         .breaks("coupon-quota", &campaign)
-        .breaks("coupon-requests", format!("coupon {coupon} part 999 call 2"))
-        .breaks("coupon-events", "issued_coupon 999 version 1"),
+        .breaks("coupon-requests", format!("coupon {coupon} part 50 call 2"))
+        .breaks("coupon-events", "issued_coupon 50 version 1"),
         Corruption::new(
             "coupon.issued_coupon",
             "another number",

@@ -5,6 +5,7 @@ use api::checkout::v1::{CancelOrderRequest, CheckoutLine, PlaceOrderRequest, Pla
 use api::coupon::v1::IssueCouponRequest;
 use api::product::v1::{AdjustStockRequest, UpdateProductRequest};
 use api::wallet::v1::ChargeWalletRequest;
+use events::SHARDS;
 use prost_types::FieldMask;
 use testkit::{Coupon, Shop, request_id};
 
@@ -73,6 +74,12 @@ impl History {
         cancel(shop, changeful, order).await;
         // The coupon that came back is used again.
         place(shop, changeful, product, 1, Some(coupon)).await.unwrap();
+
+        // Enough that some shard of every outbox has a few events.
+        let regular = shop.user(100_000).await;
+        for _ in 0..SHARDS * 2 {
+            shop.order(regular, &[(product, 1)]).await.unwrap();
+        }
 
         let poor = shop.user(1_000).await;
         shop.issued(poor, coupon).await;

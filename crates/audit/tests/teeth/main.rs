@@ -24,7 +24,7 @@ const UNREAD: [(&str, &str); 3] = [
 ];
 
 /// All corruptions of a history.
-fn corruptions(history: &History) -> Vec<Corruption> {
+async fn corruptions(bench: &Bench, history: &History) -> Vec<Corruption> {
     let parts = [
         wallet::corruptions(history),
         product::corruptions(history),
@@ -32,7 +32,7 @@ fn corruptions(history: &History) -> Vec<Corruption> {
         order::corruptions(history),
         journal::corruptions(history),
         steps::corruptions(history),
-        outbox::corruptions(history),
+        outbox::corruptions(bench).await,
     ];
     parts.into_iter().flatten().collect()
 }
@@ -41,13 +41,13 @@ fn corruptions(history: &History) -> Vec<Corruption> {
 async fn every_table_that_is_read_is_corrupted_and_the_broken_invariants_are_named() {
     let (bench, history) = Bench::set_up().await;
     let mut corrupted: BTreeSet<String> = BTreeSet::new();
-    for corruption in corruptions(&history) {
+    for corruption in corruptions(&bench, &history).await {
         bench.expect(&corruption).await;
         corrupted.extend(corruption.tables.iter().map(ToString::to_string));
     }
     for corruption in redis::corruptions(&bench, &history).await {
         redis::expect(&bench, &corruption).await;
-        corrupted.insert(corruption.table);
+        corrupted.insert(corruption.place.to_owned());
     }
     let read: BTreeSet<String> = INVARIANTS
         .iter()

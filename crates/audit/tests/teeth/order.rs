@@ -4,7 +4,7 @@ use crate::bench::Corruption;
 use crate::history::History;
 
 pub fn corruptions(history: &History) -> Vec<Corruption> {
-    let History { product, other, plain, with_coupon, cancel, .. } = history;
+    let History { issued, product, other, plain, with_coupon, cancel, .. } = history;
     let order = format!("order {}", plain.order);
     let event = format!("{order} version 1");
     let ranked = format!("product {other}");
@@ -75,6 +75,7 @@ pub fn corruptions(history: &History) -> Vec<Corruption> {
         .breaks("order-steps", &cancel.name)
         .breaks("order-events", format!("order {} version 3", cancel.order))
         .breaks("cancel-stands", &cancel.name)
+        .breaks("coupon-steps", format!("issued coupon {}", issued + 1))
         .breaks("coupon-orders", format!("order {}", cancel.order))
         .breaks("ranking-count", format!("product {product}")),
         Corruption::new(

@@ -40,11 +40,11 @@ pub fn corruptions(history: &History) -> Vec<Corruption> {
             "product.product",
             "doubled",
             format!(
-                "INSERT INTO product SELECT 999, name, price, 0, 0, version, NOW(6), NOW(6) \
+                "INSERT INTO product SELECT 50, name, price, 0, 0, version, NOW(6), NOW(6) \
                 FROM product WHERE id = {product}"
             ),
         )
-        .breaks("product-events", "product 999 version 1"),
+        .breaks("product-events", "product 50 version 1"),
         Corruption::new(
             "product.stock_movement",
             "a unit added",

@@ -70,7 +70,7 @@ async fn command(context: Context, command: Command) -> Result<Verdict> {
         }
         Command::Migrate => tools::migrate(&context).await,
         Command::Replay(args) => shop::replay(context, args).await,
-        Command::Audit => unimplemented_audit(),
+        Command::Audit => tools::audit(context).await,
         Command::Saga(command) => saga::run(&context, command).await,
         Command::Demo { connect } => demo::run(&context, &connect).await,
         Command::Bench(args::BenchCommand::Commits { seconds }) => {
@@ -79,4 +79,3 @@ async fn command(context: Context, command: Command) -> Result<Verdict> {
         Command::Config { explain } => tools::config(&context, explain),
     }
 }
-fn unimplemented_audit() -> Result<Verdict> { Ok(Verdict::Bad) }

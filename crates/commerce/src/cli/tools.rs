@@ -3,10 +3,11 @@
 use super::{Context, Verdict};
 use crate::bench;
 use crate::config::keys::KEYS;
-use crate::config::{Problem, Shown, with_schema};
+use crate::config::{Config, Problem, Shown, with_schema};
 use crate::output::{Output, Table, line};
 use crate::private::PrivateServers;
 use crate::process::prepare_databases;
+use crate::shop::Running;
 use anyhow::{Context as _, Result};
 use db::Conn;
 use diesel_async::{AsyncConnection, SimpleAsyncConnection};
@@ -92,6 +93,42 @@ pub(super) async fn migrate(context: &Context) -> Result<Verdict> {
         }
     }
     Ok(Verdict::Good)
+}
+
+/// Checks every invariant: of the configured shop, of the one that runs on the data folder, or of the folder's data.
+pub(super) async fn audit(context: Context) -> Result<Verdict> {
+    let Context { mut config, output, .. } = context;
+    let report = if config.database.is_configured() {
+        audit::run(&targets(&config)?).await?
+    } else if let Some(running) = Running::find(&config.data_dir)? {
+        audit::run(&running.targets()?).await?
+    } else {
+        let servers = PrivateServers::start(&mut config).await?;
+        let report = audit::run(&targets(&config)?).await;
+        servers.stop().await?;
+        report?
+    };
+    output.result(&report)?;
+    Ok(if report.is_clean() { Verdict::Good } else { Verdict::Bad })
+}
+
+fn targets(config: &Config) -> Result<audit::Targets> {
+    let url = |schema: Schema| {
+        let url = config.database.audit_url(schema);
+        url.ok_or_else(|| Problem::needed("database.url", "audit"))
+    };
+    let prefix = config.redis.prefix.clone();
+    let redis = config.redis.url().map(|url| audit::Redis { url: url.to_owned(), prefix });
+    Ok(audit::Targets {
+        wallet: url(Schema::Wallet)?,
+        product: url(Schema::Product)?,
+        coupon: url(Schema::Coupon)?,
+        order: url(Schema::Order)?,
+        orchestrator: url(Schema::Orchestrator)?,
+        redis,
+        // A shop may be closed.
+        relayed_within: None,
+    })
 }
 
 /// Measures single-row commits.

@@ -2,6 +2,7 @@
 
 use crate::clients::Addresses;
 use crate::config::Config;
+use anyhow::{Context, Result};
 use migrations::Schema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -9,6 +10,10 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A relay that lets an event wait longer than this is broken.
+const RELAYED_WITHIN: Duration = Duration::from_secs(60);
 
 /// Where a running shop is.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -56,6 +61,27 @@ impl Running {
         // A shop that was killed leaves its note behind.
         let lives = Path::new("/proc").join(running.pid.to_string()).exists();
         Ok(lives.then_some(running))
+    }
+
+    /// What an audit of it looks at.
+    ///
+    /// # Errors
+    /// A schema of which the note does not say where it is.
+    pub fn targets(&self) -> Result<audit::Targets> {
+        let url = |schema: Schema| {
+            let url = self.databases.get(schema.name()).cloned();
+            url.with_context(|| format!("where the schema {} is", schema.name()))
+        };
+        let prefix = self.redis_prefix.clone();
+        Ok(audit::Targets {
+            wallet: url(Schema::Wallet)?,
+            product: url(Schema::Product)?,
+            coupon: url(Schema::Coupon)?,
+            order: url(Schema::Order)?,
+            orchestrator: url(Schema::Orchestrator)?,
+            redis: self.redis.clone().map(|url| audit::Redis { url, prefix }),
+            relayed_within: Some(RELAYED_WITHIN),
+        })
     }
 
     /// Writes the note. It may hold passwords, so nobody else may read it.

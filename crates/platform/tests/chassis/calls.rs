@@ -129,7 +129,7 @@ async fn health_is_answered_when_everything_else_is_turned_away() {
         limits: Limits { max_calls: 0 },
         ..platform::server::Settings::default()
     };
-    let server = bind(settings, Stub::new(|| async { named([]) }).services()).await;
+    let server = bind(settings, Stub::new(|| async { Ok(named([])) }).services()).await;
     let transport = to(server.address("public").unwrap());
     tokio::spawn(server.serve(std::future::pending()));
     assert_eq!(list(&transport).await.unwrap_err().code(), Code::ResourceExhausted);
@@ -141,7 +141,7 @@ async fn health_is_answered_when_everything_else_is_turned_away() {
 async fn a_request_that_never_ends_holds_no_place_after_its_deadline() {
     let tasks = TaskTracker::new();
     let chassis = Chassis::new(Limits { max_calls: 1 }, tasks.clone());
-    let stub = Stub::new(|| async { named([]) });
+    let stub = Stub::new(|| async { Ok(named([])) });
     let service = chassis.layer(tonic::service::Routes::from(stub.services()));
     let frames = tokio_stream::pending::<Result<http_body::Frame<bytes::Bytes>, Status>>();
     let endless = Body::new(StreamBody::new(frames));

@@ -14,7 +14,7 @@ const GIVEN: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 fn mirror() -> Stub {
     Stub::new(|| async {
         let context = current();
-        named([&context.trace_id, &context.traceparent()])
+        Ok(named([&context.trace_id, &context.traceparent()]))
     })
 }
 
@@ -73,7 +73,7 @@ async fn a_trace_goes_on_over_two_hops_with_a_span_each() {
             async move {
                 let own = current().traceparent();
                 let seen = names(list(&behind).await);
-                named([&own, &seen[0], &seen[1]])
+                Ok(named([&own, &seen[0], &seen[1]]))
             }
         });
         for (way, transport) in front.both(MANY).await {

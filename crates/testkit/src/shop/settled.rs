@@ -1,0 +1,102 @@
+//! Waiting until nothing is under way.
+
+use super::Shop;
+use super::calls::patiently;
+use api::ranking::v1::ListTopProductsRequest;
+use db::{Conn, Db};
+use diesel::sql_types::{BigInt, TinyInt};
+use diesel::{QueryableByName, sql_query};
+use diesel_async::RunQueryDsl;
+use events::Shard;
+use migrations::Schema;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::time::Instant;
+
+/// Recovery takes over the sagas of a crashed shop after 5 s.
+const PATIENCE: Duration = Duration::from_secs(90);
+const LOOK: Duration = Duration::from_millis(20);
+
+#[derive(QueryableByName)]
+struct Count {
+    #[diesel(sql_type = BigInt)]
+    count: i64,
+}
+
+#[derive(QueryableByName)]
+struct Position {
+    #[diesel(sql_type = TinyInt)]
+    shard: i8,
+    #[diesel(sql_type = BigInt)]
+    last_position: i64,
+}
+
+impl Shop {
+    /// Waits until no saga is under way, every event is published, and the best sellers have heard of every order.
+    pub async fn settled(&self) {
+        self.sagas_ended().await;
+        for schema in [Schema::Wallet, Schema::Product, Schema::Coupon, Schema::Order] {
+            let db = self.db(schema).await;
+            until(&format!("the events of {} are published", schema.name()), async || {
+                let pending = db.read(async |conn: &mut Conn| -> db::Result<i64> {
+                    events::pending(conn).await
+                });
+                pending.await.expect("the outbox") == 0
+            })
+            .await;
+        }
+        self.ranking_caught_up().await;
+    }
+
+    /// Waits until no saga is running. Sagas that need attention do not run.
+    pub async fn sagas_ended(&self) {
+        let db = self.db(Schema::Orchestrator).await;
+        until("the sagas have ended", async || {
+            let running = "SELECT COUNT(*) AS count FROM saga WHERE state = 1";
+            let count = db.read(async |conn: &mut Conn| -> db::Result<Count> {
+                Ok(sql_query(running).get_result(conn).await?)
+            });
+            count.await.expect("the journal").count == 0
+        })
+        .await;
+    }
+
+    async fn ranking_caught_up(&self) {
+        let positions = positions(&self.db(Schema::Order).await).await;
+        let client = redis::Client::open(self.redis_url()).expect("the Redis has a URL");
+        let store = ranking::Store::new(client, "commerce").expect("the Redis is reached");
+        until("the ranking has counted all orders", async || {
+            let Ok((_, counted)) = store.positions().await else { return false };
+            positions.iter().all(|position| {
+                let shard = u8::try_from(position.shard).ok().and_then(Shard::new);
+                shard.is_some_and(|shard| counted[shard] >= position.last_position)
+            })
+        })
+        .await;
+        // What is served may be a copy from before.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970");
+        let now = (i64::try_from(now.as_secs()).expect("seconds"), now.subsec_nanos());
+        until("the ranking serves what it has counted", async || {
+            let request = ListTopProductsRequest { limit: 1 };
+            let list = patiently(async || self.ranking().list_top_products(request).await).await;
+            let as_of = list.expect("the list").into_inner().as_of.expect("an instant");
+            (as_of.seconds, u32::try_from(as_of.nanos).unwrap_or_default()) >= now
+        })
+        .await;
+    }
+}
+
+async fn positions(db: &Db) -> Vec<Position> {
+    let last = "SELECT shard, last_position FROM outbox_shard";
+    let positions = db.read(async |conn: &mut Conn| -> db::Result<Vec<Position>> {
+        Ok(sql_query(last).load(conn).await?)
+    });
+    positions.await.expect("the outbox")
+}
+
+async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
+    let give_up = Instant::now() + PATIENCE;
+    while !is_so().await {
+        assert!(Instant::now() < give_up, "not in time: {what}");
+        tokio::time::sleep(LOOK).await;
+    }
+}
