@@ -1,9 +1,7 @@
 //! What a client is told of a saga. Never two different things: what is told stands in the register or in END.
 
 use crate::record;
-use api::checkout::v1::{
-    Checkout, CheckoutFailure, CheckoutKind, CheckoutState, PlacedOrder,
-};
+use api::checkout::v1::{Checkout, CheckoutFailure, CheckoutKind, CheckoutState, PlacedOrder};
 use api::{Reason, Refusal};
 use participant::SagaId;
 use saga::journal::{EndedAs, Record, Start};
@@ -25,12 +23,12 @@ impl Standing {
         let Checkout { order, failure, .. } = record::read(result);
         match outcome {
             EndedAs::Succeeded => Self::Succeeded(order.unwrap_or_default()),
-            EndedAs::Failed | EndedAs::Resolved => Self::Failed(with_message(
-                failure.unwrap_or_else(|| CheckoutFailure {
+            EndedAs::Failed | EndedAs::Resolved => {
+                Self::Failed(with_message(failure.unwrap_or_else(|| CheckoutFailure {
                     reason: Reason::SagaAborted.as_str().to_owned(),
                     ..CheckoutFailure::default()
-                }),
-            )),
+                })))
+            }
         }
     }
 
@@ -42,9 +40,9 @@ impl Standing {
         match self {
             Self::Running => Ok(None),
             Self::Succeeded(order) => Ok(Some(order)),
-            Self::Failed(failure) => Err(refusal(&failure)
-                .with("checkout_id", saga)
-                .with("step", &failure.step)),
+            Self::Failed(failure) => {
+                Err(refusal(&failure).with("checkout_id", saga).with("step", &failure.step))
+            }
         }
     }
 
@@ -58,7 +56,7 @@ impl Standing {
     }
 }
 
-/// A checkout as GetCheckout tells it.
+/// A checkout as `GetCheckout` tells it.
 pub(crate) fn checkout(record: &Record, standing: Standing) -> Checkout {
     let start = record.start();
     let ended_at = match record {

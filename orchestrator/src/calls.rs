@@ -2,10 +2,10 @@
 
 use api::coupon::v1::coupon_participant_service_client::CouponParticipantServiceClient;
 use api::order::v1::order_participant_service_client::OrderParticipantServiceClient;
+use api::outcome::{SAGA_OUTCOME, TRACEPARENT, X_TRACE_ID};
 use api::product::v1::product_participant_service_client::ProductParticipantServiceClient;
 use api::saga::v1::{StepFound, StepKey, StepRejection};
 use api::wallet::v1::wallet_participant_service_client::WalletParticipantServiceClient;
-use api::outcome::{SAGA_OUTCOME, TRACEPARENT, X_TRACE_ID};
 use api::{Reason, Refusal};
 use participant::{Found, SagaId, StepNo, Trace, marks};
 use platform::Transport;
@@ -41,8 +41,8 @@ impl Caller {
         Self { saga: start.saga, trace: start.trace.clone() }
     }
 
-    pub(crate) fn key(&self, step: StepNo) -> Option<StepKey> {
-        Some(StepKey { saga_id: self.saga.0.to_vec(), step: i32::from(step.0) })
+    pub(crate) fn key(&self, step: StepNo) -> StepKey {
+        StepKey { saga_id: self.saga.0.to_vec(), step: i32::from(step.0) }
     }
 
     /// A request that gives up after `budget` and carries the saga's trace.
@@ -72,9 +72,7 @@ pub(crate) fn acted<R: Message>(
     let reason = refusal.as_ref().map(|refusal| refusal.reason);
     let marked = status.metadata().get(SAGA_OUTCOME).and_then(|value| value.to_str().ok());
     match (marked, refusal) {
-        (Some(marks::REJECTED), Some(refusal))
-            if rejections.contains(&refusal.reason) =>
-        {
+        (Some(marks::REJECTED), Some(refusal)) if rejections.contains(&refusal.reason) => {
             return Ok(ActReply::Rejected(refusal.encode()));
         }
         (Some(marks::OTHER_CONTENT), _) => return Ok(ActReply::OtherContent),
@@ -88,9 +86,12 @@ pub(crate) fn acted<R: Message>(
 }
 
 /// What the answer to a compensation means.
-pub(crate) fn undone(found: StepFound, rejection: Option<StepRejection>) -> Result<UndoReply, StepError> {
+pub(crate) fn undone(
+    found: StepFound,
+    rejection: Option<StepRejection>,
+) -> Result<UndoReply, StepError> {
     let found = found_of(found)?;
-    Ok(UndoReply::new(found, rejection.map(refusal_bytes).unwrap_or_default()))
+    Ok(UndoReply::new(found, rejection.as_ref().map(refusal_bytes).unwrap_or_default()))
 }
 
 /// What the answer to a void means; `done` is the register's encoded reply.
@@ -103,7 +104,7 @@ pub(crate) fn voided(
     let found = found_of(found)?;
     let reply = match found {
         Found::Done => done,
-        Found::Rejected => rejection.map(refusal_bytes).unwrap_or_default(),
+        Found::Rejected => rejection.as_ref().map(refusal_bytes).unwrap_or_default(),
         _ => reason.into_bytes(),
     };
     Ok(VoidReply::new(found, reply))
@@ -122,7 +123,7 @@ pub(crate) fn unanswered(status: &Status) -> StepError {
     }
 }
 
-pub(crate) fn refusal_bytes(rejection: StepRejection) -> Vec<u8> {
+fn refusal_bytes(rejection: &StepRejection) -> Vec<u8> {
     rejection.encode_to_vec()
 }
 
@@ -134,7 +135,9 @@ fn found_of(found: StepFound) -> Result<Found, StepError> {
         StepFound::Compensated => Ok(Found::Compensated),
         StepFound::Tombstone => Ok(Found::Tombstone),
         StepFound::Purged => Ok(Found::Purged),
-        StepFound::Unspecified => Err(StepError::Unknown("the answer names nothing found".to_owned())),
+        StepFound::Unspecified => {
+            Err(StepError::Unknown("the answer names nothing found".to_owned()))
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! `START → BeginCancel (the register) → RefundWallet → RestockProducts → RestoreCoupon (if any) → FinishCancel → END`
 //!
-//! Whether the order used a coupon is not known at START, so RestoreCoupon is a step of every cancel, and one that is
+//! Whether the order used a coupon is not known at START, so `RestoreCoupon` is a step of every cancel, and one that is
 //! done without a call where the register's reply names no coupon.
 
 use crate::calls::{Caller, Participants, acted, unanswered, void_reason, voided};
@@ -127,7 +127,7 @@ impl Script for CancelScript {
         budget: Duration,
     ) -> Result<VoidReply, StepError> {
         let request = VoidCancelRequest {
-            key: self.caller.key(BEGIN_CANCEL),
+            key: Some(self.caller.key(BEGIN_CANCEL)),
             order_id: self.cancel.order_id,
             reason: void_reason(reason),
         };
@@ -150,7 +150,7 @@ impl Script for CancelScript {
 impl CancelScript {
     async fn begin_cancel(&self, budget: Duration) -> Result<ActReply, StepError> {
         let request = BeginCancelRequest {
-            key: self.caller.key(BEGIN_CANCEL),
+            key: Some(self.caller.key(BEGIN_CANCEL)),
             order_id: self.cancel.order_id,
             user_id: self.cancel.user_id,
         };
@@ -162,7 +162,7 @@ impl CancelScript {
     async fn refund_wallet(&self, known: &Known, budget: Duration) -> Result<ActReply, StepError> {
         let order = order(known)?;
         let request = RefundWalletRequest {
-            key: self.caller.key(REFUND_WALLET),
+            key: Some(self.caller.key(REFUND_WALLET)),
             order_id: order.order_id,
             user_id: order.user_id,
             amount: order.paid,
@@ -184,7 +184,7 @@ impl CancelScript {
             .collect();
         lines.sort_by_key(|line| line.product_id);
         let request = RestockProductsRequest {
-            key: self.caller.key(RESTOCK_PRODUCTS),
+            key: Some(self.caller.key(RESTOCK_PRODUCTS)),
             order_id: order.order_id,
             lines,
         };
@@ -199,7 +199,7 @@ impl CancelScript {
             return Ok(ActReply::Done(RestoreCouponResponse::default().encode_to_vec()));
         };
         let request = RestoreCouponRequest {
-            key: self.caller.key(RESTORE_COUPON),
+            key: Some(self.caller.key(RESTORE_COUPON)),
             order_id: order.order_id,
             coupon_id,
             issued_coupon_id,
@@ -210,7 +210,7 @@ impl CancelScript {
 
     async fn finish_cancel(&self, budget: Duration) -> Result<ActReply, StepError> {
         let request = FinishCancelRequest {
-            key: self.caller.key(FINISH_CANCEL),
+            key: Some(self.caller.key(FINISH_CANCEL)),
             order_id: self.cancel.order_id,
             cancelled_at: Some(self.cancel.asked_at()),
         };

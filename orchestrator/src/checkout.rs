@@ -137,7 +137,7 @@ impl Script for CheckoutScript {
         budget: Duration,
     ) -> Result<VoidReply, StepError> {
         let request = VoidOrderRequest {
-            key: self.caller.key(CONFIRM_ORDER),
+            key: Some(self.caller.key(CONFIRM_ORDER)),
             order_id: self.checkout.order_id,
             reason: void_reason(reason),
         };
@@ -162,7 +162,7 @@ impl CheckoutScript {
         let checkout = &self.checkout;
         let lines = checkout.lines.iter();
         let request = ReserveStockRequest {
-            key: self.caller.key(RESERVE_STOCK),
+            key: Some(self.caller.key(RESERVE_STOCK)),
             order_id: checkout.order_id,
             user_id: checkout.user_id,
             placed_at: Some(checkout.placed_at()),
@@ -179,7 +179,7 @@ impl CheckoutScript {
 
     async fn release_stock(&self, budget: Duration) -> Result<UndoReply, StepError> {
         let request = ReleaseStockRequest {
-            key: self.caller.key(RESERVE_STOCK),
+            key: Some(self.caller.key(RESERVE_STOCK)),
             order_id: self.checkout.order_id,
         };
         let request = self.caller.request(request, budget);
@@ -191,7 +191,7 @@ impl CheckoutScript {
     async fn redeem_coupon(&self, known: &Known, budget: Duration) -> Result<ActReply, StepError> {
         let checkout = &self.checkout;
         let request = RedeemCouponRequest {
-            key: self.caller.key(REDEEM_COUPON),
+            key: Some(self.caller.key(REDEEM_COUPON)),
             order_id: checkout.order_id,
             user_id: checkout.user_id,
             coupon_id: checkout.coupon_id.unwrap_or_default(),
@@ -207,7 +207,7 @@ impl CheckoutScript {
 
     async fn undo_redeem(&self, budget: Duration) -> Result<UndoReply, StepError> {
         let request = UndoRedeemRequest {
-            key: self.caller.key(REDEEM_COUPON),
+            key: Some(self.caller.key(REDEEM_COUPON)),
             order_id: self.checkout.order_id,
         };
         let request = self.caller.request(request, budget);
@@ -219,10 +219,10 @@ impl CheckoutScript {
     async fn debit_wallet(&self, known: &Known, budget: Duration) -> Result<ActReply, StepError> {
         let checkout = &self.checkout;
         let request = DebitWalletRequest {
-            key: self.caller.key(DEBIT_WALLET),
+            key: Some(self.caller.key(DEBIT_WALLET)),
             order_id: checkout.order_id,
             user_id: checkout.user_id,
-            amount: self.bill(known)?.paid,
+            amount: Self::bill(known)?.paid,
             placed_at: Some(checkout.placed_at()),
         };
         let request = self.caller.request(request, budget);
@@ -232,7 +232,7 @@ impl CheckoutScript {
 
     async fn undo_debit(&self, budget: Duration) -> Result<UndoReply, StepError> {
         let request = UndoDebitRequest {
-            key: self.caller.key(DEBIT_WALLET),
+            key: Some(self.caller.key(DEBIT_WALLET)),
             order_id: self.checkout.order_id,
         };
         let request = self.caller.request(request, budget);
@@ -243,7 +243,7 @@ impl CheckoutScript {
 
     async fn confirm_order(&self, known: &Known, budget: Duration) -> Result<ActReply, StepError> {
         let checkout = &self.checkout;
-        let bill = self.bill(known)?;
+        let bill = Self::bill(known)?;
         let prices: HashMap<i64, i64> =
             bill.reserved.lines.iter().map(|line| (line.product_id, line.unit_price)).collect();
         let lines = checkout.lines.iter().map(|line| ConfirmedLine {
@@ -252,7 +252,7 @@ impl CheckoutScript {
             unit_price: prices.get(&line.product_id).copied().unwrap_or_default(),
         });
         let request = ConfirmOrderRequest {
-            key: self.caller.key(CONFIRM_ORDER),
+            key: Some(self.caller.key(CONFIRM_ORDER)),
             order_id: checkout.order_id,
             user_id: checkout.user_id,
             placed_at: Some(checkout.placed_at()),
@@ -269,10 +269,12 @@ impl CheckoutScript {
     }
 
     /// What is to be paid: a function of the replies that are on record.
-    fn bill(&self, known: &Known) -> Result<Bill, StepError> {
+    fn bill(known: &Known) -> Result<Bill, StepError> {
         let reserved = reserved(known)?;
         let redeemed = match known.reply(REDEEM_COUPON) {
-            Some(reply) => Some(RedeemCouponResponse::decode(reply).map_err(undecodable)?),
+            Some(reply) => {
+                Some(RedeemCouponResponse::decode(reply).map_err(|error| undecodable(&error))?)
+            }
             None => None,
         };
         let discount = redeemed.as_ref().map_or(0, |redeemed| redeemed.discount);
@@ -296,9 +298,9 @@ struct Bill {
 
 fn reserved(known: &Known) -> Result<ReserveStockResponse, StepError> {
     let reply = known.reply(RESERVE_STOCK).unwrap_or_default();
-    ReserveStockResponse::decode(reply).map_err(undecodable)
+    ReserveStockResponse::decode(reply).map_err(|error| undecodable(&error))
 }
 
-fn undecodable(error: prost::DecodeError) -> StepError {
+fn undecodable(error: &prost::DecodeError) -> StepError {
     StepError::Unknown(format!("a recorded reply does not decode: {error}"))
 }

@@ -22,10 +22,10 @@ pub(crate) async fn order_of(participants: &Participants, start: &Start) -> Opti
     let request = Caller::new(start).request(request, BUDGET);
     let answer = participants.order.clone().get_steps(request).await.ok()?.into_inner();
     let done = answer.records.into_iter().find(|step| {
-        let register = step.key.as_ref().is_some_and(|key| key.step == i32::from(checkout::CONFIRM_ORDER.0));
+        let register =
+            step.key.as_ref().is_some_and(|key| key.step == i32::from(checkout::CONFIRM_ORDER.0));
         register && step.state() == StepFound::Done
     })?;
     let order = ConfirmOrderResponse::decode(done.reply.as_slice()).ok()?.order?;
     Some(record::placed_order(order))
 }
-

@@ -21,7 +21,7 @@ pub(crate) struct Line {
     pub(crate) quantity: i64,
 }
 
-/// The content of a PlaceOrder request.
+/// The content of a `PlaceOrder` request.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub(crate) struct PlaceOrder {
     #[prost(message, repeated, tag = "1")]
@@ -32,7 +32,7 @@ pub(crate) struct PlaceOrder {
     pub(crate) expected_total: Option<i64>,
 }
 
-/// The content of a CancelOrder request, for its digest.
+/// The content of a `CancelOrder` request, for its digest.
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub(crate) struct CancelOrder {
     #[prost(int64, tag = "1")]
@@ -73,8 +73,8 @@ impl CancelOrder {
         Self { order_id: request.order_id }
     }
 
-    pub(crate) fn hash(&self) -> RequestHash {
-        content_hash(VERSION, self)
+    pub(crate) fn hash(self) -> RequestHash {
+        content_hash(VERSION, &self)
     }
 }
 

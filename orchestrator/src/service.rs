@@ -20,9 +20,7 @@ use db::Db;
 use participant::{RequestHash, RequestKey, SagaId, Trace};
 use platform::page::{PageSize, PageToken};
 use prost::Message;
-use saga::journal::{
-    EndedAs, Filter, Journal, NewSaga, PlanId, Record, RunningState, Start,
-};
+use saga::journal::{EndedAs, Filter, Journal, NewSaga, PlanId, Record, RunningState, Start};
 use saga::runtime::{Accepted, Engine, NotAccepted, Options, Progress, StepInfo};
 use std::sync::Arc;
 use std::time::Duration;
@@ -129,10 +127,8 @@ impl Orchestrator {
         let request_id = asked.request.request_id;
         let owns_object = asked.plan == checkout::ID;
         let saga = NewSaga { start, owns_object, request: asked.request, hash: asked.hash };
-        let Accepted { progress, joined } = self
-            .engine
-            .submit(saga)
-            .map_err(|error| not_accepted(error, request_id))?;
+        let Accepted { progress, joined } =
+            self.engine.submit(saga).map_err(|error| not_accepted(&error, request_id))?;
         self.await_outcome(progress, joined, request_id, answer_by).await
     }
 
@@ -143,7 +139,8 @@ impl Orchestrator {
         request_id: [u8; 16],
         answer_by: Instant,
     ) -> Result<Told, Status> {
-        let open = |progress: &Progress| matches!(progress, Progress::Starting | Progress::Running(_));
+        let open =
+            |progress: &Progress| matches!(progress, Progress::Starting | Progress::Running(_));
         // Whether it came, or the time did, or the executor is gone: what counts is what stands there now.
         let _ = tokio::time::timeout_at(answer_by, progress.wait_for(|p| !open(p))).await;
         let seen = progress.borrow().clone();
@@ -156,9 +153,7 @@ impl Orchestrator {
             Progress::Reused => Err(reused(request_id)),
             Progress::Overloaded(retry_after) => Err(Refusal::overloaded(retry_after).into()),
             // Not known to be durable: neither failed nor running may be told.
-            Progress::Starting | Progress::Unknown => {
-                Err(Refusal::new(Reason::Unavailable).into())
-            }
+            Progress::Starting | Progress::Unknown => Err(Refusal::new(Reason::Unavailable).into()),
         }
     }
 
@@ -290,11 +285,11 @@ impl CheckoutService for Orchestrator {
         let size = PageSize::from_request(request.page_size);
         let below = PageToken::decode("ListCheckouts", &filters, &request.page_token)?.map(SagaId);
         let (running, ended) = states(request.state());
-        let filter = Filter { subject: Some(request.user_id), running, ended, below, ..Filter::default() };
+        let filter =
+            Filter { subject: Some(request.user_id), running, ended, below, ..Filter::default() };
         let records = self.engine.journal().list(filter, size.rows_to_read()).await;
-        let token = |record: &Record| {
-            PageToken::encode("ListCheckouts", &filters, &record.start().saga.0)
-        };
+        let token =
+            |record: &Record| PageToken::encode("ListCheckouts", &filters, &record.start().saga.0);
         let records = records.map_err(|error| unavailable(&error))?;
         let (records, next_page_token) = size.cut(records, token);
         let mut checkouts = Vec::with_capacity(records.len());
@@ -358,9 +353,9 @@ fn reused(request_id: [u8; 16]) -> Status {
     Refusal::new(Reason::RequestIdReused).with("request_id", request_id).into()
 }
 
-fn not_accepted(error: NotAccepted, request_id: [u8; 16]) -> Status {
+fn not_accepted(error: &NotAccepted, request_id: [u8; 16]) -> Status {
     match error {
-        NotAccepted::Overloaded { retry_after } => Refusal::overloaded(retry_after).into(),
+        NotAccepted::Overloaded { retry_after } => Refusal::overloaded(*retry_after).into(),
         NotAccepted::Reused => reused(request_id),
     }
 }

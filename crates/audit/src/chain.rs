@@ -82,10 +82,7 @@ impl Chain {
         let mut above = i64::MIN;
         loop {
             let key = self.owner_key;
-            let sql = format!(
-                "{} WHERE {key} > {above} ORDER BY {key} LIMIT {PAGE}",
-                self.owners
-            );
+            let sql = format!("{} WHERE {key} > {above} ORDER BY {key} LIMIT {PAGE}", self.owners);
             let owners: Vec<Owner> = snapshot.all(sql).await?;
             // The last page takes whatever entries come after the last owner, too: they are nobody's.
             let through = match owners.last() {

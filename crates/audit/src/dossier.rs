@@ -139,8 +139,8 @@ impl Ended {
             (None, None) => files.coupon.redeem.is_absent() && order.discount == 0,
             _ => false,
         };
-        let money = (paid.order_id, paid.user_id, paid.amount)
-            == (self.object, self.subject, order.paid);
+        let money =
+            (paid.order_id, paid.user_id, paid.amount) == (self.object, self.subject, order.paid);
         let told = self.told()?.order.is_some_and(|told| tells(&told, order));
         (no_cancel && as_asked && stock && discount && money && told).then_some(())
     }
@@ -156,18 +156,16 @@ impl Ended {
             && files.coupon.redeem.is_absent()
             && files.order.confirm.is_absent();
         let gone = self.is_about(order) && order.state() == OrderState::Cancelled;
-        let money =
-            files.wallet.refunded() == Some((self.subject, self.object, order.paid));
+        let money = files.wallet.refunded() == Some((self.subject, self.object, order.paid));
         let mut units: BTreeMap<(i64, i64), Vec<i64>> = BTreeMap::new();
         for line in &order.lines {
             units.entry((self.object, line.product_id)).or_default().push(line.quantity);
         }
         let stock = files.product.restocked() == units;
         let coupon = match (order.issued_coupon_id, files.coupon.restore.done()) {
-            (Some(_), Some(restored)) => matches!(
-                restored.state(),
-                IssuedCouponState::Active | IssuedCouponState::Forfeited
-            ),
+            (Some(_), Some(restored)) => {
+                matches!(restored.state(), IssuedCouponState::Active | IssuedCouponState::Forfeited)
+            }
             (None, None) => files.coupon.restore.is_absent(),
             _ => false,
         };

@@ -133,11 +133,8 @@ impl Events {
         let Some(due) = aggregate.due.take_if(|_| aggregate.next == event.version) else {
             return false;
         };
-        let told = Told {
-            event_type: &event.event_type,
-            version: event.version,
-            payload: &event.payload,
-        };
+        let told =
+            Told { event_type: &event.event_type, version: event.version, payload: &event.payload };
         let typed = due.event_type.is_empty() || due.event_type == event.event_type;
         let right = typed && (self.tells)(&due, &told);
         if event.version < due.through {

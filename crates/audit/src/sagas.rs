@@ -71,8 +71,11 @@ pub(crate) async fn check(of: &mut Snapshots, findings: &mut Findings) -> Result
     let unfinished = journal::unfinished(journal).await?;
     let under_way: BTreeSet<SagaId> = unfinished.iter().map(journal::Unfinished::saga).collect();
     walked.explained = waiting(&unfinished);
-    let mut resolved =
-        Explained { what: "sagas were settled by a person and are not checked", count: 0, ids: vec![] };
+    let mut resolved = Explained {
+        what: "sagas were settled by a person and are not checked",
+        count: 0,
+        ids: vec![],
+    };
 
     let mut ended = journal.rows::<Ended>(ENDED).await?;
     let mut next = ended.try_next().await?;

@@ -11,7 +11,8 @@ async fn targets() -> Targets {
     let (admin, wallet) = testkit::database(Schema::Wallet).await;
     let grant = "CREATE USER IF NOT EXISTS auditor IDENTIFIED BY 'reads'; \
         GRANT SELECT ON *.* TO auditor";
-    admin.read(async |conn: &mut db::Conn| conn.batch_execute(grant).await.map_err(db::Error::from))
+    admin
+        .read(async |conn: &mut db::Conn| conn.batch_execute(grant).await.map_err(db::Error::from))
         .await
         .unwrap();
     let as_auditor = |url: &str| server.url_for("auditor", "reads", database_of(url));

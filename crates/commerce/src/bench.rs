@@ -131,8 +131,8 @@ pub fn peak_memory_kib(pid: Option<u32>) -> Option<u64> {
 impl Measured {
     /// What `orders` that came at this rate cost, and how that compares.
     pub fn new(commits: i64, orders: usize, orders_per_second: f64, raw: &RawCommits) -> Self {
-        let per_order = rate(usize::try_from(commits).unwrap_or_default(), 1.0)
-            / rate(orders.max(1), 1.0);
+        let per_order =
+            rate(usize::try_from(commits).unwrap_or_default(), 1.0) / rate(orders.max(1), 1.0);
         Self {
             commits_per_order: Some(per_order),
             raw_commits_per_second: Some(raw.best),
@@ -155,7 +155,9 @@ impl fmt::Display for Measured {
             lines.push(format!("commits an order    {commits:.3} (trx_rw_commits)"));
         }
         if let Some(raw) = self.raw_commits_per_second {
-            lines.push(format!("raw commits         {raw:.0} a second (best of 1 to 128 connections)"));
+            lines.push(format!(
+                "raw commits         {raw:.0} a second (best of 1 to 128 connections)"
+            ));
         }
         if let Some(share) = self.orders_per_raw_commit {
             lines.push(format!("orders/raw commits  {share:.3}"));

@@ -126,7 +126,8 @@ mod tests {
 
     #[test]
     fn thousands_are_apart() {
-        for (number, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (-1_234_567, "-1,234,567")] {
+        for (number, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (-1_234_567, "-1,234,567")]
+        {
             assert_eq!(grouped(number), text);
         }
     }

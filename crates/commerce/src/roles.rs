@@ -35,14 +35,8 @@ pub struct NoRole(String);
 
 impl Role {
     /// All roles; each may rely on those before it.
-    pub const ALL: [Self; 6] = [
-        Self::Wallet,
-        Self::Product,
-        Self::Order,
-        Self::Coupon,
-        Self::Ranking,
-        Self::Orchestrator,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Wallet, Self::Product, Self::Order, Self::Coupon, Self::Ranking, Self::Orchestrator];
 
     /// Its name.
     pub fn name(self) -> &'static str {

@@ -1,10 +1,18 @@
 //! The reference system's tests, over gRPC, on real servers: every row of its table, and what it got wrong.
 //!
 //! "At once" means released by one barrier, each caller on a connection of its own.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on has failed"
+)]
 
 use api::Reason;
 use api::checkout::v1::{CheckoutLine, PlaceOrderRequest, PlacedOrder};
-use api::coupon::v1::{GetCouponRequest, IssueCouponRequest, IssuedCouponState, ListIssuedCouponsRequest};
+use api::coupon::v1::{
+    GetCouponRequest, IssueCouponRequest, IssuedCouponState, ListIssuedCouponsRequest,
+};
 use api::ranking::v1::ListTopProductsRequest;
 use api::wallet::v1::{ChargeWalletRequest, ListWalletTransactionsRequest};
 use std::collections::{BTreeSet, HashMap};
@@ -16,10 +24,8 @@ fn charge(user_id: i64, amount: i64) -> ChargeWalletRequest {
 }
 
 fn order(user_id: i64, lines: &[(i64, i64)], coupon_id: Option<i64>) -> PlaceOrderRequest {
-    let lines = lines
-        .iter()
-        .map(|&(product_id, quantity)| CheckoutLine { product_id, quantity })
-        .collect();
+    let lines =
+        lines.iter().map(|&(product_id, quantity)| CheckoutLine { product_id, quantity }).collect();
     PlaceOrderRequest { request_id: request_id(), user_id, lines, coupon_id, expected_total: None }
 }
 
@@ -153,9 +159,8 @@ async fn an_order_that_cannot_be_paid_leaves_everything_as_it_was() {
     let coupon = shop.coupon(Coupon::percent(10)).await;
     shop.issued(user, coupon).await;
     let lines = [(products[0], 10), (products[1], 20), (products[2], 30)];
-    let refused = testkit::place(shop.channel().await, order(user, &lines, Some(coupon)))
-        .await
-        .unwrap_err();
+    let refused =
+        testkit::place(shop.channel().await, order(user, &lines, Some(coupon))).await.unwrap_err();
     assert_eq!(reason(&refused), Reason::InsufficientBalance);
     let values = api::Refusal::from_status(&refused).unwrap().metadata;
     assert_eq!((values["available"].as_str(), values["required"].as_str()), ("100000", "126000"));
@@ -180,10 +185,8 @@ async fn issue_at_once(shop: &Shop, coupon_id: i64, users: Vec<i64>) -> (Vec<i64
         .map(|user_id| IssueCouponRequest { request_id: request_id(), user_id, coupon_id })
         .collect();
     let outcomes = at_once(shop, requests, async |channel, request: IssueCouponRequest| {
-        patiently(async || {
-            testkit::coupons_on(channel.clone()).issue_coupon(request.clone()).await
-        })
-        .await
+        patiently(async || testkit::coupons_on(channel.clone()).issue_coupon(request.clone()).await)
+            .await
     })
     .await;
     let mut sequences = Vec::new();
@@ -236,7 +239,8 @@ async fn unknown_users_and_coupons_are_errors() {
     let shop = Shop::start().await;
     let user = shop.user(0).await;
     let coupon = shop.coupon(Coupon::fixed(1_000)).await;
-    let ask = |user_id, coupon_id| IssueCouponRequest { request_id: request_id(), user_id, coupon_id };
+    let ask =
+        |user_id, coupon_id| IssueCouponRequest { request_id: request_id(), user_id, coupon_id };
     let status = shop.coupons().issue_coupon(ask(987_654_321, coupon)).await.unwrap_err();
     assert_eq!(reason(&status), Reason::WalletNotFound);
     let status = shop.coupons().issue_coupon(ask(user, 987_654_321)).await.unwrap_err();

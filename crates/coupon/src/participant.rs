@@ -2,8 +2,8 @@
 
 use crate::desk::Op;
 use crate::domain::{CouponId, IssuedId, OrderId, UserId};
-use ::participant::grpc::{self, OnRecord, step_key};
 use crate::{Coupon, trace, wire};
+use ::participant::grpc::{self, OnRecord, step_key};
 use ::participant::{Call, content_hash};
 use api::coupon::v1::coupon_participant_service_server::CouponParticipantService;
 use api::coupon::v1::{

@@ -2,9 +2,9 @@
 
 use crate::desk::Op;
 use crate::domain::{self, CouponId, IssuedId, Refused, Terms, UserId};
-use ::participant::grpc::refuse_db;
 use crate::store::{Owner, Place};
 use crate::{Coupon, store, trace, wire};
+use ::participant::grpc::refuse_db;
 use ::participant::{Call, Moment, RequestKey, Trace, Verdict, content_hash};
 use api::coupon::v1::coupon_service_server::CouponService;
 use api::coupon::v1::{

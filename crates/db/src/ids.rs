@@ -40,7 +40,8 @@ impl IdBlocks {
             return Ok(id);
         }
         let (name, size) = (self.name, self.size);
-        *block = self.db.tx(async move |conn: &mut Conn| take_block(conn, name, size).await).await?;
+        *block =
+            self.db.tx(async move |conn: &mut Conn| take_block(conn, name, size).await).await?;
         block.next().ok_or_else(|| Error::Corrupt(format!("id block {name} is empty")))
     }
 }

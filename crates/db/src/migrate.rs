@@ -23,9 +23,8 @@ pub async fn migrate(url: &str, migrations: EmbeddedMigrations) -> Result<Vec<St
     let schema = url.rsplit('/').next().unwrap_or_default().split('?').next().unwrap_or_default();
     let mut conn = Conn::establish(url).await?;
     let lock = format!("commerce.migrate.{schema}");
-    let taken = diesel::select(get_lock(lock, WAIT_SECONDS))
-        .get_result::<Option<i32>>(&mut conn)
-        .await?;
+    let taken =
+        diesel::select(get_lock(lock, WAIT_SECONDS)).get_result::<Option<i32>>(&mut conn).await?;
     if taken != Some(1) {
         return Err(Error::Busy);
     }

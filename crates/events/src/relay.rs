@@ -37,8 +37,8 @@ pub struct RelayOptions {
 impl Default for RelayOptions {
     fn default() -> Self {
         Self {
-            gather: Duration::from_millis(20),
-            active: Duration::from_millis(50),
+            gather: Duration::from_millis(100),
+            active: Duration::from_millis(100),
             idle: Duration::from_millis(250),
             batch: 256,
             window: 10_000,

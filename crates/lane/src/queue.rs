@@ -66,12 +66,7 @@ impl<W: Work> Queue<W> {
         Ok(())
     }
 
-    fn admit(
-        &self,
-        state: &State<W>,
-        deadline: Instant,
-        priority: Priority,
-    ) -> Result<(), Error> {
+    fn admit(&self, state: &State<W>, deadline: Instant, priority: Priority) -> Result<(), Error> {
         let queued = state.entries.len();
         let wait = state.batch_time.wait(queued, self.options.max_batch);
         let full = match priority {

@@ -72,10 +72,7 @@ impl<W: Work> Worker<W> {
     }
 
     /// Runs one part; gives it back in halves when the server refuses it.
-    async fn settle_part(
-        &mut self,
-        mut part: Vec<Entry<W>>,
-    ) -> Option<Halves<W>> {
+    async fn settle_part(&mut self, mut part: Vec<Entry<W>>) -> Option<Halves<W>> {
         let mut tries = 0_u32;
         let mut conflicts = 0_u32;
         loop {
@@ -107,11 +104,7 @@ impl<W: Work> Worker<W> {
         }
     }
 
-    fn split(
-        &self,
-        mut part: Vec<Entry<W>>,
-        error: &db::Error,
-    ) -> Option<Halves<W>> {
+    fn split(&self, mut part: Vec<Entry<W>>, error: &db::Error) -> Option<Halves<W>> {
         let lane = self.queue.name();
         if part.len() > 1 {
             warn!(lane, %error, operations = part.len(), "batch refused, splitting it");

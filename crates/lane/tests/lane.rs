@@ -1,4 +1,10 @@
 //! Lanes on a real server: what shares a commit, what runs again, what fails alone, and what is turned away.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on has failed"
+)]
 
 use db::{Conn, Db, Options};
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
@@ -125,7 +131,8 @@ impl Rig {
     }
 
     async fn stored(&self) -> Vec<i64> {
-        let read = self.db.read(async |conn: &mut Conn| -> db::Result<_> { Ok(numbers(conn).await) });
+        let read =
+            self.db.read(async |conn: &mut Conn| -> db::Result<_> { Ok(numbers(conn).await) });
         read.await.unwrap()
     }
 }

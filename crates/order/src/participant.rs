@@ -1,8 +1,8 @@
 //! The order's steps in sagas: the registers that decide whether they succeed.
 
 use crate::desk::Op;
-use ::participant::grpc::{self, OnRecord, step_key};
 use crate::{Order, trace, wire};
+use ::participant::grpc::{self, OnRecord, step_key};
 use api::Check;
 use api::order::v1::order_participant_service_server::OrderParticipantService;
 use api::order::v1::{

@@ -1,9 +1,9 @@
 //! The public calls.
 
 use crate::domain::Refused;
-use ::participant::grpc::refuse_db;
 use crate::store::{self, Filter, StateCode};
 use crate::{Order, wire};
+use ::participant::grpc::refuse_db;
 use api::order::v1::order_service_server::OrderService;
 use api::order::v1::{
     self, GetOrderRequest, GetOrderResponse, ListOrdersRequest, ListOrdersResponse, OrderState,

@@ -1,9 +1,9 @@
 //! What every participant says alike over gRPC: keys of steps, what was found on record, faults of the database.
 
+use crate::{Outcome, RowState, SagaId, StepNo, StepRow, found_of, steps_of};
 use api::saga::v1::{StepFound, StepKey, StepRecord, StepRejection};
 use api::{Reason, Refusal};
 use db::Db;
-use crate::{Outcome, RowState, SagaId, StepNo, StepRow, found_of, steps_of};
 use prost::Message;
 use prost_types::Timestamp;
 use tonic::Status;

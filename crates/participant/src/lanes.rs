@@ -39,8 +39,7 @@ impl<D: Desk> Lanes<D> {
         tasks: &TaskTracker,
     ) -> Self {
         let guarded = Arc::new(Guarded::new(Arc::new(desk)));
-        let lane =
-            |_| Lane::start(name, db.clone(), Arc::clone(&guarded), options.lane, tasks);
+        let lane = |_| Lane::start(name, db.clone(), Arc::clone(&guarded), options.lane, tasks);
         Self { lanes: (0..options.count.max(1)).map(lane).collect() }
     }
 

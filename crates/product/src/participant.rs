@@ -2,8 +2,8 @@
 
 use crate::desk::Op;
 use crate::domain::{OrderId, Reservation, merge};
-use ::participant::grpc::{self, OnRecord, step_key};
 use crate::{Product, trace, wire};
+use ::participant::grpc::{self, OnRecord, step_key};
 use ::participant::{Call, content_hash};
 use api::product::v1::product_participant_service_server::ProductParticipantService;
 use api::product::v1::{

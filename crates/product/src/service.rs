@@ -2,8 +2,8 @@
 
 use crate::desk::Op;
 use crate::domain::{self, Change, Draft, Movement, ProductId, Refused};
-use ::participant::grpc::refuse_db;
 use crate::{Product, store, trace, wire};
+use ::participant::grpc::refuse_db;
 use ::participant::{Call, Moment, RequestKey, Trace, Verdict, content_hash};
 use api::product::v1::product_service_server::ProductService;
 use api::product::v1::{

@@ -2,8 +2,8 @@
 
 use crate::desk::Op;
 use crate::domain::Won;
-use ::participant::grpc::{self, OnRecord, step_key};
 use crate::{Wallet, trace};
+use ::participant::grpc::{self, OnRecord, step_key};
 use api::wallet::v1::wallet_participant_service_server::WalletParticipantService;
 use api::wallet::v1::{
     DebitWalletRequest, DebitWalletResponse, GetStepsRequest, GetStepsResponse,

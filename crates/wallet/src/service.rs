@@ -2,8 +2,8 @@
 
 use crate::desk::Op;
 use crate::domain::{self, Charge, Entry, Refused};
-use ::participant::grpc::refuse_db;
 use crate::{Wallet, store, trace, wire};
+use ::participant::grpc::refuse_db;
 use api::wallet::v1::wallet_service_server::WalletService;
 use api::wallet::v1::{
     ChargeWalletRequest, ChargeWalletResponse, CreateWalletRequest, CreateWalletResponse,

@@ -76,7 +76,11 @@ async fn undone_first(stage: Arc<Stage>, case: Case) {
     for late in shop.deliver_twice(&messages.action(saga)).await {
         assert_tombstoned(&late, &what);
     }
-    assert_eq!(found(&shop.wire.deliver(messages.undo(saga)).await), StepFound::Tombstone, "{what}");
+    assert_eq!(
+        found(&shop.wire.deliver(messages.undo(saga)).await),
+        StepFound::Tombstone,
+        "{what}"
+    );
     assert_eq!(shop.snapshot(&world).await, before, "{what}");
 
     // It is the undo that refuses it: the same message of a saga without one is done.

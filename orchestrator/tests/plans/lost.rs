@@ -122,7 +122,8 @@ async fn rolls_forward(stage: &Stage, case: &Case, world: &World, success: &Snap
         let deadline = DateTime::from_timestamp(deadline.seconds, 0).unwrap();
         until("the deadline is past", || async { (Utc::now() > deadline).then_some(()) }).await;
         let sent = shop.wire.sent(&world.trace, case.step());
-        let tried = || async { (shop.wire.sent(&world.trace, case.step()) > sent + 1).then_some(()) };
+        let tried =
+            || async { (shop.wire.sent(&world.trace, case.step()) > sent + 1).then_some(()) };
         until("the step is tried again", tried).await;
         assert_eq!(node.checkout(&saga).await.state(), CheckoutState::Running, "{case}");
         shop.wire.heal(&world.trace, case.step());

@@ -98,8 +98,7 @@ impl Node {
             Orchestrator::start(db, participants, options, lane, &tasks)
         });
         let orchestrator = started.await.unwrap();
-        let services =
-            Services::default().with(orchestrator.checkout()).with(orchestrator.admin());
+        let services = Services::default().with(orchestrator.checkout()).with(orchestrator.admin());
         let service = platform::transport::local(services, &chassis);
         let transport = far(service, runtime.handle().clone());
         Self {

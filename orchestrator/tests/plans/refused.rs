@@ -84,7 +84,10 @@ pub(crate) async fn told_alike(stage: &Stage, world: &World, status: &Status) {
         let Checkout { order, failure, .. } = checkout;
         let failure = failure.unwrap();
         assert_eq!(order, None);
-        assert_eq!((failure.step, failure.reason.as_str()), (step.clone(), refusal.reason.as_str()));
+        assert_eq!(
+            (failure.step, failure.reason.as_str()),
+            (step.clone(), refusal.reason.as_str())
+        );
         assert_eq!(failure.metadata.into_iter().collect::<BTreeMap<_, _>>(), refusal.metadata);
         assert!(!failure.message.is_empty());
     }

@@ -84,13 +84,9 @@ impl Spoil {
 fn spoils(step: &str) -> Option<&'static [Spoil]> {
     match step {
         "ReserveStock" => Some(&[Spoil::MissingProduct, Spoil::ShortStock, Spoil::PriceChanged]),
-        "RedeemCoupon" => {
-            Some(&[Spoil::UnknownCoupon, Spoil::CouponNotIssued, Spoil::CouponUsed])
-        }
+        "RedeemCoupon" => Some(&[Spoil::UnknownCoupon, Spoil::CouponNotIssued, Spoil::CouponUsed]),
         "DebitWallet" => Some(&[Spoil::NoWallet, Spoil::PoorWallet]),
-        "BeginCancel" => {
-            Some(&[Spoil::UnknownOrder, Spoil::ForeignOrder, Spoil::CancelledOrder])
-        }
+        "BeginCancel" => Some(&[Spoil::UnknownOrder, Spoil::ForeignOrder, Spoil::CancelledOrder]),
         "ConfirmOrder" | "RefundWallet" | "RestockProducts" | "RestoreCoupon" | "FinishCancel" => {
             Some(&[])
         }

@@ -8,9 +8,7 @@ use api::checkout::v1::{CancelOrderRequest, CheckoutLine, CheckoutState, PlaceOr
 use api::coupon::v1::coupon_participant_service_client::CouponParticipantServiceClient;
 use api::coupon::v1::coupon_service_client::CouponServiceClient;
 use api::coupon::v1::create_coupon_request::Discount;
-use api::coupon::v1::{
-    CancelPolicy, CreateCouponRequest, IssueCouponRequest, PercentDiscount,
-};
+use api::coupon::v1::{CancelPolicy, CreateCouponRequest, IssueCouponRequest, PercentDiscount};
 use api::order::v1::order_participant_service_client::OrderParticipantServiceClient;
 use api::product::v1::CreateProductRequest;
 use api::product::v1::product_participant_service_client::ProductParticipantServiceClient;
@@ -81,7 +79,8 @@ impl Shop {
         let products = product::Product::start(product.clone(), options, &tasks);
         let wallets = wallet::Wallet::start(wallet.clone(), options, &tasks);
         let orders = order::Order::start(order.clone(), options, &tasks);
-        let users = platform::transport::local(Services::default().with(wallets.public()), &chassis);
+        let users =
+            platform::transport::local(Services::default().with(wallets.public()), &chassis);
         let users = WalletServiceClient::new(users);
         let coupons = coupon::Coupon::start(coupon.clone(), options, users, &tasks);
 
@@ -218,12 +217,8 @@ impl Shop {
     }
 
     async fn product(&self, price: i64, stock: i64) -> i64 {
-        let request = CreateProductRequest {
-            request_id: request_id(),
-            name: "tea".to_owned(),
-            price,
-            stock,
-        };
+        let request =
+            CreateProductRequest { request_id: request_id(), name: "tea".to_owned(), price, stock };
         let made = self.products.clone().create_product(request).await.unwrap();
         made.into_inner().product.unwrap().product_id
     }

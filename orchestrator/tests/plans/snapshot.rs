@@ -57,29 +57,44 @@ impl Shop {
             )),
         ];
         let mut trail = vec![
-            (&self.wallet, format!(
+            (
+                &self.wallet,
+                format!(
                 "SELECT CONCAT_WS(' ', 'ledger', seq, 'kind', kind, amount, balance_after) AS line
                  FROM ledger WHERE user_id = {user} ORDER BY seq"
-            )),
-            (&self.product, format!(
+            ),
+            ),
+            (
+                &self.product,
+                format!(
                 "SELECT CONCAT_WS(' ', 'movement', seq, 'kind', kind, delta, stock_after) AS line
                  FROM stock_movement WHERE product_id IN ({products}) ORDER BY product_id, seq"
-            )),
-            (&self.coupon, format!(
-                "SELECT CONCAT_WS(' ', 'coupon version', version) AS line
+            ),
+            ),
+            (
+                &self.coupon,
+                format!(
+                    "SELECT CONCAT_WS(' ', 'coupon version', version) AS line
                  FROM issued_coupon WHERE user_id = {user} ORDER BY id"
-            )),
-            (&self.order, format!(
-                "SELECT CONCAT_WS(' ', 'order version', version) AS line
+                ),
+            ),
+            (
+                &self.order,
+                format!(
+                    "SELECT CONCAT_WS(' ', 'order version', version) AS line
                  FROM orders WHERE user_id = {user} ORDER BY id"
-            )),
+                ),
+            ),
         ];
         for db in [&self.wallet, &self.product, &self.coupon, &self.order] {
-            trail.push((db, format!(
-                "SELECT CONCAT('event ', event_type) AS line FROM outbox
+            trail.push((
+                db,
+                format!(
+                    "SELECT CONCAT('event ', event_type) AS line FROM outbox
                  WHERE trace_id = '{}' ORDER BY event_type",
-                world.trace
-            )));
+                    world.trace
+                ),
+            ));
         }
         Snapshot { standing: lines(standing).await, trail: lines(trail).await }
     }

@@ -3,9 +3,7 @@
 use crate::events::{self, Events, Told};
 use crate::findings::Findings;
 use crate::ids;
-use crate::invariant::{
-    COUPON_EVENTS, COUPON_IDS, COUPON_QUOTA, COUPON_REQUESTS, COUPON_STATES,
-};
+use crate::invariant::{COUPON_EVENTS, COUPON_IDS, COUPON_QUOTA, COUPON_REQUESTS, COUPON_STATES};
 use crate::requests::{Made, Requests};
 use crate::snapshot::Snapshot;
 use anyhow::Result;

@@ -92,9 +92,8 @@ const EVENTS: Events = Events {
 fn tells(change: &events::Row, told: &Told<'_>) -> bool {
     let payload = told.payload;
     let moved = |order_id: i64, lines: &[StockChange]| {
-        let sum = |number: fn(&StockChange) -> i64| {
-            lines.iter().map(number).fold(0, i64::saturating_add)
-        };
+        let sum =
+            |number: fn(&StockChange) -> i64| lines.iter().map(number).fold(0, i64::saturating_add);
         order_id == change.id
             && i64::try_from(lines.len()) == Ok(change.a)
             && sum(|line| line.product_id) == change.b
@@ -134,5 +133,6 @@ pub(crate) async fn check(snapshot: &mut Snapshot, findings: &mut Findings) -> R
     CHAIN.check(snapshot, findings).await?;
     REQUESTS.check(snapshot, findings).await?;
     EVENTS.check(snapshot, findings).await?;
-    ids::check(&PRODUCT_IDS, &[("product", "SELECT MAX(id) FROM product")], snapshot, findings).await
+    ids::check(&PRODUCT_IDS, &[("product", "SELECT MAX(id) FROM product")], snapshot, findings)
+        .await
 }

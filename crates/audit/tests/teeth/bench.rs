@@ -83,7 +83,11 @@ impl Bench {
         let report = bench.audit().await;
         assert!(report.is_clean(), "{report}");
         for check in &report.checks {
-            assert!(check.rows_checked > 0 || check.name == "order-requests", "{} unread", check.name);
+            assert!(
+                check.rows_checked > 0 || check.name == "order-requests",
+                "{} unread",
+                check.name
+            );
         }
         (bench, history)
     }

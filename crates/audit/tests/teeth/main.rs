@@ -49,11 +49,8 @@ async fn every_table_that_is_read_is_corrupted_and_the_broken_invariants_are_nam
         redis::expect(&bench, &corruption).await;
         corrupted.insert(corruption.place.to_owned());
     }
-    let read: BTreeSet<String> = INVARIANTS
-        .iter()
-        .flat_map(|invariant| invariant.reads)
-        .map(ToString::to_string)
-        .collect();
+    let read: BTreeSet<String> =
+        INVARIANTS.iter().flat_map(|invariant| invariant.reads).map(ToString::to_string).collect();
     let untried: Vec<_> = read.difference(&corrupted).collect();
     assert!(untried.is_empty(), "read and never corrupted: {untried:?}");
     let bitten = bench.bitten();

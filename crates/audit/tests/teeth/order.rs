@@ -87,12 +87,16 @@ pub fn corruptions(history: &History) -> Vec<Corruption> {
         .breaks("order-steps", &plain.name)
         .breaks("order-events", &event)
         .breaks("checkout-stands", &plain.name),
-        Corruption::new("order.order_line", "removed", format!("DELETE FROM order_line WHERE {line}"))
-            .breaks("order-totals", &order)
-            .breaks("order-steps", &plain.name)
-            .breaks("order-events", &event)
-            .breaks("checkout-stands", &plain.name)
-            .breaks("ranking-count", &ranked),
+        Corruption::new(
+            "order.order_line",
+            "removed",
+            format!("DELETE FROM order_line WHERE {line}"),
+        )
+        .breaks("order-totals", &order)
+        .breaks("order-steps", &plain.name)
+        .breaks("order-events", &event)
+        .breaks("checkout-stands", &plain.name)
+        .breaks("ranking-count", &ranked),
         Corruption::new(
             "order.order_line",
             "doubled",
@@ -112,9 +116,6 @@ pub fn corruptions(history: &History) -> Vec<Corruption> {
             "INSERT INTO idempotency VALUES (X'00000000000040008000000000000001', 1, 1, \
             X'0000000000000000', 0, X'', NOW(6))",
         )
-        .breaks(
-            "order-requests",
-            "request 00000000-0000-4000-8000-000000000001 of user 1 call 1",
-        ),
+        .breaks("order-requests", "request 00000000-0000-4000-8000-000000000001 of user 1 call 1"),
     ]
 }

@@ -104,14 +104,10 @@ impl Outbox {
             )
         };
         vec![
-            Corruption::new(
-                self.outbox,
-                "removed",
-                format!("DELETE FROM outbox WHERE id = {id}"),
-            )
-            .breaks(self.events, name)
-            .breaks(self.relay, follower)
-            .breaks(self.stream, &streamed),
+            Corruption::new(self.outbox, "removed", format!("DELETE FROM outbox WHERE id = {id}"))
+                .breaks(self.events, name)
+                .breaks(self.relay, follower)
+                .breaks(self.stream, &streamed),
             Corruption::new(
                 self.outbox,
                 "told twice",
@@ -143,8 +139,10 @@ impl Outbox {
             Corruption::new(
                 self.outbox,
                 "two with one number",
-                format!("UPDATE outbox SET position = {position} WHERE shard = {shard} \
-                    AND position = {position} + 1"),
+                format!(
+                    "UPDATE outbox SET position = {position} WHERE shard = {shard} \
+                    AND position = {position} + 1"
+                ),
             )
             .breaks(self.relay, follower)
             .breaks(self.stream, format!("shard {shard} position {}", position + 1)),
@@ -179,8 +177,7 @@ impl Outbox {
 
 /// A kind of aggregate that belongs to another shard.
 fn stranger(middle: &Middle) -> &'static str {
-    let elsewhere = |kind: &&str| {
-        i64::from(Shard::of(kind, middle.aggregate_id).number()) != middle.shard
-    };
+    let elsewhere =
+        |kind: &&str| i64::from(Shard::of(kind, middle.aggregate_id).number()) != middle.shard;
     ["nothing", "nobody", "nowhere"].into_iter().find(elsewhere).unwrap()
 }

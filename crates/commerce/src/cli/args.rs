@@ -72,28 +72,32 @@ pub(super) struct SettingArgs {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Start everything, with private servers where none are configured.
-    #[command(long_about = "Start everything: a private MariaDB (or MySQL) and Redis in the data folder where none are \
+    #[command(
+        long_about = "Start everything: a private MariaDB (or MySQL) and Redis in the data folder where none are \
 configured, the schemas, and all roles. Ends them in good order on Ctrl-C, and keeps the data for next time.
 
 Examples:
   commerce up
   commerce up --data-dir /var/lib/shop --listen-public 0.0.0.0:50051
   commerce up --database-url mysql://shop:secret@db:3306 --redis-url redis://cache:6379
-  commerce up --split            every role in a process of its own, on free ports")]
+  commerce up --split            every role in a process of its own, on free ports"
+    )]
     Up {
         /// Every role in a process of its own, each on free ports.
         #[arg(long)]
         split: bool,
     },
     /// Start some roles in this process.
-    #[command(long_about = "Start roles in this process: all, or some of wallet, product, order, coupon, ranking, \
+    #[command(
+        long_about = "Start roles in this process: all, or some of wallet, product, order, coupon, ranking, \
 orchestrator with commas between. Roles of one process call each other without sockets; the others are found by the \
 peers.* keys.
 
 Examples:
   commerce serve all --database-url mysql://shop:secret@db --redis-url redis://cache
   commerce serve wallet,product
-  commerce serve orchestrator --set peers.wallet.participant=http://wallet:50052 …")]
+  commerce serve orchestrator --set peers.wallet.participant=http://wallet:50052 …"
+    )]
     Serve {
         /// The roles.
         roles: Roles,
@@ -102,14 +106,17 @@ Examples:
         until_stdin_ends: bool,
     },
     /// Bring the databases up to date, and make those that are missing.
-    #[command(long_about = "Bring the schemas of all services up to date. Databases that are missing are made, where \
+    #[command(
+        long_about = "Bring the schemas of all services up to date. Databases that are missing are made, where \
 the user of database.url may do so. Safe to run from several places at once.
 
 Example:
-  commerce migrate --database-url mysql://root:secret@db:3306")]
+  commerce migrate --database-url mysql://root:secret@db:3306"
+    )]
     Migrate,
     /// Replay a file of baskets: every line an order, over real gRPC.
-    #[command(long_about = "Replay a file of baskets. A line is a basket: product names, kept byte for byte, with commas \
+    #[command(
+        long_about = "Replay a file of baskets. A line is a basket: product names, kept byte for byte, with commas \
 between. What is missing is made: products (with a price from the name, and stock enough), and the users 1 to 1,000 with \
 wallets. The basket of line n is ordered by user n mod 1,000, and by user 1,000 where that is 0.
 
@@ -119,26 +126,31 @@ a second run changes nothing. Exits 1 when an order failed.
 Examples:
   commerce replay groceries.csv                          on a shop of its own, in the data folder
   commerce replay groceries.csv --split --raw-commits    every role its own process; measures the database too
-  commerce replay groceries.csv --connect shop:50051     on a shop that runs")]
+  commerce replay groceries.csv --connect shop:50051     on a shop that runs"
+    )]
     Replay(ReplayArgs),
     /// Check every invariant of the shop, beside live traffic.
-    #[command(long_about = "Check every invariant that the design implies: money, stock, coupons, orders against sagas, \
+    #[command(
+        long_about = "Check every invariant that the design implies: money, stock, coupons, orders against sagas, \
 steps against effects, events, and the ranking against a recount. Runs beside live traffic and changes nothing. Exits 1 \
 when an invariant is broken, with the offending ids.
 
 Examples:
   commerce audit                 the shop of the data folder, running or not
-  commerce audit --database-url mysql://auditor:secret@db --redis-url redis://cache --json")]
+  commerce audit --database-url mysql://auditor:secret@db --redis-url redis://cache --json"
+    )]
     Audit,
     /// See sagas.
     #[command(subcommand)]
     Saga(SagaCommand),
     /// Place one order on a running shop, and show how to go on with grpcurl.
-    #[command(long_about = "Create a wallet, two products and a coupon on a running shop, issue the coupon to the user, \
+    #[command(
+        long_about = "Create a wallet, two products and a coupon on a running shop, issue the coupon to the user, \
 place one order through the saga, show what came of it, and print grpcurl lines to paste.
 
 Example:
-  commerce demo --connect 127.0.0.1:50051")]
+  commerce demo --connect 127.0.0.1:50051"
+    )]
     Demo {
         #[command(flatten)]
         connect: ConnectArgs,
@@ -246,9 +258,11 @@ pub(super) struct AdminArgs {
 #[derive(Debug, Subcommand)]
 pub(super) enum BenchCommand {
     /// Single-row commits a second on 1, 16, 64 and 128 connections.
-    #[command(long_about = "Commit single rows, each by a prepared statement that its connection keeps, on 1, 16, 64 and \
+    #[command(
+        long_about = "Commit single rows, each by a prepared statement that its connection keeps, on 1, 16, 64 and \
 128 connections. Works on a database of its own, which is dropped afterwards; where no database is configured, on a \
-private server in the data folder.")]
+private server in the data folder."
+    )]
     Commits {
         /// Seconds at each number of connections.
         #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=600))]

@@ -85,13 +85,13 @@ async fn create_wallet(clients: &Clients, user_id: i64) -> Result<()> {
     let wallets = &clients.wallets;
     let request = CreateWalletRequest { request_id: Uuid::new_v4().to_string(), user_id };
     patiently(PATIENCE, async || wallets.clone().create_wallet(request.clone()).await)
-    .await
-    .map_err(|it| told("creating a wallet", &it))?;
+        .await
+        .map_err(|it| told("creating a wallet", &it))?;
     let request =
         ChargeWalletRequest { request_id: Uuid::new_v4().to_string(), user_id, amount: CHARGE };
     patiently(PATIENCE, async || wallets.clone().charge_wallet(request.clone()).await)
-    .await
-    .map_err(|it| told("charging the wallet", &it))?;
+        .await
+        .map_err(|it| told("charging the wallet", &it))?;
     Ok(())
 }
 
@@ -102,7 +102,9 @@ async fn create_product(clients: &Clients, name: &str, price: i64) -> Result<i64
         price,
         stock: STOCK,
     };
-    let made = patiently(PATIENCE, async || clients.products.clone().create_product(request.clone()).await);
+    let made = patiently(PATIENCE, async || {
+        clients.products.clone().create_product(request.clone()).await
+    });
     let made = made.await.map_err(|it| told("creating a product", &it))?.into_inner();
     Ok(made.product.context("a product in the answer")?.product_id)
 }
@@ -119,21 +121,23 @@ async fn issue_coupon(clients: &Clients, user_id: i64) -> Result<i64> {
         issuable_until: None,
         cancel_policy: CancelPolicy::Restore.into(),
     };
-    let made = patiently(PATIENCE, async || clients.coupons.clone().create_coupon(request.clone()).await);
+    let made =
+        patiently(PATIENCE, async || clients.coupons.clone().create_coupon(request.clone()).await);
     let made = made.await.map_err(|it| told("creating a coupon", &it))?.into_inner();
     let coupon_id = made.coupon.context("a coupon in the answer")?.coupon_id;
-    let request =
-        IssueCouponRequest { request_id: Uuid::new_v4().to_string(), user_id, coupon_id };
+    let request = IssueCouponRequest { request_id: Uuid::new_v4().to_string(), user_id, coupon_id };
     patiently(PATIENCE, async || clients.coupons.clone().issue_coupon(request.clone()).await)
-    .await
-    .map_err(|it| told("issuing the coupon", &it))?;
+        .await
+        .map_err(|it| told("issuing the coupon", &it))?;
     Ok(coupon_id)
 }
 
 async fn place(clients: &Clients, request: &PlaceOrderRequest) -> Result<(String, PlacedOrder)> {
     let until = Instant::now() + PATIENCE;
     for attempt in 0.. {
-        let answer = patiently(PATIENCE, async || clients.checkout.clone().place_order(request.clone()).await);
+        let answer = patiently(PATIENCE, async || {
+            clients.checkout.clone().place_order(request.clone()).await
+        });
         let answer = answer.await.map_err(|it| told("placing the order", &it))?.into_inner();
         match answer.order {
             Some(order) => return Ok((answer.checkout_id, order)),
@@ -155,7 +159,12 @@ fn show(checkout_id: &str, order: &PlacedOrder, balance: i64) -> Result<()> {
     let mut table = Table::new(["product", "quantity", "unit price", "won"]);
     for it in &order.lines {
         let won = it.quantity * it.unit_price;
-        table.row([it.product_id.to_string(), it.quantity.to_string(), grouped(it.unit_price), grouped(won)]);
+        table.row([
+            it.product_id.to_string(),
+            it.quantity.to_string(),
+            grouped(it.unit_price),
+            grouped(won),
+        ]);
     }
     line(table)?;
     line(format_args!(
@@ -191,9 +200,17 @@ fn show_next(
     });
     line("\nGo on with grpcurl:\n")?;
     for (address, method, body) in [
-        (&addresses.orchestrator, "checkout.v1.CheckoutService/GetCheckout", json!({ "checkout_id": checkout_id })),
+        (
+            &addresses.orchestrator,
+            "checkout.v1.CheckoutService/GetCheckout",
+            json!({ "checkout_id": checkout_id }),
+        ),
         (&addresses.orchestrator, "checkout.v1.CheckoutService/PlaceOrder", again),
-        (&addresses.wallet, "wallet.v1.WalletService/ListWalletTransactions", json!({ "user_id": user })),
+        (
+            &addresses.wallet,
+            "wallet.v1.WalletService/ListWalletTransactions",
+            json!({ "user_id": user }),
+        ),
         (&addresses.order, "order.v1.OrderService/ListOrders", json!({ "user_id": user })),
         (&addresses.ranking, "ranking.v1.RankingService/ListTopProducts", json!({})),
         (&addresses.orchestrator, "checkout.v1.CheckoutService/CancelOrder", cancel),

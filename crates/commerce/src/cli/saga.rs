@@ -103,7 +103,15 @@ async fn list(
         let SagaRow { saga_id, kind, state, user_id, order_id, created_at, reason, .. } = row;
         let reason = reason.unwrap_or_default();
         let state = state.to_owned();
-        table.row([saga_id, kind, state, user_id.to_string(), order_id.to_string(), created_at, reason]);
+        table.row([
+            saga_id,
+            kind,
+            state,
+            user_id.to_string(),
+            order_id.to_string(),
+            created_at,
+            reason,
+        ]);
     }
     line(table)?;
     Ok(Verdict::Good)

@@ -31,12 +31,7 @@ impl Key {
 /// What every environment variable of the program begins with.
 pub const PREFIX: &str = "COMMERCE_";
 
-const fn key(
-    path: &'static str,
-    rule: Rule,
-    default: &'static str,
-    help: &'static str,
-) -> Key {
+const fn key(path: &'static str, rule: Rule, default: &'static str, help: &'static str) -> Key {
     Key { path, rule, default: Some(default), help }
 }
 
@@ -120,14 +115,19 @@ pub const KEYS: &[Key] = &[
         "how long a step that must succeed may fail before an operator is called",
     ),
     key("saga.heartbeat", span(10, MINUTE), "1s", "how often a replica shows that it lives"),
-    key("saga.max_live", Rule::Integer(1, 1_000_000), "20000", "sagas in flight, above which new ones are shed"),
-    key("saga.max_recovering", Rule::Integer(1, 10_000), "64", "sagas of dead replicas driven at once"),
     key(
-        "limits.streams",
-        Rule::Integer(1, 65_535),
-        "256",
-        "calls in flight on one connection",
+        "saga.max_live",
+        Rule::Integer(1, 1_000_000),
+        "20000",
+        "sagas in flight, above which new ones are shed",
     ),
+    key(
+        "saga.max_recovering",
+        Rule::Integer(1, 10_000),
+        "64",
+        "sagas of dead replicas driven at once",
+    ),
+    key("limits.streams", Rule::Integer(1, 65_535), "256", "calls in flight on one connection"),
     key("limits.in_flight", Rule::Integer(1, 1_000_000), "8192", "calls in flight on a listener"),
     key(
         "limits.connection_age",

@@ -190,10 +190,8 @@ impl Sources {
             settings = settings.merge(Layer::of(name, key, value));
         }
         for Setting { origin, key, value } in &self.flags {
-            let key = Key::find(key).ok_or_else(|| Problem::UnknownKey {
-                key: key.clone(),
-                origin: origin.clone(),
-            })?;
+            let key = Key::find(key)
+                .ok_or_else(|| Problem::UnknownKey { key: key.clone(), origin: origin.clone() })?;
             settings = settings.merge(Layer::of(origin, key, value));
         }
         let shown = check(&settings)?;
@@ -273,9 +271,7 @@ fn leaves<'a>(above: &'a str, values: &'a Dict) -> Box<dyn Iterator<Item = Strin
     Box::new(values.iter().flat_map(move |(name, value)| {
         let path = if above.is_empty() { name.clone() } else { format!("{above}.{name}") };
         match value {
-            Value::Dict(_, inner) if !inner.is_empty() => {
-                leaves(&path, inner).collect::<Vec<_>>()
-            }
+            Value::Dict(_, inner) if !inner.is_empty() => leaves(&path, inner).collect::<Vec<_>>(),
             _ => vec![path],
         }
     }))

@@ -134,7 +134,10 @@ fn a_schema_is_put_into_the_servers_url() {
         ("mysql://me:pw@db:3306/", "mysql://me:pw@db:3306/shop"),
         ("mysql://me:p/w@db", "mysql://me:p/w@db/shop"),
         ("mysql://db/old?a=b/c", "mysql://db/shop?a=b/c"),
-        ("mysql://root@localhost/?socket=/run/s.sock", "mysql://root@localhost/shop?socket=/run/s.sock"),
+        (
+            "mysql://root@localhost/?socket=/run/s.sock",
+            "mysql://root@localhost/shop?socket=/run/s.sock",
+        ),
     ] {
         assert_eq!(with_schema(server, "shop"), url);
     }

@@ -109,8 +109,7 @@ mod tests {
     #[test]
     fn a_role_that_is_apart_from_what_it_calls_needs_to_know_where_that_is() {
         let alone = Config::with([]).unwrap();
-        let told =
-            Config::with([("peers.wallet.public", "http://bank:50051".to_owned())]).unwrap();
+        let told = Config::with([("peers.wallet.public", "http://bank:50051".to_owned())]).unwrap();
         let refused = |config, roles: &str| {
             check(config, &roles.parse().unwrap()).err().map(|problem| problem.to_string())
         };

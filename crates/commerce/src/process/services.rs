@@ -157,8 +157,7 @@ impl Starting<'_> {
             true => Some(Arc::new(self.ranking(product.as_ref()).await?)),
             false => None,
         };
-        let mut all =
-            Services { wallet, product, order, coupon, ranking, orchestrator: None };
+        let mut all = Services { wallet, product, order, coupon, ranking, orchestrator: None };
         all.orchestrator = self.orchestrator(&all).await?;
         Ok(all)
     }

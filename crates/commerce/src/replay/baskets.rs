@@ -172,7 +172,8 @@ mod tests {
 
     #[test]
     fn names_are_kept_byte_for_byte() {
-        let read = Baskets::parse("cream cheese ,meat spreads\r\n\n a \tb,우유\n".as_bytes()).unwrap();
+        let read =
+            Baskets::parse("cream cheese ,meat spreads\r\n\n a \tb,우유\n".as_bytes()).unwrap();
         assert_eq!(read.names, ["cream cheese ", "meat spreads", " a \tb", "우유"]);
         let lines: Vec<_> = read.baskets.iter().map(|basket| basket.line).collect();
         assert_eq!(lines, [1, 3]);

@@ -22,8 +22,7 @@ impl Progress {
         let template = "{bar:40} {human_pos}/{human_len} orders, {per_sec}, {eta} left {msg}";
         let bar = is_watched().then(|| {
             let style = ProgressStyle::with_template(template);
-            ProgressBar::new(all)
-                .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+            ProgressBar::new(all).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
         });
         Self { bar, all, done: AtomicU64::new(0), failed: AtomicU64::new(0) }
     }

@@ -48,7 +48,9 @@ pub async fn best_sellers(
             before = Some((pending, missing));
             since = Instant::now();
         } else if since.elapsed() > PATIENCE {
-            bail!("the best sellers stand still: {pending} events unpublished, {missing} orders uncounted");
+            bail!(
+                "the best sellers stand still: {pending} events unpublished, {missing} orders uncounted"
+            );
         }
         tokio::time::sleep(LOOK).await;
     }
@@ -87,9 +89,8 @@ fn missing(list: &ListTopProductsResponse, placed: &[Placed]) -> i64 {
     // A product that a full list does not show may have as many orders as the last one that it shows.
     let is_full = i32::try_from(list.products.len()).is_ok_and(|length| length >= LONGEST);
     let unseen = list.products.last().map_or(0, |last| if is_full { last.order_count } else { 0 });
-    let short = |(id, orders): (&i64, &i64)| {
-        (orders - shown.get(id).copied().unwrap_or(unseen)).max(0)
-    };
+    let short =
+        |(id, orders): (&i64, &i64)| (orders - shown.get(id).copied().unwrap_or(unseen)).max(0);
     expected.iter().map(short).sum()
 }
 

@@ -6,9 +6,7 @@
 use super::baskets::{Baskets, USERS, price, request_id};
 use crate::clients::{Clients, patiently};
 use anyhow::{Context, Result};
-use api::product::v1::{
-    AdjustStockRequest, CreateProductRequest, ListProductsRequest, Product,
-};
+use api::product::v1::{AdjustStockRequest, CreateProductRequest, ListProductsRequest, Product};
 use api::wallet::v1::{ChargeWalletRequest, CreateWalletRequest};
 use api::{Reason, Refusal};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
@@ -74,10 +72,12 @@ async fn stock_shelf(clients: &Clients, baskets: &Baskets) -> Result<Shelf> {
                 delta: units,
                 reason: "replay".to_owned(),
             };
-            patiently(PATIENCE, async || clients.products.clone().adjust_stock(request.clone()).await)
-                .await
-                .map_err(told)
-                .with_context(|| format!("stocking {name:?}"))
+            patiently(PATIENCE, async || {
+                clients.products.clone().adjust_stock(request.clone()).await
+            })
+            .await
+            .map_err(told)
+            .with_context(|| format!("stocking {name:?}"))
         })
         .buffer_unordered(AT_ONCE);
     deliveries.map_ok(drop).try_collect::<()>().await?;
@@ -94,11 +94,13 @@ async fn products_by_name(
     let mut page_token = String::new();
     loop {
         let request = ListProductsRequest { page_size: PAGE, page_token };
-        let page = patiently(PATIENCE, async || clients.products.clone().list_products(request.clone()).await)
-            .await
-            .map_err(told)
-            .context("listing the products")?
-            .into_inner();
+        let page = patiently(PATIENCE, async || {
+            clients.products.clone().list_products(request.clone()).await
+        })
+        .await
+        .map_err(told)
+        .context("listing the products")?
+        .into_inner();
         for product in page.products {
             if wanted.contains(product.name.as_str()) {
                 found.entry(product.name.clone()).or_insert(product);
@@ -118,10 +120,12 @@ async fn create(clients: &Clients, name: &str) -> Result<Product> {
         price: price(name),
         stock: 0,
     };
-    let made = patiently(PATIENCE, async || clients.products.clone().create_product(request.clone()).await)
-        .await
-        .map_err(told)
-        .with_context(|| format!("creating {name:?}"))?;
+    let made = patiently(PATIENCE, async || {
+        clients.products.clone().create_product(request.clone()).await
+    })
+    .await
+    .map_err(told)
+    .with_context(|| format!("creating {name:?}"))?;
     made.into_inner().product.with_context(|| format!("no product in the answer for {name:?}"))
 }
 
@@ -131,10 +135,13 @@ async fn fund(clients: &Clients, baskets: &Baskets, user: i64, need: i64) -> Res
         request_id: request_id("wallet", &[&user.to_be_bytes()]),
         user_id: user,
     };
-    let made = patiently(PATIENCE, async || clients.wallets.clone().create_wallet(request.clone()).await).await;
+    let made =
+        patiently(PATIENCE, async || clients.wallets.clone().create_wallet(request.clone()).await)
+            .await;
     match made {
         Err(status) if reason(&status) != Some(Reason::WalletAlreadyExists) => {
-            return Err(told(status)).with_context(|| format!("creating the wallet of user {user}"));
+            return Err(told(status))
+                .with_context(|| format!("creating the wallet of user {user}"));
         }
         _ => {}
     }

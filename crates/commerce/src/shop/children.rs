@@ -89,9 +89,10 @@ impl Children {
 
     /// Waits until a child ends, which none should.
     pub(super) async fn broken(&mut self) -> Result<()> {
-        let ends = self.children.iter_mut().map(|child| {
-            Box::pin(async { (child.role, child.process.wait().await) })
-        });
+        let ends = self
+            .children
+            .iter_mut()
+            .map(|child| Box::pin(async { (child.role, child.process.wait().await) }));
         let ((role, status), ..) = futures_util::future::select_all(ends).await;
         bail!("the process of {} ended: {}", role.name(), status?)
     }

@@ -34,9 +34,8 @@ pub struct Running {
 
 impl Running {
     pub(super) fn new(config: &Config, addresses: Addresses, admin: String) -> Self {
-        let url = |schema: Schema| {
-            Some((schema.name().to_owned(), config.database.audit_url(schema)?))
-        };
+        let url =
+            |schema: Schema| Some((schema.name().to_owned(), config.database.audit_url(schema)?));
         Self {
             pid: std::process::id(),
             addresses,

@@ -85,9 +85,9 @@ impl World {
                     "price": 5_000, "updateMask": "name,price"
                 })]
             }
-            "AdjustStock" => vec![
-                json!({"requestId": id, "productId": product, "delta": 3, "reason": "found"}),
-            ],
+            "AdjustStock" => {
+                vec![json!({"requestId": id, "productId": product, "delta": 3, "reason": "found"})]
+            }
             "ListStockMovements" => page(json!({"productId": product})),
             "CreateCoupon" => {
                 let rest = |discount: &str, value: Value| {
@@ -134,9 +134,7 @@ impl World {
                 json!({"checkoutId": self.checkout}),
                 json!({"request": {"userId": user, "requestId": self.placed_by}}),
             ],
-            "ListCheckouts" => {
-                page(json!({"userId": user, "state": "CHECKOUT_STATE_SUCCEEDED"}))
-            }
+            "ListCheckouts" => page(json!({"userId": user, "state": "CHECKOUT_STATE_SUCCEEDED"})),
             "ListSagas" => page(json!({
                 "state": "SAGA_STATE_SUCCEEDED", "kind": "checkout", "minAge": "0s"
             })),

@@ -133,10 +133,8 @@ async fn a_refusal_is_remembered_too() {
     };
     let refused = world.shop.wallets().charge_wallet(charge.clone()).await.unwrap_err();
     assert_eq!(reason(&refused), Reason::WalletNotFound);
-    let create = api::wallet::v1::CreateWalletRequest {
-        request_id: testkit::request_id(),
-        user_id: user,
-    };
+    let create =
+        api::wallet::v1::CreateWalletRequest { request_id: testkit::request_id(), user_id: user };
     world.shop.wallets().create_wallet(create).await.unwrap();
     let again = world.shop.wallets().charge_wallet(charge).await.unwrap_err();
     assert_eq!(reason(&again), Reason::WalletNotFound);

@@ -10,12 +10,10 @@ mod record;
 mod schema;
 mod start;
 
-pub(crate) use claim::Pulse;
 pub use claim::Claimed;
+pub(crate) use claim::Pulse;
 pub use read::Filter;
-pub use record::{
-    Ended, EndedAs, NewSaga, PlanId, Record, Running, RunningState, Start, Started,
-};
+pub use record::{Ended, EndedAs, NewSaga, PlanId, Record, Running, RunningState, Start, Started};
 
 use crate::journal::end::{End, EndWork};
 use crate::journal::start::StartWork;
@@ -29,7 +27,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 /// ENDs are gathered for this long: nobody waits for them.
-const END_LINGER: Duration = Duration::from_millis(40);
+const END_LINGER: Duration = Duration::from_millis(100);
 
 /// The journal of one orchestrator replica.
 pub struct Journal {

@@ -133,9 +133,8 @@ impl Shop {
 pub async fn place(channel: Channel, request: PlaceOrderRequest) -> Result<PlacedOrder, Status> {
     let until = Instant::now() + PATIENCE;
     for attempt in 0.. {
-        let answer = patiently(async || {
-            checkout_on(channel.clone()).place_order(request.clone()).await
-        });
+        let answer =
+            patiently(async || checkout_on(channel.clone()).place_order(request.clone()).await);
         let answer = answer.await?.into_inner();
         if let (CheckoutState::Succeeded, Some(order)) = (answer.state(), answer.order) {
             return Ok(order);

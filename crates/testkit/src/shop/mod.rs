@@ -8,8 +8,8 @@ mod goods;
 mod settled;
 
 pub use calls::{
-    at_once, checkout_on, coupons_on, orders_on, patiently, place, products_on, ranking_on,
-    reason, wallets_on,
+    at_once, checkout_on, coupons_on, orders_on, patiently, place, products_on, ranking_on, reason,
+    wallets_on,
 };
 pub use goods::Coupon;
 
@@ -106,8 +106,7 @@ impl Live {
             .enable_all()
             .build()
             .expect("a runtime for the shop");
-        let starting =
-            runtime.spawn(async move { Process::start(&config, &Roles::all()).await });
+        let starting = runtime.spawn(async move { Process::start(&config, &Roles::all()).await });
         let process = starting.await.expect("the shop's start does not panic");
         let process = process.unwrap_or_else(|error| panic_with(&error));
         Self { process, runtime }
