@@ -88,23 +88,23 @@ pub(crate) fn acted<R: Message>(
 /// What the answer to a compensation means.
 pub(crate) fn undone(
     found: StepFound,
-    rejection: Option<StepRejection>,
+    rejection: Option<&StepRejection>,
 ) -> Result<UndoReply, StepError> {
     let found = found_of(found)?;
-    Ok(UndoReply::new(found, rejection.as_ref().map(refusal_bytes).unwrap_or_default()))
+    Ok(UndoReply::new(found, rejection.map(refusal_bytes).unwrap_or_default()))
 }
 
 /// What the answer to a void means; `done` is the register's encoded reply.
 pub(crate) fn voided(
     found: StepFound,
     reason: String,
-    rejection: Option<StepRejection>,
+    rejection: Option<&StepRejection>,
     done: Vec<u8>,
 ) -> Result<VoidReply, StepError> {
     let found = found_of(found)?;
     let reply = match found {
         Found::Done => done,
-        Found::Rejected => rejection.as_ref().map(refusal_bytes).unwrap_or_default(),
+        Found::Rejected => rejection.map(refusal_bytes).unwrap_or_default(),
         _ => reason.into_bytes(),
     };
     Ok(VoidReply::new(found, reply))

@@ -135,7 +135,7 @@ impl Script for CancelScript {
         let answer = self.participants.order.clone().void_cancel(request).await;
         let answer = answer.map_err(|status| unanswered(&status))?.into_inner();
         let done = BeginCancelResponse { order: answer.order.clone() }.encode_to_vec();
-        voided(answer.found(), answer.reason, answer.rejection, done)
+        voided(answer.found(), answer.reason, answer.rejection.as_ref(), done)
     }
 
     fn succeeded(&self, known: &Known) -> Vec<u8> {

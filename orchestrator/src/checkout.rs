@@ -185,7 +185,7 @@ impl CheckoutScript {
         let request = self.caller.request(request, budget);
         let answer = self.participants.product.clone().release_stock(request).await;
         let answer = answer.map_err(|status| unanswered(&status))?.into_inner();
-        undone(answer.found(), answer.rejection)
+        undone(answer.found(), answer.rejection.as_ref())
     }
 
     async fn redeem_coupon(&self, known: &Known, budget: Duration) -> Result<ActReply, StepError> {
@@ -213,7 +213,7 @@ impl CheckoutScript {
         let request = self.caller.request(request, budget);
         let answer = self.participants.coupon.clone().undo_redeem(request).await;
         let answer = answer.map_err(|status| unanswered(&status))?.into_inner();
-        undone(answer.found(), answer.rejection)
+        undone(answer.found(), answer.rejection.as_ref())
     }
 
     async fn debit_wallet(&self, known: &Known, budget: Duration) -> Result<ActReply, StepError> {
@@ -238,7 +238,7 @@ impl CheckoutScript {
         let request = self.caller.request(request, budget);
         let answer = self.participants.wallet.clone().undo_debit(request).await;
         let answer = answer.map_err(|status| unanswered(&status))?.into_inner();
-        undone(answer.found(), answer.rejection)
+        undone(answer.found(), answer.rejection.as_ref())
     }
 
     async fn confirm_order(&self, known: &Known, budget: Duration) -> Result<ActReply, StepError> {

@@ -8,6 +8,7 @@ use crate::findings::Findings;
 use crate::invariant::COUPON_ORDERS;
 use crate::sagas::Snapshots;
 use crate::schemas::coupon::{FORFEITED, USED};
+use crate::schemas::journal::RESOLVED;
 use crate::snapshot::Snapshot;
 use anyhow::Result;
 use diesel::QueryableByName;
@@ -111,13 +112,17 @@ async fn compare(of: &mut Snapshots, findings: &mut Findings) -> Result<BTreeSet
     }
 }
 
-/// Those of these orders that do not fit now either, and of which no saga is under way.
+/// Those of these orders that do not fit now either, and of which no saga is under way. One that a person has settled
+/// may have left anything: its record explains it.
 async fn unfit(of: &mut Snapshots, ids: &[i64]) -> Result<Vec<i64>> {
     let list = ids.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
     let Snapshots { journal, coupon, order, .. } = of;
-    let busy: Vec<Object> =
-        fresh(journal, format!("SELECT object FROM saga WHERE object IN ({list})")).await?;
-    let busy: BTreeSet<i64> = busy.into_iter().map(|row| row.object).collect();
+    let sql = format!(
+        "SELECT object FROM saga WHERE object IN ({list}) \
+        UNION SELECT object FROM saga_history WHERE object IN ({list}) AND outcome = {RESOLVED}"
+    );
+    let exempt: Vec<Object> = fresh(journal, sql).await?;
+    let exempt: BTreeSet<i64> = exempt.into_iter().map(|row| row.object).collect();
     let mut uses: BTreeMap<i64, Vec<Used>> = BTreeMap::new();
     for row in fresh::<Used>(coupon, format!("{USED_BY} AND order_id IN ({list})")).await? {
         uses.entry(row.order_id).or_default().push(row);
@@ -126,7 +131,7 @@ async fn unfit(of: &mut Snapshots, ids: &[i64]) -> Result<Vec<i64>> {
     let orders: BTreeMap<i64, Order> = orders.into_iter().map(|row| (row.id, row)).collect();
     let unfit = |id: &&i64| {
         let uses = uses.get(id).map(Vec::as_slice).unwrap_or_default();
-        !busy.contains(id) && !fits(uses, orders.get(id))
+        !exempt.contains(id) && !fits(uses, orders.get(id))
     };
     Ok(ids.iter().filter(unfit).copied().collect())
 }

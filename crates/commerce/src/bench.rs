@@ -18,7 +18,9 @@ const CONNECTIONS: [u32; 4] = [1, 16, 64, 128];
 const DATABASE: &str = "commerce_bench";
 
 diesel::table! {
+    /// Rows that are committed one by one.
     commits (id) {
+        /// Never the same twice.
         id -> BigInt,
     }
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use tonic::Code;
 
 /// A saga's deadline that a test can wait for, and that every saga reaches its last step before.
-const DEADLINE: Duration = Duration::from_secs(2);
+const DEADLINE: Duration = Duration::from_secs(3);
 
 /// Ways to answer that say nothing of what became of the call; the participant may have done it or not.
 fn mishaps() -> Vec<(&'static str, Vec<Fault>)> {
@@ -51,8 +51,8 @@ async fn a_step_whose_outcome_is_unknown_is_asked_again_and_done_once() {
 }
 
 async fn every_mishap(stage: Arc<Stage>, case: Case) {
-    let Stage { shop, node } = &*stage;
-    let success = shop.success(node, case.scenario).await;
+    let Stage { shop, .. } = &*stage;
+    let success = stage.success(&case).await;
     for (mishap, faults) in mishaps() {
         let what = format!("{case}: {mishap}");
         let world = stage.world(&case).await;
@@ -78,8 +78,8 @@ async fn a_step_that_is_never_done_ends_the_saga_at_its_deadline() {
 }
 
 async fn never_done(stage: Arc<Stage>, case: Case) {
-    let Stage { shop, node } = &*stage;
-    let success = shop.success(node, case.scenario).await;
+    let Stage { shop, .. } = &*stage;
+    let success = stage.success(&case).await;
     let world = stage.world(&case).await;
     shop.wire.next(&world.trace, case.step(), &[Fault::DELAYED]);
     shop.wire.always(&world.trace, case.step(), Fault::REQUEST_LOST);
@@ -96,8 +96,8 @@ async fn a_step_whose_replies_are_all_lost_ends_the_saga_unless_it_decides_it() 
 }
 
 async fn never_heard(stage: Arc<Stage>, case: Case) {
-    let Stage { shop, node } = &*stage;
-    let success = shop.success(node, case.scenario).await;
+    let Stage { shop, .. } = &*stage;
+    let success = stage.success(&case).await;
     let world = stage.world(&case).await;
     shop.wire.always(&world.trace, case.step(), Fault::REPLY_LOST);
     if case.is_past_register() {
@@ -115,7 +115,7 @@ async fn never_heard(stage: Arc<Stage>, case: Case) {
 
 /// A saga past its register has no deadline: it goes on until the step is heard.
 async fn rolls_forward(stage: &Stage, case: &Case, world: &World, success: &Snapshot) {
-    let Stage { shop, node } = stage;
+    let Stage { shop, node, .. } = stage;
     let heal = async {
         let saga = node.started(&world.ask).await;
         let deadline = node.saga(&saga).await.saga.unwrap().deadline.unwrap();
@@ -164,10 +164,10 @@ async fn a_refusal_that_was_never_heard_is_the_reason_all_the_same() {
 }
 
 async fn refused_unheard(stage: Arc<Stage>, case: Case) {
-    let Stage { shop, node } = &*stage;
+    let Stage { shop, .. } = &*stage;
     for spoil in case.spoils() {
         let what = format!("{case}, {spoil:?}");
-        let world = shop.spoiled(node, case.scenario, spoil).await;
+        let world = stage.spoiled(&case, spoil).await;
         let before = shop.standing(&world).await;
         shop.wire.always(&world.trace, case.step(), Fault::REPLY_LOST);
 

@@ -1,5 +1,6 @@
 //! One orchestrator replica in a runtime of its own: it dies as a process does, with everything that it is doing.
 
+use crate::shop::{lanes, open};
 use crate::snapshot::until;
 use api::checkout::v1::checkout_service_client::CheckoutServiceClient;
 use api::checkout::v1::get_checkout_request::Key;
@@ -91,11 +92,10 @@ impl Node {
     pub(crate) async fn start(url: String, participants: Participants, options: Options) -> Self {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let tasks = TaskTracker::new();
-        let lane = lane::Options::default();
         let chassis = Chassis::new(Limits::default(), tasks.clone());
         let started = runtime.spawn(async move {
-            let db = db::Db::open(db::Options::new(url)).await.unwrap();
-            Orchestrator::start(db, participants, options, lane, &tasks)
+            let db = open(url).await;
+            Orchestrator::start(db, participants, options, lanes(), &tasks)
         });
         let orchestrator = started.await.unwrap();
         let services = Services::default().with(orchestrator.checkout()).with(orchestrator.admin());
@@ -136,8 +136,9 @@ impl Node {
     }
 
     async fn get(&self, key: Key) -> Result<Checkout, Status> {
-        let answer = self.checkout.clone().get_checkout(GetCheckoutRequest { key: Some(key) });
-        Ok(answer.await?.into_inner().checkout.unwrap())
+        let request = GetCheckoutRequest { key: Some(key) };
+        let answer = self.checkout.clone().get_checkout(request).await?;
+        Ok(answer.into_inner().checkout.unwrap())
     }
 
     /// A saga and what its participants have on record.

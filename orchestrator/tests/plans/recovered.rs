@@ -1,20 +1,15 @@
 //! A replica that dies in the middle of its sagas: the next one finishes them.
+//!
+//! The replicas ask each call once, so that the first one dies before it would ask again.
 
 use crate::node::Node;
 use crate::scenarios::{Case, cases};
-use crate::shop::{Shop, World, patient};
+use crate::shop::{Shop, World, one_attempt};
 use crate::snapshot::{Snapshot, until};
 use crate::wire::Fault;
 use api::checkout::v1::CheckoutState;
 use api::outcome::IDEMPOTENCY_REPLAYED;
 use api::{Reason, Refusal};
-use saga::runtime::Options;
-use std::time::Duration;
-
-/// The doomed replica asks each call once: it dies before it would ask again.
-fn one_attempt() -> Options {
-    Options { attempt: Duration::from_mins(2), ..patient() }
-}
 
 /// A saga that stands still in the middle.
 struct Stuck {
@@ -68,7 +63,7 @@ async fn a_saga_whose_replica_dies_at_any_step_is_finished_by_the_next() {
     }
     node.kill();
 
-    let node = shop.node(patient()).await;
+    let node = shop.node(one_attempt()).await;
     for (saga, success) in stuck {
         let Stuck { case, world, call, .. } = &saga;
         let what = saga.what();
@@ -101,7 +96,7 @@ async fn a_saga_whose_replica_dies_while_undoing_any_step_is_undone_by_the_next(
     }
     node.kill();
 
-    let node = shop.node(patient()).await;
+    let node = shop.node(one_attempt()).await;
     for saga in stuck {
         let Stuck { world, call, before, .. } = &saga;
         let what = saga.what();

@@ -19,7 +19,7 @@ async fn a_refused_step_is_told_and_everything_before_it_is_undone() {
 
 async fn every_refusal(stage: Arc<Stage>, case: Case) {
     for spoil in case.spoils() {
-        let world = stage.shop.spoiled(&stage.node, case.scenario, spoil).await;
+        let world = stage.spoiled(&case, spoil).await;
         refused(&stage, &case, spoil, &world).await;
     }
 }
@@ -32,14 +32,14 @@ async fn a_step_that_refuses_twice_at_once_refuses_once() {
 
 async fn every_doubled_refusal(stage: Arc<Stage>, case: Case) {
     for spoil in case.spoils() {
-        let world = stage.shop.spoiled(&stage.node, case.scenario, spoil).await;
+        let world = stage.spoiled(&case, spoil).await;
         stage.shop.wire.next(&world.trace, case.step(), &[Fault::DOUBLED]);
         refused(&stage, &case, spoil, &world).await;
     }
 }
 
 async fn refused(stage: &Stage, case: &Case, spoil: Spoil, world: &World) {
-    let Stage { shop, node } = stage;
+    let Stage { shop, node, .. } = stage;
     let what = format!("{case}, {spoil:?}");
     let before = shop.standing(world).await;
 

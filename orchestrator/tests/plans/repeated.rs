@@ -1,7 +1,7 @@
 //! An action that arrives more than once has one effect.
 
 use crate::scenarios::Case;
-use crate::shop::{Stage, patient};
+use crate::shop::{Stage, one_attempt, patient};
 use crate::wire::Fault;
 use api::checkout::v1::CheckoutState;
 use api::outcome::{IDEMPOTENCY_REPLAYED, SAGA_OUTCOME};
@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_saga_calls_each_step_that_takes_part_once() {
-    let stage = Stage::start(patient()).await;
+    let stage = Stage::start(one_attempt()).await;
     stage.each_case(once).await;
 }
 
@@ -32,8 +32,8 @@ async fn an_action_that_arrives_twice_at_once_and_again_later_has_one_effect() {
 }
 
 async fn repeated(stage: Arc<Stage>, case: Case) {
-    let Stage { shop, node } = &*stage;
-    let success = shop.success(node, case.scenario).await;
+    let Stage { shop, .. } = &*stage;
+    let success = stage.success(&case).await;
     let world = stage.world(&case).await;
     shop.wire.next(&world.trace, case.step(), &[Fault::DOUBLED]);
 

@@ -34,9 +34,32 @@ use tonic::Code;
 /// An id that nothing has.
 const NOBODYS: i64 = 9_000_000_000_000_000;
 
-/// A patient engine: no test of a saga's end depends on how fast the machine is.
+/// Longer than any test takes: nothing ends because the machine is slow.
+const AGES: Duration = Duration::from_mins(10);
+
+/// A patient engine.
 pub(crate) fn patient() -> Options {
-    Options { deadline: Duration::from_mins(2), ..Options::default() }
+    Options { deadline: AGES, ..Options::default() }
+}
+
+/// An engine that asks each call once.
+pub(crate) fn one_attempt() -> Options {
+    Options { attempt: AGES, ..patient() }
+}
+
+/// Lanes that turn nobody away.
+pub(crate) fn lanes() -> lane::Options {
+    lane::Options { max_wait: AGES, ..lane::Options::default() }
+}
+
+/// A database that makes nobody wait in vain.
+pub(crate) async fn open(url: String) -> Db {
+    let options = db::Options { acquire_timeout: AGES, ..db::Options::new(url) };
+    Db::open(options).await.unwrap()
+}
+
+async fn database(schema: Schema) -> Db {
+    open(testkit::database(schema).await.1).await
 }
 
 /// The participants behind their wire.
@@ -67,15 +90,15 @@ pub(crate) struct World {
 impl Shop {
     /// Fresh participants.
     pub(crate) async fn start() -> Self {
-        let (product, _) = testkit::database(Schema::Product).await;
-        let (coupon, _) = testkit::database(Schema::Coupon).await;
-        let (wallet, _) = testkit::database(Schema::Wallet).await;
-        let (order, _) = testkit::database(Schema::Order).await;
+        let product = database(Schema::Product).await;
+        let coupon = database(Schema::Coupon).await;
+        let wallet = database(Schema::Wallet).await;
+        let order = database(Schema::Order).await;
         let (_, journal) = testkit::database(Schema::Orchestrator).await;
 
         let tasks = TaskTracker::new();
         let chassis = Chassis::new(Limits::default(), tasks.clone());
-        let options = participant::Options::default();
+        let options = participant::Options { lane: lanes(), ..participant::Options::default() };
         let products = product::Product::start(product.clone(), options, &tasks);
         let wallets = wallet::Wallet::start(wallet.clone(), options, &tasks);
         let orders = order::Order::start(order.clone(), options, &tasks);
@@ -246,22 +269,36 @@ impl Shop {
     }
 }
 
-/// A shop with a replica of the orchestrator.
+/// A shop with two replicas of the orchestrator.
 pub(crate) struct Stage {
     pub(crate) shop: Shop,
+    /// Runs what a test needs to begin with.
+    stagehand: Node,
+    /// Runs what is tested.
     pub(crate) node: Node,
 }
 
 impl Stage {
     pub(crate) async fn start(options: Options) -> Arc<Self> {
         let shop = Shop::start().await;
+        let stagehand = shop.node(patient()).await;
         let node = shop.node(options).await;
-        Arc::new(Self { shop, node })
+        Arc::new(Self { shop, stagehand, node })
     }
 
     /// A fresh world for a case.
     pub(crate) async fn world(&self, case: &Case) -> World {
-        self.shop.world(&self.node, case.scenario).await
+        self.shop.world(&self.stagehand, case.scenario).await
+    }
+
+    /// A world in which the case's step refuses.
+    pub(crate) async fn spoiled(&self, case: &Case, spoil: Spoil) -> World {
+        self.shop.spoiled(&self.stagehand, case.scenario, spoil).await
+    }
+
+    /// What a world of a case looks like after its saga when nothing goes wrong.
+    pub(crate) async fn success(&self, case: &Case) -> Snapshot {
+        self.shop.success(&self.stagehand, case.scenario).await
     }
 
     /// Asks for a world's saga.

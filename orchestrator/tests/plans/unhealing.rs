@@ -45,8 +45,8 @@ async fn a_step_that_is_done_and_says_it_never_can_be_is_undone_unless_it_decide
 }
 
 async fn done_and_refused(stage: Arc<Stage>, case: Case) {
-    let Stage { shop, node } = &*stage;
-    let success = shop.success(node, case.scenario).await;
+    let Stage { shop, .. } = &*stage;
+    let success = stage.success(&case).await;
     let world = stage.world(&case).await;
     let fault = Fault::done_and_refused(Code::PermissionDenied);
     shop.wire.always(&world.trace, case.step(), fault);

@@ -68,15 +68,7 @@ impl Bench {
             let db = Db::open(Options::new(shop.url(schema))).await.unwrap();
             schemas.insert(schema.name(), db);
         }
-        let targets = Targets {
-            wallet: shop.url(Schema::Wallet),
-            product: shop.url(Schema::Product),
-            coupon: shop.url(Schema::Coupon),
-            order: shop.url(Schema::Order),
-            orchestrator: shop.url(Schema::Orchestrator),
-            redis: Some(Redis { url: shop.redis_url(), prefix: "commerce".to_owned() }),
-            relayed_within: None,
-        };
+        let targets = shop.targets();
         let bitten = RefCell::default();
         let bench = Self { targets, schemas, bitten, _shop: shop };
         let history = lived.looked_up(&bench).await;

@@ -91,7 +91,8 @@ impl History {
         // Refused, and remembered.
         let again =
             IssueCouponRequest { request_id: request_id(), user_id: user, coupon_id: coupon };
-        shop.coupons().issue_coupon(again).await.unwrap_err();
+        let call = async || shop.coupons().issue_coupon(again.clone()).await;
+        testkit::patiently(call).await.unwrap_err();
         Lived { user, product, other, coupon, issued, plain, with_coupon, cancelled }
     }
 }
@@ -143,24 +144,19 @@ async fn place(
         coupon_id,
         expected_total: None,
     };
-    loop {
-        let answer = shop.checkout().place_order(request.clone()).await.ok()?.into_inner();
-        if answer.order.is_some() {
-            return answer.order;
-        }
-    }
+    testkit::place(shop.channel().await, request).await.ok()
 }
 
 async fn cancel(shop: &Shop, user_id: i64, order_id: i64) {
     let request = CancelOrderRequest { request_id: request_id(), user_id, order_id };
-    while shop.checkout().cancel_order(request.clone()).await.unwrap().into_inner().order.is_none()
-    {
-    }
+    let call = async || shop.checkout().cancel_order(request.clone()).await;
+    // Repeated while it runs.
+    while testkit::patiently(call).await.unwrap().into_inner().order.is_none() {}
 }
 
 async fn charge(shop: &Shop, user_id: i64, amount: i64) {
     let request = ChargeWalletRequest { request_id: request_id(), user_id, amount };
-    shop.wallets().charge_wallet(request).await.unwrap();
+    testkit::patiently(async || shop.wallets().charge_wallet(request.clone()).await).await.unwrap();
 }
 
 /// A new price and a few units more.
@@ -172,8 +168,10 @@ async fn change(shop: &Shop, product_id: i64) {
         update_mask: Some(FieldMask { paths: vec!["price".to_owned()] }),
         ..UpdateProductRequest::default()
     };
-    shop.products().update_product(update).await.unwrap();
+    let call = async || shop.products().update_product(update.clone()).await;
+    testkit::patiently(call).await.unwrap();
     let reason = "found".to_owned();
     let adjust = AdjustStockRequest { request_id: request_id(), product_id, delta: 7, reason };
-    shop.products().adjust_stock(adjust).await.unwrap();
+    let call = async || shop.products().adjust_stock(adjust.clone()).await;
+    testkit::patiently(call).await.unwrap();
 }

@@ -169,7 +169,7 @@ impl Starting<'_> {
         };
         let db = open(self.config, schema).await?;
         let bus = self.bus(schema)?;
-        let relay = Relay::new(db.clone(), bus, Bell::default(), events::Options::default());
+        let relay = Relay::new(db.clone(), bus, Bell::default(), events::RelayOptions::default());
         self.tasks.spawn(relay.run(self.background.clone()));
         Ok(Some(db))
     }
@@ -197,7 +197,7 @@ impl Starting<'_> {
         let here = product.map(|it| services(it.public()));
         let products = links::to_public(self.config, &self.inside, Role::Product, here)?;
         let products = Arc::new(ProductServiceClient::new(products));
-        Ok(ranking::Service::new(store, rebuild, products, ranking::LIFE))
+        Ok(ranking::Service::new(store, rebuild, products, ranking::COPY_LIFE))
     }
 
     async fn orchestrator(&self, here: &Services) -> Result<Option<Orchestrator>> {

@@ -106,8 +106,11 @@ impl Live {
             .enable_all()
             .build()
             .expect("a runtime for the shop");
-        let starting = runtime.spawn(async move { Process::start(&config, &Roles::all()).await });
-        let process = starting.await.expect("the shop's start does not panic");
+        let starting = tokio::task::spawn_blocking(move || {
+            let process = runtime.block_on(Process::start(&config, &Roles::all()));
+            (process, runtime)
+        });
+        let (process, runtime) = starting.await.expect("the shop's start does not panic");
         let process = process.unwrap_or_else(|error| panic_with(&error));
         Self { process, runtime }
     }
