@@ -71,10 +71,11 @@ impl<W: Work> Queue<W> {
         let wait = state.batch_time.wait(queued, self.options.max_batch);
         let full = match priority {
             Priority::Reserved => queued >= self.options.capacity,
+            // An empty queue admits whatever the estimate says: only a new batch can correct it.
             Priority::Normal => {
                 queued >= self.options.capacity - self.options.capacity / 4
-                    || (queued > 0 && wait > self.options.max_wait)
-                    || Instant::now() + wait > deadline
+                    || (queued > 0
+                        && (wait > self.options.max_wait || Instant::now() + wait > deadline))
             }
         };
         if full {
@@ -126,5 +127,36 @@ impl<W: Work> Queue<W> {
 
     fn lock(&self) -> MutexGuard<'_, State<W>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Nothing;
+
+    impl Work for Nothing {
+        type Op = ();
+        type Reply = ();
+
+        async fn run(&self, _: &mut db::Conn, ops: &[&()]) -> db::Result<Vec<()>> {
+            Ok(vec![(); ops.len()])
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lane_that_was_slow_once_admits_one_call_to_find_out_whether_it_still_is() {
+        let queue = Queue::<Nothing>::new("slow", Options::default());
+        queue.record(Duration::from_secs(5));
+        let push = || {
+            let deadline = Instant::now() + Duration::from_secs(1);
+            let entry = Entry { op: (), reply: oneshot::channel().0, deadline };
+            queue.push(entry, Priority::Normal)
+        };
+        push().unwrap();
+        assert!(matches!(push(), Err(Error::Overloaded { .. })));
+        assert!(matches!(queue.take(Duration::ZERO).await, Taken::Batch(_)));
+        push().unwrap();
     }
 }

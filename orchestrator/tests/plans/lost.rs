@@ -1,7 +1,7 @@
 //! Calls whose outcome the orchestrator does not know: it asks again until it does, or until the saga's deadline.
 
 use crate::refused::told_alike;
-use crate::scenarios::Case;
+use crate::scenarios::{Case, Spoil};
 use crate::shop::{Stage, World, patient};
 use crate::snapshot::{Snapshot, until};
 use crate::wire::Fault;
@@ -18,7 +18,7 @@ use tonic::Code;
 const DEADLINE: Duration = Duration::from_secs(3);
 
 /// Ways to answer that say nothing of what became of the call; the participant may have done it or not.
-fn mishaps() -> Vec<(&'static str, Vec<Fault>)> {
+fn mishaps(case: &Case) -> Vec<(&'static str, Vec<Fault>)> {
     let business = [Code::NotFound, Code::AlreadyExists, Code::FailedPrecondition];
     let broken = [
         Code::Unknown,
@@ -31,6 +31,7 @@ fn mishaps() -> Vec<(&'static str, Vec<Fault>)> {
     ];
     let not_done = |code: &Code| Fault::refused(*code);
     let done = |code: &Code| Fault::done_and_refused(*code);
+    let unrecorded = |spoil: Spoil| Fault::unrecorded(spoil.reason());
     vec![
         ("the request is lost", vec![Fault::REQUEST_LOST; 3]),
         ("the reply is lost", vec![Fault::REPLY_LOST; 3]),
@@ -38,8 +39,9 @@ fn mishaps() -> Vec<(&'static str, Vec<Fault>)> {
         ("the reply never comes", vec![Fault::DONE_AND_HUNG]),
         ("not done, and an error", broken.iter().map(not_done).collect()),
         ("done, and an error", broken.iter().map(done).collect()),
-        ("an unrecorded refusal", business.iter().map(not_done).collect()),
-        ("done, and an unrecorded refusal", business.iter().map(done).collect()),
+        ("not done, and a refusal's code", business.iter().map(not_done).collect()),
+        ("done, and a refusal's code", business.iter().map(done).collect()),
+        ("a refusal that nobody recorded", case.spoils().into_iter().map(unrecorded).collect()),
     ]
 }
 
@@ -53,7 +55,7 @@ async fn a_step_whose_outcome_is_unknown_is_asked_again_and_done_once() {
 async fn every_mishap(stage: Arc<Stage>, case: Case) {
     let Stage { shop, .. } = &*stage;
     let success = stage.success(&case).await;
-    for (mishap, faults) in mishaps() {
+    for (mishap, faults) in mishaps(&case) {
         let what = format!("{case}: {mishap}");
         let world = stage.world(&case).await;
         shop.wire.next(&world.trace, case.step(), &faults);

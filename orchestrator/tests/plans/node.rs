@@ -25,7 +25,8 @@ use tokio_util::task::TaskTracker;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::metadata::MetadataMap;
-use tower::ServiceExt;
+use tonic::service::Routes;
+use tower::{Layer, ServiceExt};
 
 /// How long a client waits for its answer.
 const PATIENCE: Duration = Duration::from_secs(50);
@@ -99,7 +100,7 @@ impl Node {
         });
         let orchestrator = started.await.unwrap();
         let services = Services::default().with(orchestrator.checkout()).with(orchestrator.admin());
-        let service = platform::transport::local(services, &chassis);
+        let service = Transport::new(chassis.layer(Routes::from(services)));
         let transport = far(service, runtime.handle().clone());
         Self {
             plans: orchestrator.plans(),

@@ -112,3 +112,44 @@ async fn a_saga_whose_replica_dies_while_undoing_any_step_is_undone_by_the_next(
         assert_eq!(shop.standing(world).await, before.standing, "{what}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_outlives_the_replica_that_gave_it() {
+    let shop = Shop::start().await;
+    let node = shop.node(one_attempt()).await;
+    let mut answered = Vec::new();
+    for case in cases(&node) {
+        let mut worlds = vec![shop.world(&node, case.scenario).await];
+        for spoil in case.spoils() {
+            worlds.push(shop.spoiled(&node, case.scenario, spoil).await);
+        }
+        for world in worlds {
+            let answer = node.ask(&world.trace, world.ask.clone()).await;
+            let after = shop.snapshot(&world).await;
+            answered.push((case.clone(), world, answer, after));
+        }
+    }
+    // Before the last ENDs are written.
+    node.kill();
+
+    let node = shop.node(one_attempt()).await;
+    for (case, world, answer, after) in answered {
+        let repeat = || async { node.ask(&world.trace, world.ask.clone()).await };
+        match answer {
+            Ok(told) => {
+                let again = repeat().await.unwrap();
+                assert_eq!((again.checkout_id, again.state), (told.checkout_id, told.state));
+                assert_eq!(again.order, told.order, "{case}");
+            }
+            Err(status) => {
+                let failed = || async { repeat().await.err() };
+                let again = until("the failure is known again", failed).await;
+                let told = [&status, &again].map(Refusal::from_status);
+                assert_eq!(told[0], told[1], "{case}");
+            }
+        }
+        let ended = || async { node.checkout_of(&world.ask).await.unwrap().ended_at };
+        until("the end is recorded", ended).await;
+        assert_eq!(shop.snapshot(&world).await, after, "{case}");
+    }
+}

@@ -71,7 +71,7 @@ fn on_record(case: &Case) -> Vec<(&'static str, SagaStepState)> {
     before.chain([(case.step(), SagaStepState::Rejected)]).chain(after).collect()
 }
 
-/// GetCheckout tells, in its body, what the error of the call told.
+/// A read tells, in its body, what the error of the call told.
 pub(crate) async fn told_alike(stage: &Stage, world: &World, status: &Status) {
     let mut refusal = Refusal::from_status(status).unwrap();
     let checkout_id = refusal.metadata.remove("checkout_id").unwrap();

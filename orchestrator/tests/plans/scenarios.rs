@@ -3,6 +3,7 @@
 use crate::node::Node;
 use api::Reason;
 use orchestrator::kind::{CANCEL, CHECKOUT};
+use participant::StepNo;
 use saga::journal::PlanId;
 use saga::runtime::StepInfo;
 use std::fmt;
@@ -190,4 +191,20 @@ fn cases_of(plan: PlanId, steps: &[StepInfo]) -> Vec<Case> {
         assert!(tried, "{plan:?}: no scenario has the step {name}");
     }
     cases
+}
+
+const MADE_UP: StepInfo =
+    StepInfo { step: StepNo(99), name: "WrapGift", undo: None, participant: "gift" };
+
+#[test]
+#[should_panic(expected = "PlanId { kind: 99, version: 1 } has no scenario")]
+fn a_plan_without_a_scenario_is_named() {
+    cases_of(PlanId { kind: 99, version: 1 }, &[MADE_UP]);
+}
+
+#[test]
+#[should_panic(expected = "how can WrapGift refuse?")]
+fn a_step_that_the_tables_do_not_know_is_named() {
+    let known = ["RedeemCoupon", "ConfirmOrder"].map(|name| StepInfo { name, ..MADE_UP });
+    cases_of(PlanId { kind: CHECKOUT, version: 1 }, &[known[0], known[1], MADE_UP]);
 }

@@ -39,6 +39,8 @@ enum Answer {
     Reply,
     /// An error that is not the participant's.
     Code(Code),
+    /// A refusal in the participant's words, which is on no record.
+    Unrecorded(Reason),
     /// None, ever.
     Silence,
 }
@@ -63,6 +65,11 @@ impl Fault {
     /// An error in place of the call.
     pub(crate) const fn refused(code: Code) -> Self {
         Self { delivery: Delivery::Never, answer: Answer::Code(code) }
+    }
+
+    /// A refusal that nobody recorded, in place of the call.
+    pub(crate) const fn unrecorded(reason: Reason) -> Self {
+        Self { delivery: Delivery::Never, answer: Answer::Unrecorded(reason) }
     }
 
     /// Whether the participant does it.
@@ -254,6 +261,7 @@ impl Wire {
         match (fault.answer, reply) {
             (Answer::Reply, Some(reply)) => reply,
             (Answer::Code(code), _) => Status::new(code, "injected").into_http(),
+            (Answer::Unrecorded(reason), _) => Status::from(Refusal::new(reason)).into_http(),
             (Answer::Silence | Answer::Reply, _) => std::future::pending().await,
         }
     }

@@ -6,6 +6,7 @@ mod saga;
 mod shop;
 mod tools;
 
+use crate::clients::NoAddress;
 use crate::config::{Config, Problem, Shown, Sources};
 use crate::durability::Weak;
 use crate::output::{Output, note};
@@ -43,8 +44,7 @@ pub fn main() -> ExitCode {
             note(format_args!("commerce: {error:#}"));
             let is_configuration = error.is::<Problem>()
                 || error.is::<Weak>()
-                || error.is::<crate::clients::NoAddress>()
-                || error.is::<platform::logging::Error>();
+                || error.is::<NoAddress>();
             ExitCode::from(if is_configuration { BAD_CONFIGURATION } else { FAILED })
         }
     }
@@ -53,13 +53,25 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<Verdict> {
     let sources = cli.settings.sources()?;
     let (config, shown) = sources.load()?;
-    platform::logging::init(config.log.format.into(), &config.log.filter)?;
+    platform::logging::init(config.log.format.into(), &config.log.filter)
+        .map_err(|_| not_a_filter(&config, &shown))?;
     let context = Context { sources, config, shown, output: Output::new(cli.json) };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("starting the runtime")?;
     runtime.block_on(command(context, cli.command))
+}
+
+fn not_a_filter(config: &Config, shown: &[Shown]) -> Problem {
+    let key = "log.filter";
+    let origin = shown.iter().find(|it| it.key == key).map(|it| it.origin.clone());
+    Problem::NotAllowed {
+        key: key.to_owned(),
+        allowed: "a filter, such as info or warn,saga=debug".to_owned(),
+        found: format!("{:?}", config.log.filter),
+        origin: origin.unwrap_or_default(),
+    }
 }
 
 async fn command(context: Context, command: Command) -> Result<Verdict> {

@@ -1,0 +1,137 @@
+//! A file of baskets through the whole program: in one process and with every role its own, cut off, and once more.
+//!
+//! The file is the one that `BASKETS` names; without it, a seeded one.
+
+use serde_json::Value;
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The counts published with the file that `BASKETS` names in CI.
+const PUBLISHED: [(&str, u64); 5] = [
+    ("whole milk", 2513),
+    ("other vegetables", 1903),
+    ("rolls/buns", 1809),
+    ("soda", 1715),
+    ("yogurt", 1372),
+];
+/// Baskets of the seeded file.
+const SEEDED: u64 = 1_200;
+/// Its products: product k is in every k-th basket, so that no two of the first are in equally many.
+const PRODUCTS: u64 = 40;
+
+/// A file of baskets and what a shop that sold them must say.
+struct Sold {
+    file: PathBuf,
+    baskets: u64,
+    best: Vec<(String, u64)>,
+}
+
+fn sold(folder: &Path) -> Sold {
+    if let Some(file) = std::env::var_os("BASKETS") {
+        let file = PathBuf::from(file);
+        let text = std::fs::read_to_string(&file).unwrap();
+        let best = best(&text);
+        let published = PUBLISHED.map(|(name, count)| (name.to_owned(), count));
+        assert_eq!(best, published, "BASKETS is another file");
+        return Sold { file, baskets: count(&text), best };
+    }
+    let name = |product: u64| if product == 2 { "milk ".to_owned() } else { format!("p{product}") };
+    let basket = |line: u64| {
+        let divides = (1..=PRODUCTS).filter(|product| line.is_multiple_of(*product));
+        divides.map(name).collect::<Vec<_>>().join(",")
+    };
+    let text: String = (1..=SEEDED).map(|line| basket(line) + "\n").collect();
+    let file = folder.join("baskets.csv");
+    std::fs::write(&file, &text).unwrap();
+    Sold { file, baskets: SEEDED, best: best(&text) }
+}
+
+fn count(text: &str) -> u64 {
+    u64::try_from(text.lines().count()).unwrap()
+}
+
+/// The five names in most lines.
+fn best(text: &str) -> Vec<(String, u64)> {
+    let mut lines_with: HashMap<&str, u64> = HashMap::new();
+    for name in text.split('\n').flat_map(|line| line.split(',')).filter(|name| !name.is_empty()) {
+        *lines_with.entry(name).or_default() += 1;
+    }
+    let mut best: Vec<_> = lines_with.into_iter().map(|(name, n)| (name.to_owned(), n)).collect();
+    best.sort_by_key(|(_, lines)| std::cmp::Reverse(*lines));
+    best.truncate(5);
+    best
+}
+
+fn commerce(data: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_commerce"));
+    command.arg("--json").arg("--data-dir").arg(data).args(["--log-filter", "warn"]);
+    command
+}
+
+fn replay(data: &Path, sold: &Sold, more: &[&str]) -> Value {
+    let output = commerce(data).arg("replay").arg(&sold.file).args(more).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stdout));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let best: Vec<_> = report["best_sellers"].as_array().unwrap().clone();
+    let best: Vec<_> = best
+        .iter()
+        .map(|it| (it["name"].as_str().unwrap().to_owned(), it["orders"].as_u64().unwrap()))
+        .collect();
+    assert_eq!(best, sold.best);
+    assert_eq!(report["failed"], 0);
+    report
+}
+
+fn assert_clean(data: &Path) {
+    let output = commerce(data).arg("audit").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn every_basket_is_an_order_and_a_second_run_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, sold) = (folder.path().join("data"), sold(folder.path()));
+    let first = replay(&data, &sold, &[]);
+    assert_eq!((first["placed"].as_u64(), first["replayed"].as_u64()), (Some(sold.baskets), Some(0)));
+    assert_clean(&data);
+    let second = replay(&data, &sold, &[]);
+    assert_eq!((second["placed"].as_u64(), second["replayed"].as_u64()), (Some(0), Some(sold.baskets)));
+    assert_clean(&data);
+}
+
+#[test]
+fn it_is_the_same_with_every_role_its_own_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, sold) = (folder.path().join("data"), sold(folder.path()));
+    let report = replay(&data, &sold, &["--split"]);
+    assert_eq!(report["placed"].as_u64(), Some(sold.baskets));
+    assert_clean(&data);
+}
+
+#[test]
+fn a_replay_that_was_killed_is_finished_by_running_it_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, sold) = (folder.path().join("data"), sold(folder.path()));
+    let mut cut_off = commerce(&data)
+        .arg("replay")
+        .arg(&sold.file)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Lines of progress come at every tenth: the first ones stand for orders that were answered, and most were not.
+    let said = BufReader::new(cut_off.stderr.take().unwrap());
+    let answered = said.lines().map(Result::unwrap).find(|line| line.contains("orders answered"));
+    cut_off.kill().unwrap();
+    cut_off.wait().unwrap();
+    assert!(answered.is_some(), "the first orders were answered before it was killed");
+    let report = replay(&data, &sold, &[]);
+    let (placed, replayed) = (report["placed"].as_u64(), report["replayed"].as_u64());
+    assert_eq!(placed.unwrap() + replayed.unwrap(), sold.baskets);
+    assert!(replayed.unwrap() >= sold.baskets / 10, "{report}");
+    assert_clean(&data);
+}
