@@ -1,5 +1,6 @@
 //! `SagaAdminService`: what operators see of sagas.
 
+use crate::answer::with_message;
 use crate::calls::{Caller, Participants};
 use crate::service::{Orchestrator, unavailable};
 use crate::{kind, record};
@@ -235,12 +236,13 @@ fn saga_of(record: &Record) -> Saga {
                 EndedAs::Failed => SagaState::Failed,
                 EndedAs::Resolved => SagaState::Resolved,
             });
-            saga.failure = record::read(&ended.result).failure.map(|failure| SagaFailure {
-                step: failure.step,
-                reason: failure.reason,
-                message: failure.message,
-                metadata: failure.metadata,
-            });
+            saga.failure =
+                record::read(&ended.result).failure.map(with_message).map(|failure| SagaFailure {
+                    step: failure.step,
+                    reason: failure.reason,
+                    message: failure.message,
+                    metadata: failure.metadata,
+                });
         }
     }
     saga

@@ -97,7 +97,7 @@ fn refusal(failure: &CheckoutFailure) -> Refusal {
     refusal
 }
 
-fn with_message(failure: CheckoutFailure) -> CheckoutFailure {
+pub(crate) fn with_message(failure: CheckoutFailure) -> CheckoutFailure {
     let message = refusal(&failure).message();
     CheckoutFailure { message, ..failure }
 }

@@ -61,10 +61,9 @@ impl PlaceOrder {
         content_hash(VERSION, self)
     }
 
-    /// What is at stake, as far as it is known before the prices are: the expected total, else the units.
+    /// What is at stake, in won, as far as it is known before the prices are.
     pub(crate) fn weight(&self) -> i64 {
-        let units = self.lines.iter().map(|line| line.quantity).fold(0, i64::saturating_add);
-        self.expected_total.unwrap_or(units)
+        self.expected_total.unwrap_or(0)
     }
 }
 

@@ -96,10 +96,16 @@ fn every_basket_is_an_order_and_a_second_run_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let (data, sold) = (folder.path().join("data"), sold(folder.path()));
     let first = replay(&data, &sold, &[]);
-    assert_eq!((first["placed"].as_u64(), first["replayed"].as_u64()), (Some(sold.baskets), Some(0)));
+    assert_eq!(
+        (first["placed"].as_u64(), first["replayed"].as_u64()),
+        (Some(sold.baskets), Some(0))
+    );
     assert_clean(&data);
     let second = replay(&data, &sold, &[]);
-    assert_eq!((second["placed"].as_u64(), second["replayed"].as_u64()), (Some(0), Some(sold.baskets)));
+    assert_eq!(
+        (second["placed"].as_u64(), second["replayed"].as_u64()),
+        (Some(0), Some(sold.baskets))
+    );
     assert_clean(&data);
 }
 

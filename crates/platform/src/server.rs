@@ -17,6 +17,9 @@ use crate::{
 /// What every listener offers besides its services.
 const COMMON: [&str; 2] = ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"];
 
+/// What describes the details of errors, so that tools can print them.
+const ERROR_DETAILS: &[u8] = tonic_types::pb::FILE_DESCRIPTOR_SET;
+
 /// A port and the services on it.
 #[derive(Clone, Debug)]
 pub struct Listener {
@@ -171,18 +174,23 @@ impl Server {
 impl Open {
     fn new(listener: Listener, health: &Health, descriptors: &[u8]) -> Result<Self, Error> {
         let Listener { name, address, services } = listener;
-        let mut reflection = tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(descriptors)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
-        for service in services.names().iter().chain(&COMMON) {
-            reflection = reflection.with_service_name(*service);
-        }
-        let reflection =
-            reflection.build_v1().map_err(|source| Error::Reflection { name, source })?;
+        let configured = || {
+            let builder = tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(descriptors)
+                .register_encoded_file_descriptor_set(ERROR_DETAILS)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
+            let names = services.names().iter().chain(&COMMON);
+            names.fold(builder, |builder, name| builder.with_service_name(*name))
+        };
+        let failed = |source| Error::Reflection { name, source };
+        let reflection = configured().build_v1().map_err(failed)?;
+        // Many tools know only the version before the first.
+        let for_older_tools = configured().build_v1alpha().map_err(failed)?;
         let bind = |source| Error::Bind { name, address, source };
         let incoming = TcpIncoming::bind(address).map_err(bind)?.with_nodelay(Some(true));
         let address = incoming.local_addr().map_err(bind)?;
-        let routes = services.with(health.server()).with(reflection).into();
+        let routes =
+            services.clone().with(health.server()).with(reflection).with(for_older_tools).into();
         Ok(Self { name, address, incoming, routes })
     }
 

@@ -2,34 +2,36 @@
 
 use crate::history::History;
 use audit::{Redis, Report, Targets};
-use db::{Conn, Db, Error, Options};
+use db::{Conn, Db, Error};
 use diesel::QueryableByName;
 use diesel::sql_types::Text;
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
+use events::{Bus, RedisStreams};
 use migrations::Schema;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 use testkit::Shop;
 
 /// One way to spoil rows, and what the audit must say of it.
-pub struct Corruption {
+pub(crate) struct Corruption {
     /// The tables that it touches: `schema.table`.
-    pub tables: Vec<&'static str>,
+    pub(crate) tables: Vec<&'static str>,
     /// What it does.
-    pub how: &'static str,
+    pub(crate) how: &'static str,
     /// How it is done, in the first table's schema.
-    pub sql: String,
+    pub(crate) sql: String,
     /// Exactly the invariants that break, each with an id that it must name.
-    pub breaks: Vec<(&'static str, String)>,
+    pub(crate) breaks: Vec<(&'static str, String)>,
 }
 
 /// A closed shop with a history.
-pub struct Bench {
-    pub targets: Targets,
+pub(crate) struct Bench {
+    pub(crate) targets: Targets,
     schemas: BTreeMap<&'static str, Db>,
     bitten: RefCell<BTreeSet<&'static str>>,
     /// Holds the servers.
-    _shop: Shop,
+    shop: Shop,
 }
 
 #[derive(QueryableByName)]
@@ -39,18 +41,18 @@ struct Name {
 }
 
 impl Corruption {
-    pub fn new(table: &'static str, how: &'static str, sql: impl Into<String>) -> Self {
+    pub(crate) fn new(table: &'static str, how: &'static str, sql: impl Into<String>) -> Self {
         Self { tables: vec![table], how, sql: sql.into(), breaks: Vec::new() }
     }
 
     /// Another table of the same schema that it touches.
-    pub fn and(mut self, table: &'static str) -> Self {
+    pub(crate) fn and(mut self, table: &'static str) -> Self {
         self.tables.push(table);
         self
     }
 
     /// An invariant that breaks, and of what.
-    pub fn breaks(mut self, name: &'static str, id: impl ToString) -> Self {
+    pub(crate) fn breaks(mut self, name: &'static str, id: impl ToString) -> Self {
         self.breaks.push((name, id.to_string()));
         self
     }
@@ -58,19 +60,19 @@ impl Corruption {
 
 impl Bench {
     /// Lets a shop live through a history, closes it, and sees that it is clean.
-    pub async fn set_up() -> (Self, History) {
+    pub(crate) async fn set_up() -> (Self, History) {
         let shop = Shop::start().await;
         let lived = History::live(&shop).await;
         shop.settled().await;
-        shop.stop().await;
         let mut schemas = BTreeMap::new();
         for schema in Schema::ALL {
-            let db = Db::open(Options::new(shop.url(schema))).await.unwrap();
-            schemas.insert(schema.name(), db);
+            schemas.insert(schema.name(), shop.db(schema).await);
         }
         let targets = shop.targets();
-        let bitten = RefCell::default();
-        let bench = Self { targets, schemas, bitten, _shop: shop };
+        let bench = Self { targets, schemas, bitten: RefCell::default(), shop };
+        bench.fill_order_stream().await;
+        bench.shop.settled().await;
+        bench.shop.stop().await;
         let history = lived.looked_up(&bench).await;
         let report = bench.audit().await;
         assert!(report.is_clean(), "{report}");
@@ -84,16 +86,33 @@ impl Bench {
         (bench, history)
     }
 
-    pub fn redis(&self) -> &Redis {
+    /// What every consumer has read is trimmed, unless one of them reads it all again.
+    async fn fill_order_stream(&self) {
+        let Redis { url, prefix } = self.redis();
+        let client = ::redis::Client::open(url.as_str()).unwrap();
+        let bus = RedisStreams::new(client, prefix, "order", &[ranking::CONSUMER]).unwrap();
+        bus.replay(ranking::CONSUMER).await.unwrap();
+        let last = "SELECT CAST(SUM(last_position) AS CHAR) AS name FROM outbox_shard";
+        let last: i64 = self.text("order", last).await[0].parse().unwrap();
+        let filled = async || {
+            let state = bus.state().await.unwrap();
+            state.shards.iter().map(|(_, stream)| stream.top).sum::<i64>() == last
+        };
+        while !filled().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    pub(crate) fn redis(&self) -> &Redis {
         self.targets.redis.as_ref().unwrap()
     }
 
-    pub async fn audit(&self) -> Report {
+    pub(crate) async fn audit(&self) -> Report {
         audit::run(&self.targets).await.unwrap()
     }
 
     /// Corrupts, audits, and puts everything back.
-    pub async fn expect(&self, corruption: &Corruption) {
+    pub(crate) async fn expect(&self, corruption: &Corruption) {
         let (schema, _) = split(corruption.tables[0]);
         for table in &corruption.tables {
             let (_, table) = split(table);
@@ -113,7 +132,7 @@ impl Bench {
         }
     }
 
-    pub fn compare(
+    pub(crate) fn compare(
         &self,
         tables: &[&str],
         how: &str,
@@ -132,12 +151,12 @@ impl Bench {
     }
 
     /// The invariants that were seen broken.
-    pub fn bitten(&self) -> BTreeSet<&'static str> {
+    pub(crate) fn bitten(&self) -> BTreeSet<&'static str> {
         self.bitten.borrow().clone()
     }
 
     /// All tables that there are.
-    pub async fn tables(&self) -> BTreeSet<String> {
+    pub(crate) async fn tables(&self) -> BTreeSet<String> {
         let mut tables = BTreeSet::new();
         for schema in self.schemas.keys() {
             let sql = "SELECT table_name AS name FROM information_schema.tables \
@@ -149,7 +168,7 @@ impl Bench {
     }
 
     /// A column of texts called `name`.
-    pub async fn text(&self, schema: &str, sql: &str) -> Vec<String> {
+    pub(crate) async fn text(&self, schema: &str, sql: &str) -> Vec<String> {
         let sql = sql.to_owned();
         let read = async move |conn: &mut Conn| -> Result<Vec<Name>, Error> {
             Ok(diesel::sql_query(sql).load(conn).await?)

@@ -3,7 +3,7 @@
 use crate::bench::Corruption;
 use crate::history::History;
 
-pub fn corruptions(history: &History) -> Vec<Corruption> {
+pub(crate) fn corruptions(history: &History) -> Vec<Corruption> {
     let History { coupon, issued, user, with_coupon, .. } = history;
     let campaign = format!("coupon {coupon}");
     let held = format!("issued coupon {issued}");

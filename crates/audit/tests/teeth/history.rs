@@ -10,38 +10,38 @@ use prost_types::FieldMask;
 use testkit::{Coupon, Shop, request_id};
 
 /// A saga, and the order that it is about.
-pub struct Saga {
+pub(crate) struct Saga {
     /// As reports name it.
-    pub name: String,
+    pub(crate) name: String,
     /// As SQL names it.
-    pub hex: String,
-    pub order: i64,
+    pub(crate) hex: String,
+    pub(crate) order: i64,
 }
 
 /// What the corruptions aim at.
-pub struct History {
+pub(crate) struct History {
     /// Has charged twice and paid two orders.
-    pub user: i64,
+    pub(crate) user: i64,
     /// In the plain order and in others.
-    pub product: i64,
+    pub(crate) product: i64,
     /// In the plain order only.
-    pub other: i64,
+    pub(crate) other: i64,
     /// The campaign of the used coupon.
-    pub coupon: i64,
+    pub(crate) coupon: i64,
     /// The coupon that is used.
-    pub issued: i64,
+    pub(crate) issued: i64,
     /// An order without a coupon.
-    pub plain: Saga,
+    pub(crate) plain: Saga,
     /// An order with the used coupon.
-    pub with_coupon: Saga,
+    pub(crate) with_coupon: Saga,
     /// The cancel that gave a coupon back.
-    pub cancel: Saga,
+    pub(crate) cancel: Saga,
     /// A checkout that was refused by the wallet.
-    pub failed: Saga,
+    pub(crate) failed: Saga,
 }
 
 /// The same before the sagas' ids are known.
-pub struct Lived {
+pub(crate) struct Lived {
     user: i64,
     product: i64,
     other: i64,
@@ -54,7 +54,7 @@ pub struct Lived {
 
 impl History {
     /// Lives it.
-    pub async fn live(shop: &Shop) -> Lived {
+    pub(crate) async fn live(shop: &Shop) -> Lived {
         let (product, other) = (shop.product(1_000, 100).await, shop.product(3_000, 50).await);
         let user = shop.user(100_000).await;
         charge(shop, user, 5_000).await;
@@ -99,7 +99,7 @@ impl History {
 
 impl Lived {
     /// Finds the sagas.
-    pub async fn looked_up(self, bench: &Bench) -> History {
+    pub(crate) async fn looked_up(self, bench: &Bench) -> History {
         let saga = async |kind: i64, condition: String| {
             let sql = format!(
                 "SELECT CONCAT(HEX(saga_id), ' ', object) AS name FROM saga_history \

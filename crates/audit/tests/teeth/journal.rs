@@ -7,7 +7,7 @@ use crate::history::History;
 const NEW: &str = "X'F00000000000700080000000000000AA'";
 const NEW_NAME: &str = "saga f0000000-0000-7000-8000-0000000000aa";
 
-pub fn corruptions(history: &History) -> Vec<Corruption> {
+pub(crate) fn corruptions(history: &History) -> Vec<Corruption> {
     let History { plain, failed, cancel, .. } = history;
     let ended = |saga: &str| format!("WHERE saga_id = {saga}");
     vec![

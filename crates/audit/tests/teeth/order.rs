@@ -3,7 +3,7 @@
 use crate::bench::Corruption;
 use crate::history::History;
 
-pub fn corruptions(history: &History) -> Vec<Corruption> {
+pub(crate) fn corruptions(history: &History) -> Vec<Corruption> {
     let History { issued, product, other, plain, with_coupon, cancel, .. } = history;
     let order = format!("order {}", plain.order);
     let event = format!("{order} version 1");

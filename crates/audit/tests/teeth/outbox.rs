@@ -62,7 +62,7 @@ struct Middle {
     last: i64,
 }
 
-pub async fn corruptions(bench: &Bench) -> Vec<Corruption> {
+pub(crate) async fn corruptions(bench: &Bench) -> Vec<Corruption> {
     let mut all = Vec::new();
     for outbox in OUTBOXES {
         all.extend(outbox.corruptions(&outbox.middle(bench).await));

@@ -3,7 +3,7 @@
 use crate::bench::Corruption;
 use crate::history::History;
 
-pub fn corruptions(history: &History) -> Vec<Corruption> {
+pub(crate) fn corruptions(history: &History) -> Vec<Corruption> {
     let History { product, other, plain, .. } = history;
     let name = format!("product {product}");
     let reserved = format!("reservation {} version 1", plain.order);

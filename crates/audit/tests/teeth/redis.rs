@@ -6,9 +6,9 @@ use ::redis::aio::MultiplexedConnection;
 use ::redis::{Client, Cmd, cmd};
 
 /// One way to spoil a key.
-pub struct Corruption {
+pub(crate) struct Corruption {
     /// What the invariants call the place.
-    pub place: &'static str,
+    pub(crate) place: &'static str,
     how: &'static str,
     key: String,
     command: Cmd,
@@ -22,7 +22,7 @@ const STREAMS: [(&str, &str, &str); 4] = [
     ("order", "redis.order-events", "order-stream"),
 ];
 
-pub async fn corruptions(bench: &Bench, history: &History) -> Vec<Corruption> {
+pub(crate) async fn corruptions(bench: &Bench, history: &History) -> Vec<Corruption> {
     let mut all = Vec::new();
     for (schema, place, invariant) in STREAMS {
         let sql = "SELECT CONCAT(shard, ' ', last_position) AS name FROM outbox_shard \
@@ -76,7 +76,7 @@ async fn ranking(bench: &Bench, history: &History) -> [Corruption; 3] {
 }
 
 /// Corrupts, audits, and puts the key back.
-pub async fn expect(bench: &Bench, corruption: &Corruption) {
+pub(crate) async fn expect(bench: &Bench, corruption: &Corruption) {
     let Corruption { place, how, key, command, breaks } = corruption;
     let mut connection = connect(bench).await;
     let kept: Vec<u8> = cmd("DUMP").arg(key).query_async(&mut connection).await.unwrap();

@@ -51,7 +51,7 @@ const PARTICIPANTS: [Participant; 4] = [
 const NEW: &str = "X'F00000000000700080000000000000AA'";
 const NEW_NAME: &str = "saga f0000000-0000-7000-8000-0000000000aa";
 
-pub fn corruptions(history: &History) -> Vec<Corruption> {
+pub(crate) fn corruptions(history: &History) -> Vec<Corruption> {
     let mut all: Vec<Corruption> =
         PARTICIPANTS.iter().flat_map(|participant| participant.corruptions(history)).collect();
     let undone = |table, step: i64| {

@@ -4,7 +4,7 @@ use crate::bench::Corruption;
 use crate::history::History;
 
 /// The user's ledger: 1 and 2 charges, 3 the plain order, 4 the order with a coupon.
-pub fn corruptions(history: &History) -> Vec<Corruption> {
+pub(crate) fn corruptions(history: &History) -> Vec<Corruption> {
     let History { user, plain, with_coupon, .. } = history;
     let wallet = format!("wallet {user}");
     let entry = |seq: i64| format!("wallet {user} entry {seq}");

@@ -42,9 +42,8 @@ pub fn main() -> ExitCode {
         Ok(Verdict::Bad) => ExitCode::from(FAILED),
         Err(error) => {
             note(format_args!("commerce: {error:#}"));
-            let is_configuration = error.is::<Problem>()
-                || error.is::<Weak>()
-                || error.is::<NoAddress>();
+            let is_configuration =
+                error.is::<Problem>() || error.is::<Weak>() || error.is::<NoAddress>();
             ExitCode::from(if is_configuration { BAD_CONFIGURATION } else { FAILED })
         }
     }

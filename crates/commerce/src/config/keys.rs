@@ -61,7 +61,7 @@ pub const KEYS: &[Key] = &[
         "127.0.0.1:50052",
         "where the orchestrator calls the steps; never for clients",
     ),
-    key("listen.admin", Rule::Address, "127.0.0.1:50053", "where operators see and help sagas"),
+    key("listen.admin", Rule::Address, "127.0.0.1:50053", "where operators see sagas"),
     unset(
         "database.url",
         MYSQL,

@@ -32,9 +32,9 @@ impl Rule {
     /// Whether the value is allowed.
     pub fn accepts(self, value: &Value) -> bool {
         match self {
-            Self::Integer(least, most) => value
-                .to_u128()
-                .is_some_and(|number| (u128::from(least)..=u128::from(most)).contains(&number)),
+            Self::Integer(least, most) => {
+                integer(value).is_some_and(|number| (least..=most).contains(&number))
+            }
             Self::Bool => value.to_bool().is_some(),
             Self::Path => value.as_str().is_some_and(|path| !path.is_empty()),
             _ => value.as_str().is_some_and(|text| self.accepts_text(text)),
@@ -70,9 +70,11 @@ impl Rule {
         match value {
             Value::String(_, text) if matches!(self, Self::Url(_)) => without_password(text),
             Value::String(_, text) => text.clone(),
-            Value::Num(_, number) => {
-                number.to_u128().map_or_else(|| format!("{number:?}"), |number| number.to_string())
-            }
+            Value::Num(..) => match (value.to_i128(), value.to_u128(), value.to_f64()) {
+                (Some(number), ..) => number.to_string(),
+                (_, Some(number), _) => number.to_string(),
+                (.., number) => number.unwrap_or_default().to_string(),
+            },
             Value::Bool(_, yes) => yes.to_string(),
             other => format!("{other:?}"),
         }
@@ -95,6 +97,12 @@ impl fmt::Display for Rule {
             Self::Text => write!(f, "text"),
         }
     }
+}
+
+/// Files give signed numbers, variables and flags unsigned ones.
+fn integer(value: &Value) -> Option<u64> {
+    let signed = value.to_i128().and_then(|number| u64::try_from(number).ok());
+    signed.or_else(|| value.to_u128().and_then(|number| u64::try_from(number).ok()))
 }
 
 /// The URL with its password replaced, if it has one.

@@ -100,7 +100,8 @@ async fn an_id_that_was_used_is_refused_for_other_content() {
 /// has nothing else.
 fn with_other_content(request: &DynamicMessage) -> Option<DynamicMessage> {
     let mut other = request.clone();
-    let fields = request.descriptor().fields().filter(|field| {
+    let descriptor = request.descriptor();
+    let fields = descriptor.fields().filter(|field| {
         !matches!(field.name(), "request_id" | "user_id" | "update_mask" | "version")
     });
     for field in fields.filter(|field| request.has_field(field)) {

@@ -1,0 +1,104 @@
+//! An audit beside live traffic, and of a shop that fell over in the middle of it.
+
+use api::checkout::v1::{CancelOrderRequest, CheckoutLine, PlaceOrderRequest};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use testkit::{Coupon, Shop, request_id};
+use tokio::task::JoinSet;
+
+/// Users who order at once.
+const USERS: usize = 8;
+/// Audits while they do.
+const AUDITS: usize = 6;
+
+/// Customers who order, with a coupon every other time, pay more than they have now and then, and cancel.
+struct Traffic {
+    shop: Arc<Shop>,
+    open: Arc<AtomicBool>,
+    placed: Arc<AtomicU32>,
+    customers: JoinSet<()>,
+}
+
+impl Traffic {
+    async fn begin(shop: Arc<Shop>) -> Self {
+        let product = shop.product(1_000, 1_000_000).await;
+        let coupon = shop.coupon(Coupon::percent(10)).await;
+        let (open, placed) = (Arc::new(AtomicBool::new(true)), Arc::default());
+        let mut traffic = Self { shop, open, placed, customers: JoinSet::new() };
+        for _ in 0..USERS {
+            let user = traffic.shop.user(30_000).await;
+            traffic.shop.issued(user, coupon).await;
+            traffic.customer(user, product, coupon);
+        }
+        traffic
+    }
+
+    fn customer(&mut self, user_id: i64, product_id: i64, coupon_id: i64) {
+        let (shop, open, placed) = (self.shop.clone(), self.open.clone(), self.placed.clone());
+        self.customers.spawn(async move {
+            for round in 0_u32.. {
+                let request = PlaceOrderRequest {
+                    request_id: request_id(),
+                    user_id,
+                    lines: vec![CheckoutLine { product_id, quantity: 1 }],
+                    coupon_id: round.is_multiple_of(2).then_some(coupon_id),
+                    expected_total: None,
+                };
+                let answer = shop.checkout().place_order(request).await;
+                if !open.load(Ordering::SeqCst) {
+                    return;
+                }
+                let Some(order) = answer.ok().and_then(|answer| answer.into_inner().order) else {
+                    continue;
+                };
+                placed.fetch_add(1, Ordering::SeqCst);
+                // Otherwise the money is gone soon.
+                let (request_id, order_id) = (request_id(), order.order_id);
+                let cancel = CancelOrderRequest { request_id, user_id, order_id };
+                if !round.is_multiple_of(8) {
+                    let _ = shop.checkout().cancel_order(cancel).await;
+                }
+            }
+        });
+    }
+
+    /// Waits until so many more orders are placed.
+    async fn goes_on(&self, orders: u32) {
+        let enough = self.placed.load(Ordering::SeqCst) + orders;
+        while self.placed.load(Ordering::SeqCst) < enough {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    }
+
+    fn end(&self) {
+        self.open.store(false, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_under_way_is_no_offence() {
+    let shop = Arc::new(Shop::start().await);
+    let traffic = Traffic::begin(shop.clone()).await;
+    for _ in 0..AUDITS {
+        traffic.goes_on(10).await;
+        let report = audit::run(&shop.targets()).await.unwrap();
+        assert!(report.is_clean(), "{report}");
+    }
+    traffic.end();
+    traffic.customers.join_all().await;
+    shop.stop_and_audit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shop_that_fell_over_is_clean_before_and_after_it_recovers() {
+    let shop = Arc::new(Shop::start().await);
+    let traffic = Traffic::begin(shop.clone()).await;
+    traffic.goes_on(30).await;
+    shop.crash().await;
+    traffic.end();
+    let report = audit::run(&shop.targets()).await.unwrap();
+    assert!(report.is_clean(), "{report}");
+    traffic.customers.join_all().await;
+    shop.restart().await;
+    shop.stop_and_audit().await;
+}
