@@ -46,8 +46,8 @@ pub struct NoAddress(String);
 
 impl Addresses {
     /// All services behind one address.
-    pub fn at(address: impl ToString) -> Self {
-        let address = address.to_string();
+    pub fn at(address: impl Into<String>) -> Self {
+        let address = address.into();
         Self {
             wallet: address.clone(),
             product: address.clone(),
@@ -76,7 +76,7 @@ impl Addresses {
             let all = addresses.get_or_insert_with(|| Self::at(address));
             match service {
                 None => *all = Self::at(address),
-                Some(name) => *all.service(name).ok_or_else(refuse)? = address.to_owned(),
+                Some(name) => address.clone_into(all.service(name).ok_or_else(refuse)?),
             }
         }
         Ok(addresses)

@@ -28,15 +28,14 @@ impl PrivateServers {
     /// # Errors
     /// Server programs that are not installed, a folder that another program uses, servers that do not come up.
     pub async fn start(config: &mut Config) -> Result<Self> {
-        let mysql = match config.database.is_configured() {
-            true => None,
-            false => Some(start_mysql(config).await?),
-        };
-        let redis = match config.redis.url() {
-            Some(_) => None,
-            None => Some(start_redis(config).await?),
-        };
-        Ok(Self { mysql, redis })
+        let mut servers = Self { mysql: None, redis: None };
+        if !config.database.is_configured() {
+            servers.mysql = Some(start_mysql(config).await?);
+        }
+        if config.redis.url().is_none() {
+            servers.redis = Some(start_redis(config).await?);
+        }
+        Ok(servers)
     }
 
     /// The database server with all rights, if it is ours.

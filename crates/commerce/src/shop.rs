@@ -31,6 +31,15 @@ enum Started {
     Apart(Children),
 }
 
+impl Started {
+    async fn new(config: &Config, sources: &Sources, split: bool) -> Result<Self> {
+        if split {
+            return Ok(Self::Apart(Children::start(config, sources).await?));
+        }
+        Ok(Self::Here(Box::new(Process::start(config, &Roles::all()).await?)))
+    }
+}
+
 impl Shop {
     /// Starts what `config` lacks, and all roles. `sources` are what `config` came from: processes of their own get them
     /// too.
@@ -41,12 +50,7 @@ impl Shop {
         let data_dir = std::path::absolute(&config.data_dir)?;
         config.data_dir = data_dir;
         let servers = PrivateServers::start(&mut config).await?;
-        let started = match split {
-            true => Children::start(&config, sources).await.map(Started::Apart),
-            false => Process::start(&config, &Roles::all())
-                .await
-                .map(|process| Started::Here(Box::new(process))),
-        };
+        let started = Started::new(&config, sources, split).await;
         let roles = match started {
             Ok(roles) => roles,
             Err(error) => {
@@ -57,7 +61,7 @@ impl Shop {
         let (addresses, admin) = match &roles {
             Started::Here(process) => {
                 let listening = process.listening();
-                (Addresses::at(listening.public), listening.admin.to_string())
+                (Addresses::at(listening.public.to_string()), listening.admin.to_string())
             }
             Started::Apart(children) => (children.addresses().clone(), children.admin().to_owned()),
         };

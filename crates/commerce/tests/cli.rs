@@ -1,4 +1,5 @@
 //! The program as people and scripts meet it: bad configuration, secrets, help.
+#![expect(clippy::unwrap_used, reason = "a test that cannot run the program has failed")]
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -126,9 +127,9 @@ async fn a_database_that_may_lose_commits_is_refused_with_the_setting_named() {
     let arguments = ["serve", "all", "--log-filter", "off", "--database-url", &server];
     let migrated = commerce(folder.path(), &["migrate", "--database-url", &server], &[]);
     assert_refused(folder.path(), &migrated, "innodb_flush_log_at_trx_commit");
-    let served = commerce(folder.path(), &arguments, &[("COMMERCE_REDIS_URL", &redis)]);
-    assert_eq!(served.status.code(), Some(2));
-    let said = stderr(&served);
+    let output = commerce(folder.path(), &arguments, &[("COMMERCE_REDIS_URL", &redis)]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = stderr(&output);
     let line = said.lines().last().unwrap();
     assert!(line.starts_with("commerce: innodb_flush_log_at_trx_commit: must be 1"), "{said}");
 }

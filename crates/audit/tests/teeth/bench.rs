@@ -52,8 +52,8 @@ impl Corruption {
     }
 
     /// An invariant that breaks, and of what.
-    pub(crate) fn breaks(mut self, name: &'static str, id: impl ToString) -> Self {
-        self.breaks.push((name, id.to_string()));
+    pub(crate) fn breaks(mut self, name: &'static str, id: impl Into<String>) -> Self {
+        self.breaks.push((name, id.into()));
         self
     }
 }

@@ -6,7 +6,7 @@ use events::Shard;
 /// A participant's outbox, and what guards it.
 struct Outbox {
     schema: &'static str,
-    outbox: &'static str,
+    rows: &'static str,
     shards: &'static str,
     events: &'static str,
     relay: &'static str,
@@ -16,7 +16,7 @@ struct Outbox {
 const OUTBOXES: [Outbox; 4] = [
     Outbox {
         schema: "wallet",
-        outbox: "wallet.outbox",
+        rows: "wallet.outbox",
         shards: "wallet.outbox_shard",
         events: "wallet-events",
         relay: "wallet-relay",
@@ -24,7 +24,7 @@ const OUTBOXES: [Outbox; 4] = [
     },
     Outbox {
         schema: "product",
-        outbox: "product.outbox",
+        rows: "product.outbox",
         shards: "product.outbox_shard",
         events: "product-events",
         relay: "product-relay",
@@ -32,7 +32,7 @@ const OUTBOXES: [Outbox; 4] = [
     },
     Outbox {
         schema: "coupon",
-        outbox: "coupon.outbox",
+        rows: "coupon.outbox",
         shards: "coupon.outbox_shard",
         events: "coupon-events",
         relay: "coupon-relay",
@@ -40,7 +40,7 @@ const OUTBOXES: [Outbox; 4] = [
     },
     Outbox {
         schema: "order",
-        outbox: "order.outbox",
+        rows: "order.outbox",
         shards: "order.outbox_shard",
         events: "order-events",
         relay: "order-relay",
@@ -104,32 +104,32 @@ impl Outbox {
             )
         };
         vec![
-            Corruption::new(self.outbox, "removed", format!("DELETE FROM outbox WHERE id = {id}"))
+            Corruption::new(self.rows, "removed", format!("DELETE FROM outbox WHERE id = {id}"))
                 .breaks(self.events, name)
                 .breaks(self.relay, follower)
                 .breaks(self.stream, &streamed),
             Corruption::new(
-                self.outbox,
+                self.rows,
                 "told twice",
                 copied("X'00000000000070008000000000000001'"),
             )
             .breaks(self.events, name),
             Corruption::new(
-                self.outbox,
+                self.rows,
                 "its payload altered",
                 format!("UPDATE outbox SET payload = CONCAT(payload, X'FF') WHERE id = {id}"),
             )
             .breaks(self.events, name)
             .breaks(self.stream, &streamed),
             Corruption::new(
-                self.outbox,
+                self.rows,
                 "its type altered",
                 format!("UPDATE outbox SET event_type = 'Nothing' WHERE id = {id}"),
             )
             .breaks(self.events, name)
             .breaks(self.stream, &streamed),
             Corruption::new(
-                self.outbox,
+                self.rows,
                 "of something else",
                 format!("UPDATE outbox SET aggregate_kind = '{stranger}' WHERE id = {id}"),
             )
@@ -137,7 +137,7 @@ impl Outbox {
             .breaks(self.relay, format!("event {id} shard {shard}"))
             .breaks(self.stream, &streamed),
             Corruption::new(
-                self.outbox,
+                self.rows,
                 "two with one number",
                 format!(
                     "UPDATE outbox SET position = {position} WHERE shard = {shard} \

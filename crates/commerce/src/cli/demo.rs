@@ -77,7 +77,7 @@ fn find(context: &Context, connect: &ConnectArgs) -> Result<Addresses> {
     }
     Ok(match Running::find(&context.config.data_dir)? {
         Some(running) => running.addresses,
-        None => Addresses::at(context.config.listen.public),
+        None => Addresses::at(context.config.listen.public.to_string()),
     })
 }
 

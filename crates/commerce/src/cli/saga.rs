@@ -85,7 +85,7 @@ async fn list(
         let wanted = (limit - rows.len()).min(PAGE);
         request.page_size = i32::try_from(wanted)?;
         let page = patiently(PATIENCE, async || client.clone().list_sagas(request.clone()).await);
-        let page = page.await.map_err(told)?.into_inner();
+        let page = page.await.map_err(|status| told(&status))?.into_inner();
         rows.extend(page.sagas.into_iter().map(SagaRow::from));
         if page.next_page_token.is_empty() {
             break;
@@ -121,7 +121,7 @@ async fn show(context: &Context, admin: &AdminArgs, saga_id: String) -> Result<V
     let client = connect(context, admin)?;
     let request = GetSagaRequest { saga_id };
     let answer = patiently(PATIENCE, async || client.clone().get_saga(request.clone()).await);
-    let answer = answer.await.map_err(told)?.into_inner();
+    let answer = answer.await.map_err(|status| told(&status))?.into_inner();
     let saga = SagaRow::from(answer.saga.context("a saga in the answer")?);
     let steps = answer.steps.into_iter().map(StepRow::from).collect();
     let whole = Whole { saga, steps };
@@ -160,7 +160,7 @@ fn connect(context: &Context, admin: &AdminArgs) -> Result<SagaAdminServiceClien
     Ok(SagaAdminServiceClient::new(remote(&[format!("http://{address}")], 1)?))
 }
 
-fn told(status: Status) -> anyhow::Error {
+fn told(status: &Status) -> anyhow::Error {
     anyhow::anyhow!("the administration says {:?}: {}", status.code(), status.message())
 }
 

@@ -75,22 +75,18 @@ pub(super) async fn replay(context: Context, args: ReplayArgs) -> Result<Verdict
     let file = std::fs::read(&args.file).with_context(|| args.file.display().to_string())?;
     let baskets = Baskets::parse(&file).with_context(|| args.file.display().to_string())?;
     let Context { sources, config, output, .. } = context;
-    let report = match Addresses::parse(&args.connect.connect)? {
-        Some(addresses) => {
-            let server = config.database.server_url().map(str::to_owned);
-            replay_on(&addresses, &config, server, &baskets, &args).await?
-        }
-        None => {
-            let shop = Shop::start(on_free_ports(&sources)?, &sources, args.split).await?;
-            let (addresses, server) = (shop.addresses().clone(), shop.server_url());
-            let replayed = replay_on(&addresses, shop.config(), server, &baskets, &args).await;
-            let peak_memory_mib = shop.peak_memory_mib();
-            shop.stop().await?;
-            let mut report = replayed?;
-            let measured = report.measured.get_or_insert_default();
-            measured.peak_memory_mib = peak_memory_mib;
-            report
-        }
+    let report = if let Some(addresses) = Addresses::parse(&args.connect.connect)? {
+        let server = config.database.server_url().map(str::to_owned);
+        replay_on(&addresses, &config, server, &baskets, &args).await?
+    } else {
+        let shop = Shop::start(on_free_ports(&sources)?, &sources, args.split).await?;
+        let (addresses, server) = (shop.addresses().clone(), shop.server_url());
+        let replayed = replay_on(&addresses, shop.config(), server, &baskets, &args).await;
+        let peak_memory_mib = shop.peak_memory_mib();
+        shop.stop().await?;
+        let mut report = replayed?;
+        report.measured.get_or_insert_default().peak_memory_mib = peak_memory_mib;
+        report
     };
     output.result(&report)?;
     Ok(if report.failed == 0 { Verdict::Good } else { Verdict::Bad })

@@ -135,15 +135,14 @@ fn targets(config: &Config) -> Result<audit::Targets> {
 pub(super) async fn bench_commits(context: Context, seconds: u64) -> Result<Verdict> {
     let Context { mut config, output, .. } = context;
     let each = Duration::from_secs(seconds);
-    let raw = match config.database.server_url() {
-        Some(server) => bench::raw_commits(server, each).await?,
-        None => {
-            let servers = PrivateServers::start(&mut config).await?;
-            let server = servers.server_url().context("the private database server's URL")?;
-            let raw = bench::raw_commits(&server, each).await;
-            servers.stop().await?;
-            raw?
-        }
+    let raw = if let Some(server) = config.database.server_url() {
+        bench::raw_commits(server, each).await?
+    } else {
+        let servers = PrivateServers::start(&mut config).await?;
+        let server = servers.server_url().context("the private database server's URL")?;
+        let raw = bench::raw_commits(&server, each).await;
+        servers.stop().await?;
+        raw?
     };
     output.result(&raw)?;
     Ok(Verdict::Good)

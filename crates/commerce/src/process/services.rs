@@ -130,35 +130,30 @@ impl Services {
 
 impl Starting<'_> {
     async fn all(&self) -> Result<Services> {
-        let Lanes { wallet, product, order, coupon, .. } = self.config.lanes;
-        let tasks = self.tasks;
-        let wallet = match self.database(Role::Wallet).await? {
-            Some(db) => Some(Wallet::start(db, self.lanes(wallet), tasks)),
-            None => None,
-        };
-        let product = match self.database(Role::Product).await? {
-            Some(db) => Some(Product::start(db, self.lanes(product), tasks)),
-            None => None,
-        };
-        let order = match self.database(Role::Order).await? {
-            Some(db) => Some(Order::start(db, self.lanes(order), tasks)),
-            None => None,
-        };
+        let (lanes, tasks) = (self.config.lanes, self.tasks);
+        let wallet = self.database(Role::Wallet).await?;
+        let wallet = wallet.map(|db| Wallet::start(db, self.lanes(lanes.wallet), tasks));
+        let product = self.database(Role::Product).await?;
+        let product = product.map(|db| Product::start(db, self.lanes(lanes.product), tasks));
+        let order = self.database(Role::Order).await?;
+        let order = order.map(|db| Order::start(db, self.lanes(lanes.order), tasks));
         let coupon = match self.database(Role::Coupon).await? {
             Some(db) => {
                 let here = wallet.as_ref().map(|it| services(it.public()));
                 let wallets = links::to_public(self.config, &self.inside, Role::Wallet, here)?;
                 let wallets = WalletServiceClient::new(wallets);
-                Some(Coupon::start(db, self.lanes(coupon), wallets, tasks))
+                Some(Coupon::start(db, self.lanes(lanes.coupon), wallets, tasks))
             }
             None => None,
         };
-        let ranking = match self.roles.has(Role::Ranking) {
-            true => Some(Arc::new(self.ranking(product.as_ref()).await?)),
-            false => None,
-        };
-        let mut all = Services { wallet, product, order, coupon, ranking, orchestrator: None };
-        all.orchestrator = self.orchestrator(&all).await?;
+        let (ranking, orchestrator) = (None, None);
+        let mut all = Services { wallet, product, order, coupon, ranking, orchestrator };
+        if self.roles.has(Role::Ranking) {
+            all.ranking = Some(Arc::new(self.ranking(all.product.as_ref()).await?));
+        }
+        if self.roles.has(Role::Orchestrator) {
+            all.orchestrator = Some(self.orchestrator(&all).await?);
+        }
         Ok(all)
     }
 
@@ -200,10 +195,7 @@ impl Starting<'_> {
         Ok(ranking::Service::new(store, rebuild, products, ranking::COPY_LIFE))
     }
 
-    async fn orchestrator(&self, here: &Services) -> Result<Option<Orchestrator>> {
-        if !self.roles.has(Role::Orchestrator) {
-            return Ok(None);
-        }
+    async fn orchestrator(&self, here: &Services) -> Result<Orchestrator> {
         let db = open(self.config, Schema::Orchestrator).await?;
         let to = |role, here| links::to_participant(self.config, &self.inside, role, here);
         let product = here.product.as_ref().map(|it| services(it.participant()));
@@ -226,7 +218,7 @@ impl Starting<'_> {
             max_recovering: saga.max_recovering,
         };
         let lane = self.lanes(1).lane;
-        Ok(Some(Orchestrator::start(db, participants, options, lane, self.tasks)))
+        Ok(Orchestrator::start(db, participants, options, lane, self.tasks))
     }
 
     fn lanes(&self, count: usize) -> participant::Options {

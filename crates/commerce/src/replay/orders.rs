@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tonic::Request;
 
 /// How long an order may be asked for again before it counts as failed.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_mins(5);
 /// How long one call waits.
 const CALL: Duration = Duration::from_secs(30);
 

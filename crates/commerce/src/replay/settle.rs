@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How long the list may stand still short of what is expected.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(100);
 /// The longest list there is.
@@ -79,7 +79,9 @@ fn missing(list: &ListTopProductsResponse, placed: &[Placed]) -> i64 {
     for told in placed.iter().map(|placed| &placed.told) {
         match told {
             Told::Order { placed_at, products, .. } if *placed_at >= start => {
-                products.iter().for_each(|id| *expected.entry(*id).or_default() += 1);
+                for id in products {
+                    *expected.entry(*id).or_default() += 1;
+                }
             }
             _ => {}
         }

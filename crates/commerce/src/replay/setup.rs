@@ -15,7 +15,7 @@ use std::time::Duration;
 use tonic::Status;
 
 /// How long a call of the preparation may be repeated.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 /// Calls of the preparation at once.
 const AT_ONCE: usize = 64;
 /// Products a page.
@@ -76,7 +76,7 @@ async fn stock_shelf(clients: &Clients, baskets: &Baskets) -> Result<Shelf> {
                 clients.products.clone().adjust_stock(request.clone()).await
             })
             .await
-            .map_err(told)
+            .map_err(|status| told(&status))
             .with_context(|| format!("stocking {name:?}"))
         })
         .buffer_unordered(AT_ONCE);
@@ -98,7 +98,7 @@ async fn products_by_name(
             clients.products.clone().list_products(request.clone()).await
         })
         .await
-        .map_err(told)
+        .map_err(|status| told(&status))
         .context("listing the products")?
         .into_inner();
         for product in page.products {
@@ -124,7 +124,7 @@ async fn create(clients: &Clients, name: &str) -> Result<Product> {
         clients.products.clone().create_product(request.clone()).await
     })
     .await
-    .map_err(told)
+    .map_err(|status| told(&status))
     .with_context(|| format!("creating {name:?}"))?;
     made.into_inner().product.with_context(|| format!("no product in the answer for {name:?}"))
 }
@@ -140,7 +140,7 @@ async fn fund(clients: &Clients, baskets: &Baskets, user: i64, need: i64) -> Res
             .await;
     match made {
         Err(status) if reason(&status) != Some(Reason::WalletAlreadyExists) => {
-            return Err(told(status))
+            return Err(told(&status))
                 .with_context(|| format!("creating the wallet of user {user}"));
         }
         _ => {}
@@ -156,7 +156,7 @@ async fn fund(clients: &Clients, baskets: &Baskets, user: i64, need: i64) -> Res
         };
         patiently(PATIENCE, async || clients.wallets.clone().charge_wallet(request.clone()).await)
             .await
-            .map_err(told)
+            .map_err(|status| told(&status))
             .with_context(|| format!("charging the wallet of user {user}"))?;
     }
     Ok(())
@@ -179,8 +179,8 @@ fn reason(status: &Status) -> Option<Reason> {
 }
 
 /// An error as the shop told it.
-fn told(status: Status) -> anyhow::Error {
-    match reason(&status) {
+fn told(status: &Status) -> anyhow::Error {
+    match reason(status) {
         Some(reason) => anyhow::anyhow!("{reason}: {}", status.message()),
         None => anyhow::anyhow!("{:?}: {}", status.code(), status.message()),
     }

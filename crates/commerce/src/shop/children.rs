@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The roles, each a process.
 pub(super) struct Children {
-    children: Vec<Running>,
+    running: Vec<Running>,
     addresses: Addresses,
     admin: String,
 }
@@ -49,14 +49,14 @@ impl Children {
     /// Starts the roles one after the other, each after those that it calls.
     pub(super) async fn start(config: &Config, sources: &Sources) -> Result<Self> {
         let mut variables = inherited(config, sources);
-        let mut children = Vec::new();
+        let mut running = Vec::new();
         let mut addresses = Addresses::at("");
         let mut admin = String::new();
         for role in Role::ALL {
             let (child, listening) = spawn(role, &variables, sources)
                 .await
                 .with_context(|| format!("starting the process of {}", role.name()))?;
-            children.push(child);
+            running.push(child);
             let mut set = |side: &str, address: &str| {
                 if let Some(key) = Key::find(&format!("peers.{}.{side}", role.name())) {
                     variables.push((key.variable(), format!("http://{address}")));
@@ -71,7 +71,7 @@ impl Children {
             }
             admin = listening.admin;
         }
-        Ok(Self { children, addresses, admin })
+        Ok(Self { running, addresses, admin })
     }
 
     pub(super) fn addresses(&self) -> &Addresses {
@@ -84,13 +84,13 @@ impl Children {
     }
 
     pub(super) fn pids(&self) -> impl Iterator<Item = u32> + '_ {
-        self.children.iter().filter_map(|child| child.process.id())
+        self.running.iter().filter_map(|child| child.process.id())
     }
 
     /// Waits until a child ends, which none should.
     pub(super) async fn broken(&mut self) -> Result<()> {
         let ends = self
-            .children
+            .running
             .iter_mut()
             .map(|child| Box::pin(async { (child.role, child.process.wait().await) }));
         let ((role, status), ..) = futures_util::future::select_all(ends).await;
@@ -99,7 +99,7 @@ impl Children {
 
     /// Ends them in good order: those first that call others.
     pub(super) async fn stop(self) {
-        for Running { role, mut process, life } in self.children.into_iter().rev() {
+        for Running { role, mut process, life } in self.running.into_iter().rev() {
             drop(life);
             if tokio::time::timeout(PATIENCE, process.wait()).await.is_err() {
                 tracing::warn!(role = role.name(), "killed: it did not end");
@@ -156,11 +156,11 @@ async fn spawn(
         .spawn()?;
     let life = process.stdin.take().context("its standard input")?;
     let stdout = process.stdout.take().context("its standard output")?;
-    let mut lines = BufReader::new(stdout).lines();
-    let Some(line) = lines.next_line().await? else {
+    let mut output = BufReader::new(stdout).lines();
+    let Some(told) = output.next_line().await? else {
         bail!("it ended before it was ready: {}", process.wait().await?);
     };
     let Ready { ready } =
-        serde_json::from_str(&line).with_context(|| format!("it said {line:?}"))?;
+        serde_json::from_str(&told).with_context(|| format!("it said {told:?}"))?;
     Ok((Running { role, process, life }, ready))
 }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// A relay that lets an event wait longer than this is broken.
-const RELAYED_WITHIN: Duration = Duration::from_secs(60);
+const RELAYED_WITHIN: Duration = Duration::from_mins(1);
 
 /// Where a running shop is.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -25,7 +25,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Response, Status};
 
 /// How long a call is repeated before the test gives up.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Connections that are used at once at most.
 const CONNECTIONS: usize = 256;
 
@@ -39,7 +39,7 @@ macro_rules! clients {
         impl Shop {
             $($(#[$doc])+
             pub fn $by(&self) -> $client<Channel> {
-                $on(self.lazy(self.listening.$listener))
+                $on(lazy(self.listening.$listener))
             })+
         }
     };
@@ -63,27 +63,27 @@ clients! {
 impl Shop {
     /// `SagaAdminService`.
     pub fn saga_admin(&self) -> SagaAdminServiceClient<Channel> {
-        SagaAdminServiceClient::new(self.lazy(self.listening.admin))
+        SagaAdminServiceClient::new(lazy(self.listening.admin))
     }
 
     /// The wallet's steps.
     pub fn wallet_participant(&self) -> WalletParticipantServiceClient<Channel> {
-        WalletParticipantServiceClient::new(self.lazy(self.participant()))
+        WalletParticipantServiceClient::new(lazy(self.participant()))
     }
 
     /// The product's steps.
     pub fn product_participant(&self) -> ProductParticipantServiceClient<Channel> {
-        ProductParticipantServiceClient::new(self.lazy(self.participant()))
+        ProductParticipantServiceClient::new(lazy(self.participant()))
     }
 
     /// The coupon's steps.
     pub fn coupon_participant(&self) -> CouponParticipantServiceClient<Channel> {
-        CouponParticipantServiceClient::new(self.lazy(self.participant()))
+        CouponParticipantServiceClient::new(lazy(self.participant()))
     }
 
     /// The order's steps: the registers.
     pub fn order_participant(&self) -> OrderParticipantServiceClient<Channel> {
-        OrderParticipantServiceClient::new(self.lazy(self.participant()))
+        OrderParticipantServiceClient::new(lazy(self.participant()))
     }
 
     /// A new connection to the public listener.
@@ -105,10 +105,6 @@ impl Shop {
         self.listening.participant.expect("every shop has steps")
     }
 
-    fn lazy(&self, address: SocketAddr) -> Channel {
-        endpoint(address).connect_lazy()
-    }
-
     /// Orders products (id, quantity) for a user, under a fresh request id.
     ///
     /// # Errors
@@ -122,7 +118,7 @@ impl Shop {
             coupon_id: None,
             expected_total: None,
         };
-        place(self.lazy(self.listening.public), request).await
+        place(lazy(self.listening.public), request).await
     }
 }
 
@@ -207,6 +203,10 @@ fn endpoint(address: SocketAddr) -> Endpoint {
     Endpoint::from_shared(format!("http://{address}"))
         .expect("an address is a URI")
         .tcp_nodelay(true)
+}
+
+fn lazy(address: SocketAddr) -> Channel {
+    endpoint(address).connect_lazy()
 }
 
 async fn connect(address: SocketAddr) -> Channel {

@@ -56,8 +56,8 @@ struct Live {
 impl Builder {
     /// Sets a key of the configuration, such as `saga.deadline` to `2s`.
     #[must_use]
-    pub fn set(mut self, key: &str, value: impl ToString) -> Self {
-        self.settings.push((key.to_owned(), value.to_string()));
+    pub fn set(mut self, key: &str, value: impl Into<String>) -> Self {
+        self.settings.push((key.to_owned(), value.into()));
         self
     }
 
