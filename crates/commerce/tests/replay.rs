@@ -1,7 +1,11 @@
 //! A file of baskets through the whole program: in one process and with every role its own, cut off, and once more.
 //!
 //! The file is the one that `BASKETS` names; without it, a seeded one.
-#![expect(clippy::unwrap_used, reason = "a test that cannot run the program has failed")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot run the program has failed"
+)]
 
 use serde_json::Value;
 use std::collections::HashMap;

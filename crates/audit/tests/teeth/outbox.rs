@@ -108,12 +108,8 @@ impl Outbox {
                 .breaks(self.events, name)
                 .breaks(self.relay, follower)
                 .breaks(self.stream, &streamed),
-            Corruption::new(
-                self.rows,
-                "told twice",
-                copied("X'00000000000070008000000000000001'"),
-            )
-            .breaks(self.events, name),
+            Corruption::new(self.rows, "told twice", copied("X'00000000000070008000000000000001'"))
+                .breaks(self.events, name),
             Corruption::new(
                 self.rows,
                 "its payload altered",

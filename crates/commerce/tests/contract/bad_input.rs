@@ -1,5 +1,5 @@
 //! From a request that succeeds, one field at a time is set to each value outside its documented range: the answer is
-//! INVALID_ARGUMENT and names that field. Fields and ranges come from the contract, so that a new one cannot be forgotten.
+//! `INVALID_ARGUMENT` and names that field. Fields and ranges come from the contract, so that a new one cannot be forgotten.
 
 use crate::baseline::World;
 use crate::dynamic;
@@ -233,8 +233,7 @@ fn bad_values(field: &FieldDescriptor, rule: &FieldRule) -> Vec<Value> {
         Some(Constraint::Bytes(limits)) => {
             lengths(limits).map(|length| Value::Bytes(vec![7; length].into())).collect()
         }
-        Some(Constraint::Instant(limits)) => times(field, limits, 1_000_000_000),
-        Some(Constraint::Duration(limits)) => times(field, limits, 1_000_000_000),
+        Some(Constraint::Instant(limits) | Constraint::Duration(limits)) => times(field, limits),
         Some(Constraint::Paths(_)) => {
             vec![mask(field, &[]), mask(field, &["no_such_field"]), mask(field, &["request_id"])]
         }
@@ -258,7 +257,7 @@ fn lengths(limits: &Limits) -> impl Iterator<Item = usize> {
 }
 
 /// Timestamps and durations: out of range by seconds, and malformed by nanoseconds.
-fn times(field: &FieldDescriptor, limits: &Limits, nanos: i32) -> Vec<Value> {
+fn times(field: &FieldDescriptor, limits: &Limits) -> Vec<Value> {
     let Kind::Message(descriptor) = field.kind() else { panic!("{}", field.full_name()) };
     let make = |seconds: i64, nanos: i32| {
         let mut time = DynamicMessage::new(descriptor.clone());
@@ -271,7 +270,7 @@ fn times(field: &FieldDescriptor, limits: &Limits, nanos: i32) -> Vec<Value> {
         make(limits.max + 1, 0),
         make(i64::MIN, 0),
         make(i64::MAX, 0),
-        make(limits.min.max(1), nanos),
+        make(limits.min.max(1), 1_000_000_000),
         make(limits.min.max(1), -1),
     ]
 }

@@ -10,7 +10,7 @@ use tonic::transport::Channel;
 const LATER: [&str; 3] = ["RetrySaga", "AbortSaga", "ResolveSaga"];
 
 /// A shop with something of everything.
-pub struct World {
+pub(crate) struct World {
     pub shop: Shop,
     channel: Channel,
     admin: Channel,
@@ -24,7 +24,7 @@ pub struct World {
 }
 
 impl World {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let shop = Shop::start().await;
         let user = shop.user(900_000_000).await;
         let product = shop.product(10_000, 900_000).await;
@@ -37,20 +37,20 @@ impl World {
     }
 
     /// Ends the program and starts it again on the same databases.
-    pub async fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         self.shop.restart().await;
         self.channel = self.shop.channel().await;
         self.admin = self.shop.admin_channel().await;
     }
 
     /// The listener that offers a method.
-    pub fn channel_of(&self, method: &MethodDescriptor) -> Channel {
+    pub(crate) fn channel_of(&self, method: &MethodDescriptor) -> Channel {
         let admin = method.parent_service().name() == "SagaAdminService";
         if admin { self.admin.clone() } else { self.channel.clone() }
     }
 
     /// Fresh requests that succeed; together they name every field. None for a call of a later version.
-    pub async fn requests(&self, method: &MethodDescriptor) -> Vec<DynamicMessage> {
+    pub(crate) async fn requests(&self, method: &MethodDescriptor) -> Vec<DynamicMessage> {
         if LATER.contains(&method.name()) {
             return Vec::new();
         }
@@ -71,13 +71,11 @@ impl World {
             "CreateWallet" => vec![json!({"requestId": id, "userId": shop.unused_user()})],
             "GetWallet" => vec![json!({"userId": user})],
             "ChargeWallet" => vec![json!({"requestId": id, "userId": user, "amount": 1_000})],
-            "ListWalletTransactions" => page(json!({"userId": user})),
             "CreateProduct" => {
                 vec![json!({"requestId": id, "name": "tea", "price": 4_500, "stock": 7})]
             }
             "GetProduct" => vec![json!({"productId": product})],
             "BatchGetProducts" => vec![json!({"productIds": [product]})],
-            "ListProducts" => page(json!({})),
             "UpdateProduct" => {
                 let product = shop.product(10_000, 5).await;
                 vec![json!({
@@ -104,13 +102,13 @@ impl World {
                 ]
             }
             "GetCoupon" => vec![json!({"couponId": coupon})],
-            "ListCoupons" => page(json!({})),
+            "ListProducts" | "ListCoupons" => page(json!({})),
             "IssueCoupon" => {
                 let user = shop.user(0).await;
                 vec![json!({"requestId": id, "userId": user, "couponId": coupon})]
             }
             "GetIssuedCoupon" => vec![json!({"issuedCouponId": issued})],
-            "ListIssuedCoupons" => page(json!({"userId": user})),
+            "ListWalletTransactions" | "ListIssuedCoupons" => page(json!({"userId": user})),
             "GetOrder" => vec![json!({"orderId": order, "userId": user})],
             "ListOrders" => page(json!({
                 "userId": user, "state": "ORDER_STATE_CONFIRMED",

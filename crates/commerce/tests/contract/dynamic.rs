@@ -14,26 +14,21 @@ static POOL: LazyLock<DescriptorPool> =
     LazyLock::new(|| DescriptorPool::decode(api::FILE_DESCRIPTOR_SET).unwrap());
 
 /// Every method of every service but the participants', which clients never call.
-pub fn methods() -> Vec<MethodDescriptor> {
+pub(crate) fn methods() -> Vec<MethodDescriptor> {
     POOL.services()
         .filter(|service| !service.name().ends_with("ParticipantService"))
         .flat_map(|service| service.methods().collect::<Vec<_>>())
         .collect()
 }
 
-/// A method by its full name, such as `commerce.wallet.v1.WalletService.GetWallet`.
-pub fn method(name: &str) -> MethodDescriptor {
-    methods().into_iter().find(|method| method.full_name() == name).unwrap()
-}
-
 /// A message from its JSON form.
-pub fn message(descriptor: MessageDescriptor, json: Value) -> DynamicMessage {
+pub(crate) fn message(descriptor: MessageDescriptor, json: Value) -> DynamicMessage {
     let text = json.to_string();
     DynamicMessage::deserialize(descriptor, json).unwrap_or_else(|why| panic!("{text}: {why}"))
 }
 
 /// Makes the call.
-pub async fn call(
+pub(crate) async fn call(
     channel: Channel,
     method: &MethodDescriptor,
     request: DynamicMessage,
@@ -46,7 +41,7 @@ pub async fn call(
 }
 
 /// Sends bytes as they are.
-pub async fn call_raw(
+pub(crate) async fn call_raw(
     channel: Channel,
     method: &MethodDescriptor,
     request: Vec<u8>,
