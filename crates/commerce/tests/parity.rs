@@ -75,8 +75,8 @@ async fn the_last_unit_is_sold_once() {
     let orders = vec![order(a, &[(product, 1)], None), order(b, &[(product, 1)], None)];
     let outcomes = place_at_once(&shop, orders).await;
     let (sold, refused): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
-    assert_eq!((sold.len(), refcoupons.len()), (1, 1));
-    assert_eq!(reason(refcoupons[0].as_ref().unwrap_err()), Reason::InsufficientStock);
+    assert_eq!((sold.len(), refused.len()), (1, 1));
+    assert_eq!(reason(refused[0].as_ref().unwrap_err()), Reason::InsufficientStock);
     assert_eq!(shop.stock(product).await, 0);
     assert_eq!(shop.balance(a).await + shop.balance(b).await, 19_000);
     shop.stop_and_audit().await;
@@ -120,8 +120,8 @@ async fn one_coupon_serves_one_of_two_orders_at_once() {
     ];
     let outcomes = place_at_once(&shop, orders).await;
     let (paid, refused): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
-    assert_eq!((paid.len(), refcoupons.len()), (1, 1));
-    assert_eq!(reason(refcoupons[0].as_ref().unwrap_err()), Reason::CouponNotUsable);
+    assert_eq!((paid.len(), refused.len()), (1, 1));
+    assert_eq!(reason(refused[0].as_ref().unwrap_err()), Reason::CouponNotUsable);
     assert_eq!(shop.stock(product).await, 9);
     assert_eq!(shop.balance(user).await, 91_000);
     shop.stop_and_audit().await;
