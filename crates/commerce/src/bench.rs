@@ -121,12 +121,21 @@ async fn at(url: &str, connections: u32, each: Duration) -> Result<f64> {
     Ok(f64::from(all) / since.elapsed().as_secs_f64())
 }
 
-/// The most memory that a process ever held, in KiB; of this process where no id is given. `None` where the system does
-/// not tell.
-pub fn peak_memory_kib(pid: Option<u32>) -> Option<u64> {
-    let who = pid.map_or_else(|| "self".to_owned(), |pid| pid.to_string());
-    let status = std::fs::read_to_string(format!("/proc/{who}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+/// The most memory that this process ever held, in KiB. `None` where the system does not tell.
+pub fn peak_memory_kib() -> Option<u64> {
+    memory_kib("self", "VmHWM")
+}
+
+/// The most memory that another process of this program ever held beside what it shares with this one, in KiB.
+pub fn own_peak_memory_kib(pid: u32) -> Option<u64> {
+    let pid = pid.to_string();
+    let shared = memory_kib(&pid, "RssFile")? + memory_kib(&pid, "RssShmem")?;
+    Some(memory_kib(&pid, "VmHWM")?.saturating_sub(shared))
+}
+
+fn memory_kib(process: &str, what: &str) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(what)?.strip_prefix(':'))?;
     line.split_whitespace().next()?.parse().ok()
 }
 
@@ -186,7 +195,7 @@ mod tests {
 
     #[test]
     fn our_own_memory_is_known() {
-        assert!(peak_memory_kib(None).unwrap() > 1_000);
+        assert!(peak_memory_kib().unwrap() > 1_000);
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -79,7 +79,7 @@ impl fmt::Display for Table {
             for (column, (width, numeric)) in widths.iter_mut().zip(&mut numeric).enumerate() {
                 let text = cell(row, column);
                 *width = (*width).max(text.chars().count());
-                *numeric &= index == 0 || text.starts_with(|first: char| first.is_ascii_digit());
+                *numeric &= index == 0 || text.chars().all(|it| it.is_ascii_digit() || it == ',');
             }
         }
         for (index, row) in self.rows.iter().enumerate() {

@@ -2,8 +2,11 @@
 //!
 //! A service of this process is reached in process, one of another by `peers.*`; the generated clients are the same.
 
+mod calls;
 mod links;
 mod services;
+
+pub use calls::Counts;
 
 use crate::config::{Config, Limits, Problem};
 use crate::durability;
@@ -104,6 +107,11 @@ impl Process {
     /// Why it did.
     pub async fn broken(&mut self) -> Result<()> {
         (&mut self.serving).await.context("a listener panicked")?.context("a listener broke down")
+    }
+
+    /// How often each step was called.
+    pub fn calls(&self) -> Counts {
+        self.services.calls()
     }
 
     /// Ends it in good order: no more calls, those in flight answered, sagas ended, lanes drained.

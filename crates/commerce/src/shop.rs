@@ -10,7 +10,7 @@ use crate::bench;
 use crate::clients::Addresses;
 use crate::config::{Config, Sources};
 use crate::private::PrivateServers;
-use crate::process::Process;
+use crate::process::{Counts, Process};
 use crate::roles::Roles;
 use anyhow::{Context, Result};
 use children::Children;
@@ -95,13 +95,13 @@ impl Shop {
         Running::new(&self.config, self.addresses.clone(), self.admin.clone())
     }
 
-    /// The most memory that its processes ever held, added up, in MiB.
+    /// The most memory that its processes ever held, added up, in MiB; what they share (the program itself) once.
     pub fn peak_memory_mib(&self) -> Option<u64> {
-        let ours = bench::peak_memory_kib(None)?;
-        let theirs = match &self.roles {
+        let ours = bench::peak_memory_kib()?;
+        let theirs: u64 = match &self.roles {
             Started::Here(_) => 0,
             Started::Apart(children) => {
-                children.pids().filter_map(|pid| bench::peak_memory_kib(Some(pid))).sum()
+                children.pids().filter_map(bench::own_peak_memory_kib).sum()
             }
         };
         Some((ours + theirs) / 1_024)
@@ -118,16 +118,21 @@ impl Shop {
         }
     }
 
-    /// Ends it in good order, its servers last.
+    /// Ends it in good order, its servers last. Tells how often each step was called.
     ///
     /// # Errors
     /// A process or server that cannot be ended.
-    pub async fn stop(self) -> Result<()> {
-        match self.roles {
-            Started::Here(process) => process.stop().await,
+    pub async fn stop(self) -> Result<Counts> {
+        let calls = match self.roles {
+            Started::Here(process) => {
+                let calls = process.calls();
+                process.stop().await;
+                calls
+            }
             Started::Apart(children) => children.stop().await,
-        }
+        };
         Running::forget(&self.config.data_dir);
-        self.servers.stop().await
+        self.servers.stop().await?;
+        Ok(calls)
     }
 }

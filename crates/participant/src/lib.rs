@@ -3,7 +3,7 @@
 //! A service describes its hot writes as a [`Desk`]: load and lock the rows of a batch, decide each operation in memory,
 //! store what changed. [`Lanes`] runs desks in batches and keeps, in the same transaction as the effects, the barrier
 //! rows of the saga's steps ([`barrier`]) and the idempotency rows of clients' requests. A desk therefore never sees a
-//! repeated, late or already undone operation. Rare writes use [`once`].
+//! repeated, late or already undone operation. Rare writes use [`once()`].
 
 pub mod barrier;
 mod desk;

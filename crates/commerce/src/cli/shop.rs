@@ -66,7 +66,11 @@ pub(super) async fn serve(
         told = told_to_end(until_stdin_ends) => told,
         broken = process.broken() => broken,
     };
+    let calls = process.calls();
     process.stop().await;
+    if output == Output::Json {
+        line(json!({ "ended": { "calls": calls } }))?;
+    }
     ended.map(|()| Verdict::Good)
 }
 
@@ -83,9 +87,10 @@ pub(super) async fn replay(context: Context, args: ReplayArgs) -> Result<Verdict
         let (addresses, server) = (shop.addresses().clone(), shop.server_url());
         let replayed = replay_on(&addresses, shop.config(), server, &baskets, &args).await;
         let peak_memory_mib = shop.peak_memory_mib();
-        shop.stop().await?;
+        let calls = shop.stop().await?;
         let mut report = replayed?;
         report.measured.get_or_insert_default().peak_memory_mib = peak_memory_mib;
+        report.calls = Some(calls);
         report
     };
     output.result(&report)?;
@@ -147,7 +152,8 @@ async fn told_to_end(until_stdin_ends: bool) -> Result<()> {
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
-        () = stdin_ends => {}
+        // The parent knows why.
+        () = stdin_ends => return Ok(()),
     }
     note("ending; what is in flight is answered first");
     Ok(())

@@ -1,5 +1,6 @@
 //! The services of a process, started, and what runs beside them.
 
+use super::calls::{Calls, Counts};
 use super::{links, open};
 use crate::config::{Config, Lanes, Problem};
 use crate::roles::{Role, Roles};
@@ -34,6 +35,7 @@ pub(super) struct Services {
     coupon: Option<Coupon>,
     ranking: Option<Arc<ranking::Service>>,
     orchestrator: Option<Orchestrator>,
+    calls: Calls,
 }
 
 /// What starting services needs.
@@ -86,18 +88,23 @@ impl Services {
     pub(super) fn participants(&self) -> platform::Services {
         let mut services = platform::Services::default();
         if let Some(wallet) = &self.wallet {
-            services = services.with(wallet.participant());
+            services = services.with(self.calls.of(wallet.participant()));
         }
         if let Some(product) = &self.product {
-            services = services.with(product.participant());
+            services = services.with(self.calls.of(product.participant()));
         }
         if let Some(order) = &self.order {
-            services = services.with(order.participant());
+            services = services.with(self.calls.of(order.participant()));
         }
         if let Some(coupon) = &self.coupon {
-            services = services.with(coupon.participant());
+            services = services.with(self.calls.of(coupon.participant()));
         }
         services
+    }
+
+    /// How often each step was called.
+    pub(super) fn calls(&self) -> Counts {
+        self.calls.counts()
     }
 
     /// What operators call.
@@ -146,8 +153,8 @@ impl Starting<'_> {
             }
             None => None,
         };
-        let (ranking, orchestrator) = (None, None);
-        let mut all = Services { wallet, product, order, coupon, ranking, orchestrator };
+        let (ranking, orchestrator, calls) = (None, None, Calls::default());
+        let mut all = Services { wallet, product, order, coupon, ranking, orchestrator, calls };
         if self.roles.has(Role::Ranking) {
             all.ranking = Some(Arc::new(self.ranking(all.product.as_ref()).await?));
         }
@@ -198,10 +205,11 @@ impl Starting<'_> {
     async fn orchestrator(&self, here: &Services) -> Result<Orchestrator> {
         let db = open(self.config, Schema::Orchestrator).await?;
         let to = |role, here| links::to_participant(self.config, &self.inside, role, here);
-        let product = here.product.as_ref().map(|it| services(it.participant()));
-        let coupon = here.coupon.as_ref().map(|it| services(it.participant()));
-        let wallet = here.wallet.as_ref().map(|it| services(it.participant()));
-        let order = here.order.as_ref().map(|it| services(it.participant()));
+        let calls = &here.calls;
+        let product = here.product.as_ref().map(|it| services(calls.of(it.participant())));
+        let coupon = here.coupon.as_ref().map(|it| services(calls.of(it.participant())));
+        let wallet = here.wallet.as_ref().map(|it| services(calls.of(it.participant())));
+        let order = here.order.as_ref().map(|it| services(calls.of(it.participant())));
         let participants = Participants {
             product: ProductParticipantServiceClient::new(to(Role::Product, product)?),
             coupon: CouponParticipantServiceClient::new(to(Role::Coupon, coupon)?),

@@ -3,6 +3,7 @@
 use super::orders::{Placed, Told};
 use crate::bench::{Measured, rate};
 use crate::output::{Table, grouped};
+use crate::process::Counts;
 use api::ranking::v1::TopProduct;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -33,6 +34,9 @@ pub struct Report {
     pub latency: Latency,
     /// The best sellers afterwards.
     pub best_sellers: Vec<Seller>,
+    /// How often each step was called, as the participants count, where this run had a shop of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calls: Option<Counts>,
     /// What was measured beside, if anything was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub measured: Option<Measured>,
@@ -74,6 +78,7 @@ impl Report {
             orders_per_second: rate(placed.len(), took.as_secs_f64()),
             latency: Latency::of(placed.iter().map(|placed| placed.took).collect()),
             best_sellers: best.into_iter().map(Seller::from).collect(),
+            calls: None,
             measured: None,
         };
         for Placed { line, told, .. } in placed {
@@ -132,6 +137,10 @@ impl fmt::Display for Report {
         )?;
         if let Some(measured) = &self.measured {
             writeln!(f, "{measured}")?;
+        }
+        for (index, (step, calls)) in self.calls.iter().flatten().enumerate() {
+            let heading = if index == 0 { "calls of steps" } else { "" };
+            writeln!(f, "{heading:<20}{step} {}", grouped(*calls))?;
         }
         writeln!(f)?;
         let mut table = Table::new(["rank", "best seller", "orders"]);

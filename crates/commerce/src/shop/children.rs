@@ -6,14 +6,15 @@
 use crate::clients::Addresses;
 use crate::config::keys::Key;
 use crate::config::{Config, Sources};
+use crate::process::Counts;
 use crate::roles::Role;
 use anyhow::{Context, Result, bail};
 use migrations::Schema;
 use serde::Deserialize;
 use std::process::Stdio;
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, ChildStdin, Command};
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 /// How long a child may take to end before it is killed.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -30,6 +31,18 @@ struct Running {
     process: Child,
     /// The child runs as long as this is open.
     life: ChildStdin,
+    output: Lines<BufReader<ChildStdout>>,
+}
+
+/// What a child says at its end.
+#[derive(Debug, Deserialize)]
+struct Ended {
+    ended: Last,
+}
+
+#[derive(Debug, Deserialize)]
+struct Last {
+    calls: Counts,
 }
 
 /// What a child says when it is ready.
@@ -97,16 +110,33 @@ impl Children {
         bail!("the process of {} ended: {}", role.name(), status?)
     }
 
-    /// Ends them in good order: those first that call others.
-    pub(super) async fn stop(self) {
-        for Running { role, mut process, life } in self.running.into_iter().rev() {
+    /// Ends them in good order: those first that call others. Tells how often each step was called.
+    pub(super) async fn stop(self) -> Counts {
+        let mut calls = Counts::new();
+        for Running { role, mut process, life, mut output } in self.running.into_iter().rev() {
             drop(life);
-            if tokio::time::timeout(PATIENCE, process.wait()).await.is_err() {
-                tracing::warn!(role = role.name(), "killed: it did not end");
-                // Gone already is as good.
-                let _ = process.kill().await;
+            let end = async {
+                let told = output.next_line().await;
+                let ended = process.wait().await;
+                (told, ended)
+            };
+            match tokio::time::timeout(PATIENCE, end).await {
+                Ok((Ok(Some(told)), Ok(_))) => {
+                    if let Ok(Ended { ended }) = serde_json::from_str(&told) {
+                        for (step, count) in ended.calls {
+                            *calls.entry(step).or_default() += count;
+                        }
+                    }
+                }
+                Ok(_) => tracing::warn!(role = role.name(), "ended without a word"),
+                Err(_) => {
+                    tracing::warn!(role = role.name(), "killed: it did not end");
+                    // Gone already is as good.
+                    let _ = process.kill().await;
+                }
             }
         }
+        calls
     }
 }
 
@@ -162,5 +192,5 @@ async fn spawn(
     };
     let Ready { ready } =
         serde_json::from_str(&told).with_context(|| format!("it said {told:?}"))?;
-    Ok((Running { role, process, life }, ready))
+    Ok((Running { role, process, life, output }, ready))
 }

@@ -89,9 +89,10 @@ async fn find(conn: &mut Conn, id: Bytes16) -> Result<Option<Record>> {
 }
 
 async fn list(conn: &mut Conn, filter: &Filter, limit: usize) -> Result<Vec<Record>> {
-    let mut records = running(conn, filter, limit).await?;
-    records.extend(ended(conn, filter, limit).await?);
-    // A saga that ended between the two reads stands in both.
+    let running = running(conn, filter, limit).await?;
+    let mut records = ended(conn, filter, limit).await?;
+    // A saga that ended between the two reads stands in both; the sort is stable, and its end is kept.
+    records.extend(running);
     records.sort_by_key(|record| std::cmp::Reverse(record.start().saga));
     records.dedup_by_key(|record| record.start().saga);
     records.truncate(limit);
