@@ -1,5 +1,5 @@
 //! Turns the contract in `proto/` into Rust: messages, clients, servers, the descriptors for
-//! reflection, and the checks of requests.
+//! reflection, the checks of requests, and clients that are participants.
 
 use std::{env, error::Error, fs, path::PathBuf};
 
@@ -9,6 +9,8 @@ use prost::Message;
 mod checks;
 #[path = "build/contract.rs"]
 mod contract;
+#[path = "build/participants.rs"]
+mod participants;
 #[path = "src/rule.rs"]
 #[expect(unreachable_pub, reason = "public in the library, which shares the file")]
 mod rule;
@@ -23,6 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let descriptors = protox::compile(contract::files(&root)?, [&root])?;
     fs::write(out.join("commerce.fds"), descriptors.encode_to_vec())?;
     fs::write(out.join("checks.rs"), checks::generate(&descriptors)?)?;
+    fs::write(out.join("participants.rs"), participants::generate(&descriptors)?)?;
     tonic_prost_build::configure()
         .btree_map(".")
         .generate_default_stubs(true)

@@ -66,13 +66,11 @@ impl Rows {
         let coupon = coupon::v1::GetStepsRequest { saga_ids: ids.clone() };
         let wallet = wallet::v1::GetStepsRequest { saga_ids: ids.clone() };
         let order = order::v1::GetStepsRequest { saga_ids: ids };
-        let Participants { product: products, coupon: coupons, wallet: wallets, order: orders } =
-            &mut participants.clone();
         let (product, coupon, wallet, order) = tokio::join!(
-            products.get_steps(caller.request(product, BUDGET)),
-            coupons.get_steps(caller.request(coupon, BUDGET)),
-            wallets.get_steps(caller.request(wallet, BUDGET)),
-            orders.get_steps(caller.request(order, BUDGET)),
+            caller.call(BUDGET, participants.product.get_steps(Request::new(product))),
+            caller.call(BUDGET, participants.coupon.get_steps(Request::new(coupon))),
+            caller.call(BUDGET, participants.wallet.get_steps(Request::new(wallet))),
+            caller.call(BUDGET, participants.order.get_steps(Request::new(order))),
         );
         Self(BTreeMap::from([
             ("product", product.ok().map(|answer| answer.into_inner().records)),

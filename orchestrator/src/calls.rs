@@ -1,32 +1,35 @@
 //! Calling participants, and telling what their answers mean for a saga.
 
-use api::coupon::v1::coupon_participant_service_client::CouponParticipantServiceClient;
-use api::order::v1::order_participant_service_client::OrderParticipantServiceClient;
-use api::outcome::{SAGA_OUTCOME, TRACEPARENT, X_TRACE_ID};
-use api::product::v1::product_participant_service_client::ProductParticipantServiceClient;
+use api::coupon::v1::coupon_participant_service_server::CouponParticipantService;
+use api::order::v1::order_participant_service_server::OrderParticipantService;
+use api::outcome::SAGA_OUTCOME;
+use api::product::v1::product_participant_service_server::ProductParticipantService;
 use api::saga::v1::{StepFound, StepKey, StepRejection};
-use api::wallet::v1::wallet_participant_service_client::WalletParticipantServiceClient;
+use api::wallet::v1::wallet_participant_service_server::WalletParticipantService;
 use api::{Reason, Refusal};
+use futures_util::FutureExt;
 use participant::{Found, SagaId, StepNo, Trace, marks};
-use platform::Transport;
+use platform::context::{self, CallContext};
 use prost::Message;
 use saga::decide::{ActReply, UndoReply, VoidReply};
 use saga::journal::Start;
 use saga::runtime::StepError;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Code, Response, Status};
 
-/// The participants' clients, in process or over the wire.
+/// Whom the sagas call: services of this process, or the generated clients of those of others.
 #[derive(Clone)]
 pub struct Participants {
     /// Stock.
-    pub product: ProductParticipantServiceClient<Transport>,
+    pub product: Arc<dyn ProductParticipantService>,
     /// Coupons.
-    pub coupon: CouponParticipantServiceClient<Transport>,
+    pub coupon: Arc<dyn CouponParticipantService>,
     /// Money.
-    pub wallet: WalletParticipantServiceClient<Transport>,
+    pub wallet: Arc<dyn WalletParticipantService>,
     /// Orders: the registers.
-    pub order: OrderParticipantServiceClient<Transport>,
+    pub order: Arc<dyn OrderParticipantService>,
 }
 
 /// One saga's calls: its id and its trace go with each.
@@ -45,17 +48,20 @@ impl Caller {
         StepKey { saga_id: self.saga.0.to_vec(), step: i32::from(step.0) }
     }
 
-    /// A request that gives up after `budget` and carries the saga's trace.
-    pub(crate) fn request<T>(&self, message: T, budget: Duration) -> Request<T> {
-        let mut request = Request::new(message);
-        request.set_timeout(budget);
-        let headers = [(X_TRACE_ID, &self.trace.trace_id), (TRACEPARENT, &self.trace.traceparent)];
-        for (name, value) in headers {
-            if let Ok(value) = value.parse() {
-                request.metadata_mut().insert(name, value);
-            }
-        }
-        request
+    /// Makes a call that gives up after `budget` and carries the saga's trace. One that panics says nothing about its
+    /// outcome, and ends no saga.
+    pub(crate) async fn call<R>(
+        &self,
+        budget: Duration,
+        call: impl Future<Output = Result<Response<R>, Status>>,
+    ) -> Result<Response<R>, Status> {
+        let Trace { trace_id, traceparent } = &self.trace;
+        let context = CallContext::caused_by(trace_id, traceparent, budget);
+        let answer = AssertUnwindSafe(context::scope(context, call)).catch_unwind().await;
+        answer.unwrap_or_else(|_| {
+            tracing::error!("a step panicked");
+            Err(Refusal::new(Reason::Internal).into())
+        })
     }
 }
 

@@ -26,6 +26,7 @@ use saga::runtime::{Plan, Script, StepError, StepInfo, Unreadable};
 use saga::shape::Shape;
 use std::sync::Arc;
 use std::time::Duration;
+use tonic::Request;
 
 /// The plan's id.
 pub(crate) const ID: PlanId = PlanId { kind: kind::CANCEL, version: 1 };
@@ -131,8 +132,8 @@ impl Script for CancelScript {
             order_id: self.cancel.order_id,
             reason: void_reason(reason),
         };
-        let request = self.caller.request(request, budget);
-        let answer = self.participants.order.clone().void_cancel(request).await;
+        let call = self.participants.order.void_cancel(Request::new(request));
+        let answer = self.caller.call(budget, call).await;
         let answer = answer.map_err(|status| unanswered(&status))?.into_inner();
         let done = BeginCancelResponse { order: answer.order.clone() }.encode_to_vec();
         voided(answer.found(), answer.reason, answer.rejection.as_ref(), done)
@@ -154,8 +155,8 @@ impl CancelScript {
             order_id: self.cancel.order_id,
             user_id: self.cancel.user_id,
         };
-        let request = self.caller.request(request, budget);
-        let answer = self.participants.order.clone().begin_cancel(request).await;
+        let call = self.participants.order.begin_cancel(Request::new(request));
+        let answer = self.caller.call(budget, call).await;
         acted(answer, &[Reason::OrderNotFound, Reason::OrderNotCancellable])
     }
 
@@ -167,8 +168,8 @@ impl CancelScript {
             user_id: order.user_id,
             amount: order.paid,
         };
-        let request = self.caller.request(request, budget);
-        acted(self.participants.wallet.clone().refund_wallet(request).await, &[])
+        let call = self.participants.wallet.refund_wallet(Request::new(request));
+        acted(self.caller.call(budget, call).await, &[])
     }
 
     async fn restock_products(
@@ -188,8 +189,8 @@ impl CancelScript {
             order_id: order.order_id,
             lines,
         };
-        let request = self.caller.request(request, budget);
-        acted(self.participants.product.clone().restock_products(request).await, &[])
+        let call = self.participants.product.restock_products(Request::new(request));
+        acted(self.caller.call(budget, call).await, &[])
     }
 
     async fn restore_coupon(&self, known: &Known, budget: Duration) -> Result<ActReply, StepError> {
@@ -204,8 +205,8 @@ impl CancelScript {
             coupon_id,
             issued_coupon_id,
         };
-        let request = self.caller.request(request, budget);
-        acted(self.participants.coupon.clone().restore_coupon(request).await, &[])
+        let call = self.participants.coupon.restore_coupon(Request::new(request));
+        acted(self.caller.call(budget, call).await, &[])
     }
 
     async fn finish_cancel(&self, budget: Duration) -> Result<ActReply, StepError> {
@@ -214,8 +215,8 @@ impl CancelScript {
             order_id: self.cancel.order_id,
             cancelled_at: Some(self.cancel.asked_at()),
         };
-        let request = self.caller.request(request, budget);
-        acted(self.participants.order.clone().finish_cancel(request).await, &[])
+        let call = self.participants.order.finish_cancel(Request::new(request));
+        acted(self.caller.call(budget, call).await, &[])
     }
 }
 

@@ -22,6 +22,7 @@ use saga::shape::Shape;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
+use tonic::Request;
 
 /// The plan's id: a change of what a step sends is a new version, beside this one.
 pub(crate) const ID: PlanId = PlanId { kind: kind::CHECKOUT, version: 1 };
@@ -141,8 +142,8 @@ impl Script for CheckoutScript {
             order_id: self.checkout.order_id,
             reason: void_reason(reason),
         };
-        let request = self.caller.request(request, budget);
-        let answer = self.participants.order.clone().void_order(request).await;
+        let call = self.participants.order.void_order(Request::new(request));
+        let answer = self.caller.call(budget, call).await;
         let answer = answer.map_err(|status| unanswered(&status))?.into_inner();
         let done = ConfirmOrderResponse { order: answer.order.clone() }.encode_to_vec();
         voided(answer.found(), answer.reason, None, done)
@@ -171,8 +172,8 @@ impl CheckoutScript {
                 .collect(),
             expected_total: checkout.expected_total,
         };
-        let request = self.caller.request(request, budget);
-        let answer = self.participants.product.clone().reserve_stock(request).await;
+        let call = self.participants.product.reserve_stock(Request::new(request));
+        let answer = self.caller.call(budget, call).await;
         let reasons = [Reason::ProductNotFound, Reason::InsufficientStock, Reason::PriceChanged];
         acted(answer, &reasons)
     }
@@ -182,8 +183,8 @@ impl CheckoutScript {
             key: Some(self.caller.key(RESERVE_STOCK)),
             order_id: self.checkout.order_id,
         };
-        let request = self.caller.request(request, budget);
-        let answer = self.participants.product.clone().release_stock(request).await;
+        let call = self.participants.product.release_stock(Request::new(request));
+        let answer = self.caller.call(budget, call).await;
         let answer = answer.map_err(|status| unanswered(&status))?.into_inner();
         undone(answer.found(), answer.rejection.as_ref())
     }
@@ -198,8 +199,8 @@ impl CheckoutScript {
             placed_at: Some(checkout.placed_at()),
             total: reserved(known)?.total,
         };
-        let request = self.caller.request(request, budget);
-        let answer = self.participants.coupon.clone().redeem_coupon(request).await;
+        let call = self.participants.coupon.redeem_coupon(Request::new(request));
+        let answer = self.caller.call(budget, call).await;
         let reasons =
             [Reason::CouponNotFound, Reason::IssuedCouponNotFound, Reason::CouponNotUsable];
         acted(answer, &reasons)
@@ -210,8 +211,8 @@ impl CheckoutScript {
             key: Some(self.caller.key(REDEEM_COUPON)),
             order_id: self.checkout.order_id,
         };
-        let request = self.caller.request(request, budget);
-        let answer = self.participants.coupon.clone().undo_redeem(request).await;
+        let call = self.participants.coupon.undo_redeem(Request::new(request));
+        let answer = self.caller.call(budget, call).await;
         let answer = answer.map_err(|status| unanswered(&status))?.into_inner();
         undone(answer.found(), answer.rejection.as_ref())
     }
@@ -225,8 +226,8 @@ impl CheckoutScript {
             amount: Self::bill(known)?.paid,
             placed_at: Some(checkout.placed_at()),
         };
-        let request = self.caller.request(request, budget);
-        let answer = self.participants.wallet.clone().debit_wallet(request).await;
+        let call = self.participants.wallet.debit_wallet(Request::new(request));
+        let answer = self.caller.call(budget, call).await;
         acted(answer, &[Reason::WalletNotFound, Reason::InsufficientBalance])
     }
 
@@ -235,8 +236,8 @@ impl CheckoutScript {
             key: Some(self.caller.key(DEBIT_WALLET)),
             order_id: self.checkout.order_id,
         };
-        let request = self.caller.request(request, budget);
-        let answer = self.participants.wallet.clone().undo_debit(request).await;
+        let call = self.participants.wallet.undo_debit(Request::new(request));
+        let answer = self.caller.call(budget, call).await;
         let answer = answer.map_err(|status| unanswered(&status))?.into_inner();
         undone(answer.found(), answer.rejection.as_ref())
     }
@@ -263,8 +264,8 @@ impl CheckoutScript {
             coupon_id: checkout.coupon_id,
             issued_coupon_id: bill.issued_coupon_id,
         };
-        let request = self.caller.request(request, budget);
-        let answer = self.participants.order.clone().confirm_order(request).await;
+        let call = self.participants.order.confirm_order(Request::new(request));
+        let answer = self.caller.call(budget, call).await;
         acted(answer, &[])
     }
 

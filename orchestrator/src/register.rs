@@ -8,6 +8,7 @@ use api::saga::v1::StepFound;
 use prost::Message;
 use saga::journal::Start;
 use std::time::Duration;
+use tonic::Request;
 
 /// A read does not wait for a register that is slow to answer.
 const BUDGET: Duration = Duration::from_millis(500);
@@ -19,8 +20,8 @@ pub(crate) async fn order_of(participants: &Participants, start: &Start) -> Opti
         return None;
     }
     let request = GetStepsRequest { saga_ids: vec![start.saga.0.to_vec()] };
-    let request = Caller::new(start).request(request, BUDGET);
-    let answer = participants.order.clone().get_steps(request).await.ok()?.into_inner();
+    let call = participants.order.get_steps(Request::new(request));
+    let answer = Caller::new(start).call(BUDGET, call).await.ok()?.into_inner();
     let done = answer.records.into_iter().find(|step| {
         let register =
             step.key.as_ref().is_some_and(|key| key.step == i32::from(checkout::CONFIRM_ORDER.0));

@@ -10,6 +10,11 @@ pub mod rule;
 
 mod checks;
 
+/// Every client of a participant is one.
+mod participants {
+    include!(concat!(env!("OUT_DIR"), "/participants.rs"));
+}
+
 pub use check::Check;
 pub use reason::Reason;
 pub use refusal::{Refusal, UnreadableRefusal, Violation};

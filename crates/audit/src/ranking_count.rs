@@ -12,7 +12,6 @@ use diesel::sql_types::BigInt;
 use ranking::Store;
 use ranking::store::{Error, Snapshot as Counts};
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 #[derive(QueryableByName)]
 struct Row {
@@ -49,24 +48,23 @@ pub(crate) async fn check(
 
 /// Orders by product in the counts' window, less what the counts have not seen yet.
 fn recount(counts: &Counts) -> String {
-    let mut through = "CASE e.shard".to_owned();
-    for (shard, position) in counts.positions.iter() {
-        let _ = write!(through, " WHEN {shard} THEN {position}");
-    }
-    through.push_str(" ELSE 0 END");
-    // An event that is there and not among those that were counted; one that is not there was counted long ago.
+    let above: Vec<String> = counts
+        .positions
+        .iter()
+        .map(|(shard, position)| {
+            format!("(shard = {shard} AND (position IS NULL OR position > {position}))")
+        })
+        .collect();
+    let above = above.join(" OR ");
     let unseen = |event: &str| {
-        let of_order = format!(
-            "SELECT 1 FROM outbox e WHERE e.aggregate_kind = 'order' \
-            AND e.aggregate_id = o.id AND e.event_type = '{event}'"
-        );
-        format!("(EXISTS ({of_order}) AND NOT EXISTS ({of_order} AND e.position <= {through}))")
+        format!("(SELECT aggregate_id FROM outbox WHERE event_type = '{event}' AND ({above}))")
     };
     let time = |at: chrono::DateTime<chrono::Utc>| at.format("'%Y-%m-%d %H:%M:%S%.6f'").to_string();
     format!(
         "SELECT l.product_id, COUNT(*) AS orders \
         FROM orders o JOIN order_line l ON l.order_id = o.id \
-        WHERE o.placed_at >= {} AND o.placed_at < {} AND NOT {} AND (o.state < 3 OR {}) \
+        WHERE o.placed_at >= {} AND o.placed_at < {} AND o.id NOT IN {} \
+        AND (o.state < 3 OR o.id IN {}) \
         GROUP BY l.product_id",
         time(counts.window.start),
         time(counts.window.as_of),

@@ -1,12 +1,9 @@
 //! The roles of one process, put together: databases, services, the ways between them, relays, listeners.
 //!
-//! A service of this process is reached in process, one of another by `peers.*`; the generated clients are the same.
+//! A service of this process is reached in process, one of another by `peers.*`.
 
-mod calls;
 mod links;
 mod services;
-
-pub use calls::Counts;
 
 use crate::config::{Config, Limits, Problem};
 use crate::durability;
@@ -19,7 +16,7 @@ use platform::server::{Listener, Settings};
 use secrecy::SecretString;
 use serde::Serialize;
 use services::Services;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -30,6 +27,9 @@ use tokio_util::task::TaskTracker;
 const SAGAS_END: Duration = Duration::from_secs(5);
 /// How long lanes and relays may take to end.
 const TASKS_END: Duration = Duration::from_secs(5);
+
+/// How often each step was called, by its name in the contract.
+pub type Counts = BTreeMap<String, u64>;
 
 /// Where the listeners of a process are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -7,7 +7,7 @@ use ::participant::{Moment, Task, Verdict};
 use api::coupon::v1::{IssueCouponResponse, RestoreCouponResponse};
 use api::{Reason, Refusal};
 use chrono::{DateTime, Utc};
-use db::{Conn, Error, Result};
+use db::{Conn, Error, Result, Script};
 use events::{Event, outbox};
 use prost::Message;
 use std::collections::{BTreeMap, BTreeSet};
@@ -96,7 +96,7 @@ impl participant::Desk for Desk {
         }
     }
 
-    async fn store(&self, conn: &mut Conn, sheet: Sheet) -> Result<()> {
+    fn store(&self, sheet: Sheet, writes: &mut Script) -> Result<()> {
         if let Some(defect) = sheet.defect {
             return Err(defect);
         }
@@ -105,10 +105,10 @@ impl participant::Desk for Desk {
         let rows = |owners: &BTreeSet<Owner>| -> Vec<&Issued> {
             owners.iter().filter_map(|owner| sheet.issued.get(owner)).collect()
         };
-        store::update(conn, &campaigns).await?;
-        store::insert_issued(conn, &rows(&sheet.new)).await?;
-        store::update_issued(conn, &rows(&sheet.changed)).await?;
-        outbox::append(conn, &sheet.events).await
+        store::update(writes, &campaigns)?;
+        store::insert_issued(writes, &rows(&sheet.new))?;
+        store::update_issued(writes, &rows(&sheet.changed))?;
+        outbox::append(writes, &sheet.events)
     }
 }
 

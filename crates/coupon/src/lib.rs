@@ -10,7 +10,7 @@ mod store;
 mod users;
 mod wire;
 
-use ::participant::{Call, Lanes, Options, Outcome, Trace};
+use ::participant::{Call, Calls, Lanes, Options, Outcome, Trace};
 use api::coupon::v1::coupon_participant_service_server::CouponParticipantServiceServer;
 use api::coupon::v1::coupon_service_server::CouponServiceServer;
 use api::wallet::v1::wallet_service_client::WalletServiceClient;
@@ -65,6 +65,11 @@ impl Coupon {
     pub fn participant(&self) -> CouponParticipantServiceServer<Self> {
         CouponParticipantServiceServer::new(self.clone())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// How often each of its steps was called.
+    pub fn calls(&self) -> Calls {
+        self.lanes.calls()
     }
 
     /// Takes no more writes; what is queued still runs.

@@ -24,7 +24,7 @@ impl CouponParticipantService for Coupon {
     ) -> Result<Response<RedeemCouponResponse>, Status> {
         let request = request.into_inner();
         request.check()?;
-        let (saga, step) = step_key(request.key.as_ref())?;
+        let step = step_key("RedeemCoupon", request.key.as_ref())?;
         let RedeemCouponRequest { coupon_id, user_id, order_id, total, .. } = request;
         let required = || Refusal::invalid_field("placed_at", "is required");
         let placed_at = request.placed_at.as_ref().ok_or_else(required)?;
@@ -32,7 +32,7 @@ impl CouponParticipantService for Coupon {
         let (coupon, user, order) = (CouponId(coupon_id), UserId(user_id), OrderId(order_id));
         let op = Op::Redeem { coupon, user, order, placed_at, total };
         let hash = content_hash(ENCODING, &RedeemCouponRequest { key: None, ..request });
-        let call = Call::step(saga, step, hash, op, trace());
+        let call = Call::step(step, hash, op, trace());
         self.run(coupon_id, call).await?.into_response()
     }
 
@@ -42,9 +42,9 @@ impl CouponParticipantService for Coupon {
     ) -> Result<Response<UndoRedeemResponse>, Status> {
         let request = request.into_inner();
         request.check()?;
-        let (saga, step) = step_key(request.key.as_ref())?;
+        let step = step_key("UndoRedeem", request.key.as_ref())?;
         // The request does not name the campaign, whose lane would be the best: any is right, for rows decide.
-        let outcome = self.run(request.order_id, Call::undo(saga, step, trace())).await?;
+        let outcome = self.run(request.order_id, Call::undo(step, trace())).await?;
         let OnRecord { found, rejection, reply, .. } = OnRecord::read(outcome)?;
         Ok(Response::new(UndoRedeemResponse { found: found.into(), rejection, reply }))
     }
@@ -55,7 +55,7 @@ impl CouponParticipantService for Coupon {
     ) -> Result<Response<RestoreCouponResponse>, Status> {
         let request = request.into_inner();
         request.check()?;
-        let (saga, step) = step_key(request.key.as_ref())?;
+        let step = step_key("RestoreCoupon", request.key.as_ref())?;
         let RestoreCouponRequest { coupon_id, issued_coupon_id, order_id, .. } = request;
         let op = Op::Restore {
             coupon: CouponId(coupon_id),
@@ -63,7 +63,7 @@ impl CouponParticipantService for Coupon {
             order: OrderId(order_id),
         };
         let hash = content_hash(ENCODING, &RestoreCouponRequest { key: None, ..request });
-        let call = Call::closing_step(saga, step, hash, op, trace());
+        let call = Call::closing_step(step, hash, op, trace());
         self.run(coupon_id, call).await?.into_response()
     }
 

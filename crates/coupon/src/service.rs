@@ -13,7 +13,7 @@ use api::coupon::v1::{
     ListCouponsRequest, ListCouponsResponse, ListIssuedCouponsRequest, ListIssuedCouponsResponse,
 };
 use api::{Check, Refusal, RequestId};
-use db::{Conn, SendAsyncFn};
+use db::{Conn, Script, SendAsyncFn};
 use events::outbox;
 use platform::page::{PageSize, PageToken};
 use prost::Message;
@@ -157,8 +157,10 @@ impl Coupon {
 async fn create(conn: &mut Conn, id: CouponId, terms: Terms, trace: &Trace) -> db::Result<Verdict> {
     let moment = Moment { at: db::now_micros(), saga: None, trace };
     let coupon = domain::Coupon::create(id, terms, moment.at);
-    store::insert(conn, &coupon).await?;
-    outbox::append(conn, &[wire::created(&coupon, &moment)]).await?;
+    let mut writes = Script::default();
+    store::insert(&mut writes, &coupon)?;
+    outbox::append(&mut writes, &[wire::created(&coupon, &moment)])?;
+    writes.run(conn).await?;
     let reply = CreateCouponResponse { coupon: Some((&coupon).into()) };
     Ok(Verdict::Done(reply.encode_to_vec()))
 }

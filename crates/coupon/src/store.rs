@@ -7,16 +7,12 @@ pub(crate) use place::Place;
 
 use crate::domain::{Coupon, CouponId, Issued, IssuedId, UserId};
 use ::participant::RequestKey;
-use db::{Bytes16, Conn, Result, values};
+use db::{Bytes16, CHUNK, Conn, Result, Script, any_of, values};
 use diesel::dsl::{DuplicatedKeys, exists};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use rows::{CouponRow, IssuedRow, coupon, idempotency, issued_coupon};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Rows of one statement: below 1,000, from where MariaDB turns an IN list into a join, whose locks are others; and far
-/// below the 65,535 placeholders of a statement.
-const ROWS: usize = 512;
 
 /// Whose coupon of which campaign: an issued coupon's key.
 pub(crate) type Owner = (CouponId, UserId);
@@ -34,9 +30,9 @@ pub(crate) async fn find_all(
 ) -> Result<BTreeMap<CouponId, Coupon>> {
     let ids: Vec<i64> = ids.into_iter().map(|id| id.0).collect();
     let mut found = BTreeMap::new();
-    for chunk in ids.chunks(ROWS) {
+    for chunk in ids.chunks(CHUNK) {
         let rows: Vec<CouponRow> = coupon::table
-            .filter(coupon::id.eq_any(chunk))
+            .filter(any_of(coupon::id, chunk.iter().copied()))
             .select(CouponRow::as_select())
             .load(conn)
             .await?;
@@ -52,9 +48,9 @@ pub(crate) async fn lock(
 ) -> Result<BTreeMap<CouponId, Coupon>> {
     let ids: Vec<i64> = ids.into_iter().map(|id| id.0).collect();
     let mut locked = BTreeMap::new();
-    for chunk in ids.chunks(ROWS) {
+    for chunk in ids.chunks(CHUNK) {
         let rows: Vec<CouponRow> = coupon::table
-            .filter(coupon::id.eq_any(chunk))
+            .filter(any_of(coupon::id, chunk.iter().copied()))
             .order(coupon::id)
             .select(CouponRow::as_select())
             .for_update()
@@ -88,24 +84,22 @@ pub(crate) async fn page(conn: &mut Conn, before: Place, rows: usize) -> Result<
 }
 
 /// Writes a campaign that is not there yet.
-pub(crate) async fn insert(conn: &mut Conn, new: &Coupon) -> Result<()> {
-    diesel::insert_into(coupon::table).values(CouponRow::from(new)).execute(conn).await?;
-    Ok(())
+pub(crate) fn insert(writes: &mut Script, new: &Coupon) -> Result<()> {
+    writes.insert(coupon::table, vec![CouponRow::from(new)])
 }
 
 /// Writes how many are issued of campaigns that this transaction has locked, in the order of their keys.
-pub(crate) async fn update(conn: &mut Conn, changed: &[&Coupon]) -> Result<()> {
-    for chunk in changed.chunks(ROWS) {
-        let rows: Vec<CouponRow> = chunk.iter().copied().map(CouponRow::from).collect();
-        diesel::insert_into(coupon::table)
-            .values(rows)
-            .on_conflict(DuplicatedKeys)
-            .do_update()
-            .set(coupon::issued.eq(values(coupon::issued)))
-            .execute(conn)
-            .await?;
+pub(crate) fn update(writes: &mut Script, changed: &[&Coupon]) -> Result<()> {
+    if changed.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let rows: Vec<CouponRow> = changed.iter().copied().map(CouponRow::from).collect();
+    let update = diesel::insert_into(coupon::table)
+        .values(rows)
+        .on_conflict(DuplicatedKeys)
+        .do_update()
+        .set(coupon::issued.eq(values(coupon::issued)));
+    writes.push(&update)
 }
 
 /// One issued coupon, unlocked.
@@ -146,9 +140,9 @@ pub(crate) async fn owners(
 ) -> Result<BTreeMap<IssuedId, Owner>> {
     let ids: Vec<i64> = ids.into_iter().map(|id| id.0).collect();
     let mut owners = BTreeMap::new();
-    for chunk in ids.chunks(ROWS) {
+    for chunk in ids.chunks(CHUNK) {
         let rows: Vec<(i64, i64, i64)> = issued_coupon::table
-            .filter(issued_coupon::id.eq_any(chunk))
+            .filter(any_of(issued_coupon::id, chunk.iter().copied()))
             .select((issued_coupon::id, issued_coupon::coupon_id, issued_coupon::user_id))
             .load(conn)
             .await?;
@@ -172,10 +166,10 @@ pub(crate) async fn lock_issued(
     let mut locked = BTreeMap::new();
     // A list of pairs would be scanned for, not looked up, by some of the servers.
     for (coupon, users) in users {
-        for chunk in users.chunks(ROWS) {
+        for chunk in users.chunks(CHUNK) {
             let rows: Vec<IssuedRow> = issued_coupon::table
                 .filter(issued_coupon::coupon_id.eq(coupon.0))
-                .filter(issued_coupon::user_id.eq_any(chunk))
+                .filter(any_of(issued_coupon::user_id, chunk.iter().copied()))
                 .order(issued_coupon::user_id)
                 .select(IssuedRow::as_select())
                 .for_update()
@@ -190,31 +184,27 @@ pub(crate) async fn lock_issued(
 }
 
 /// Writes coupons that are not there yet, whose campaigns this transaction has locked.
-pub(crate) async fn insert_issued(conn: &mut Conn, new: &[&Issued]) -> Result<()> {
-    for chunk in new.chunks(ROWS) {
-        let rows: Vec<IssuedRow> = chunk.iter().copied().map(IssuedRow::from).collect();
-        diesel::insert_into(issued_coupon::table).values(rows).execute(conn).await?;
-    }
-    Ok(())
+pub(crate) fn insert_issued(writes: &mut Script, new: &[&Issued]) -> Result<()> {
+    let rows: Vec<IssuedRow> = new.iter().copied().map(IssuedRow::from).collect();
+    writes.insert(issued_coupon::table, rows)
 }
 
 /// Writes the states of coupons that this transaction has locked, in the order of their keys.
-pub(crate) async fn update_issued(conn: &mut Conn, changed: &[&Issued]) -> Result<()> {
-    for chunk in changed.chunks(ROWS) {
-        let rows: Vec<IssuedRow> = chunk.iter().copied().map(IssuedRow::from).collect();
-        diesel::insert_into(issued_coupon::table)
-            .values(rows)
-            .on_conflict(DuplicatedKeys)
-            .do_update()
-            .set((
-                issued_coupon::state.eq(values(issued_coupon::state)),
-                issued_coupon::order_id.eq(values(issued_coupon::order_id)),
-                issued_coupon::version.eq(values(issued_coupon::version)),
-            ))
-            .execute(conn)
-            .await?;
+pub(crate) fn update_issued(writes: &mut Script, changed: &[&Issued]) -> Result<()> {
+    if changed.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let rows: Vec<IssuedRow> = changed.iter().copied().map(IssuedRow::from).collect();
+    let update = diesel::insert_into(issued_coupon::table)
+        .values(rows)
+        .on_conflict(DuplicatedKeys)
+        .do_update()
+        .set((
+            issued_coupon::state.eq(values(issued_coupon::state)),
+            issued_coupon::order_id.eq(values(issued_coupon::order_id)),
+            issued_coupon::version.eq(values(issued_coupon::version)),
+        ));
+    writes.push(&update)
 }
 
 /// Whether anything is on record for a request or for a user's coupon, so that the rows have to be asked.

@@ -4,7 +4,7 @@
 //! handed it. So a connection counts as dirty from checkout until its use has ended, and dirty ones are discarded.
 
 use crate::session::{SETUP, Session, commit};
-use crate::{Conn, Error, Result};
+use crate::{Conn, Error, Result, Script};
 use bb8::ManageConnection;
 use diesel_async::{AsyncConnection, SimpleAsyncConnection};
 use rand::Rng;
@@ -222,6 +222,6 @@ where
 {
     conn.batch_execute("BEGIN").await.map_err(Error::from)?;
     let value = work(&mut *conn).await?;
-    commit(conn).await?;
+    commit(conn, Script::default()).await?;
     Ok(value)
 }

@@ -1,6 +1,6 @@
 //! One connection of its own, for a lane.
 
-use crate::{Conn, Error, Result};
+use crate::{Conn, Error, Result, Script};
 use diesel_async::{AsyncConnection, RunQueryDsl, SimpleAsyncConnection};
 
 /// What every connection is set to: READ COMMITTED, short lock waits, strict SQL.
@@ -12,6 +12,9 @@ pub(crate) const SETUP: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COM
 const SILENCE_SECONDS: u32 = 5;
 
 /// A connection outside the pool that knows its server-side id, so that a lost COMMIT can be settled by killing it.
+///
+/// A transaction begins by itself with the first statement after the last one ended: there is no BEGIN to wait for, and
+/// whoever reads must commit or roll back, or the server keeps the tables from being altered.
 pub struct Session {
     conn: Conn,
     id: u64,
@@ -30,8 +33,10 @@ impl Session {
     pub(crate) async fn open(url: &str) -> Result<Self> {
         let mut conn = Conn::establish(url).await?;
         conn.batch_execute(SETUP).await?;
-        conn.batch_execute(&format!("SET SESSION wait_timeout = {SILENCE_SECONDS}")).await?;
+        let own = format!("SET SESSION wait_timeout = {SILENCE_SECONDS}, SESSION autocommit = 0");
+        conn.batch_execute(&own).await?;
         let id = diesel::select(connection_id()).get_result::<u64>(&mut conn).await?;
+        conn.batch_execute("ROLLBACK").await?;
         Ok(Self { conn, id })
     }
 
@@ -50,17 +55,13 @@ impl Session {
         Ok(self.conn.batch_execute("DO 0").await?)
     }
 
-    /// Starts a transaction.
-    pub async fn begin(&mut self) -> Result<()> {
-        Ok(self.conn.batch_execute("BEGIN").await?)
-    }
-
-    /// Commits.
+    /// Runs these writes and commits, in one message.
     ///
     /// # Errors
-    /// [`Error::CommitUnknown`] when the connection was lost on the way.
-    pub async fn commit(&mut self) -> Result<()> {
-        commit(&mut self.conn).await
+    /// That of the first write that failed: nothing was committed, and a rollback is due. [`Error::CommitUnknown`] when the
+    /// connection was lost on the way.
+    pub async fn commit(&mut self, writes: Script) -> Result<()> {
+        commit(&mut self.conn, writes).await
     }
 
     /// Rolls back; the session is of no more use when this fails.
@@ -69,8 +70,8 @@ impl Session {
     }
 }
 
-pub(crate) async fn commit(conn: &mut Conn) -> Result<()> {
-    match conn.batch_execute("COMMIT").await.map_err(Error::from) {
+pub(crate) async fn commit(conn: &mut Conn, writes: Script) -> Result<()> {
+    match conn.batch_execute(&writes.and_commit()).await.map_err(Error::from) {
         Err(Error::Lost(text)) => Err(Error::CommitUnknown(text)),
         other => other,
     }

@@ -52,9 +52,11 @@ pub enum Failure {
     /// The stored positions are not those that the batch follows; load them again.
     #[error("the stored positions have moved")]
     Moved,
-    /// The event at this position can never have an effect: put it aside and hand over the others.
-    #[error("the event at {position} makes no sense: {reason}")]
+    /// This event can never have an effect: put it aside and hand over the others.
+    #[error("the event at {position} of shard {shard} makes no sense: {reason}")]
     Poison {
+        /// Its shard.
+        shard: Shard,
         /// Which one.
         position: i64,
         /// What is wrong with it.
@@ -68,8 +70,9 @@ pub trait Handler: Send + Sync + 'static {
     /// The stored positions. Also asked when there are no events for a while.
     async fn positions(&self) -> Result<Positions, Failure>;
 
-    /// Applies the events above the stored position and stores `through`, both or neither.
-    async fn apply(&self, batch: &Batch) -> Result<(), Failure>;
+    /// Applies the events above the stored positions and stores where the batches end, all or nothing. At most one batch
+    /// a shard.
+    async fn apply(&self, batches: &[Batch]) -> Result<(), Failure>;
 
     /// The bus cannot continue from the stored positions: events were dropped before they were read, or the bus belongs to
     /// another outbox than they do. Begins again, if the handler can.
@@ -125,17 +128,17 @@ impl Consumer {
                     return Ok(self.handler.start_over().await?);
                 }
             }
-            for (shard, messages) in batches {
-                let after = positions[shard];
+            for (shard, messages) in &batches {
+                let after = positions[*shard];
                 if after > 0 && messages.first().is_some_and(|first| first.position > after + 1) {
                     error!(consumer = self.name, %shard, after, "the bus dropped unread events");
                     return Ok(self.handler.start_over().await?);
                 }
-                match self.hand_over(shard, after, messages).await {
-                    Ok(through) => positions[shard] = through,
-                    Err(Error::Handler(Failure::Moved)) => return Ok(()),
-                    Err(error) => return Err(error),
-                }
+            }
+            match self.hand_over(&mut positions, batches).await {
+                Ok(()) => {}
+                Err(Error::Handler(Failure::Moved)) => return Ok(()),
+                Err(error) => return Err(error),
             }
         }
     }
@@ -147,37 +150,37 @@ impl Consumer {
 
     async fn hand_over(
         &self,
-        shard: Shard,
-        after: i64,
-        messages: Vec<Message>,
-    ) -> Result<i64, Error> {
-        let through = messages.last().map_or(after, |last| last.position);
-        let mut batch = Batch { shard, after, through, events: Vec::with_capacity(messages.len()) };
-        for message in messages {
-            match EventEnvelope::decode(message.envelope.as_slice()) {
-                Ok(envelope) => {
-                    batch.events.push(Delivered { position: message.position, envelope });
-                }
-                Err(error) => {
-                    self.bury(shard, message.position, error.to_string(), message.envelope).await?;
-                }
+        positions: &mut Positions,
+        read: Vec<(Shard, Vec<Message>)>,
+    ) -> Result<(), Error> {
+        let mut batches = Vec::with_capacity(read.len());
+        for (shard, messages) in read {
+            batches.push(self.batch(shard, positions[shard], messages).await?);
+        }
+        while let Err(failure) = self.handler.apply(&batches).await {
+            let Failure::Poison { shard, position, reason } = failure else {
+                return Err(failure.into());
+            };
+            let envelope = take_out(&mut batches, shard, position)?.encode_to_vec();
+            self.bury(shard, position, reason, envelope).await?;
+        }
+        for Batch { shard, through, .. } in batches {
+            positions[shard] = through;
+        }
+        Ok(())
+    }
+
+    /// The messages as events; those that are none are put aside.
+    async fn batch(&self, shard: Shard, after: i64, read: Vec<Message>) -> Result<Batch, Error> {
+        let through = read.last().map_or(after, |last| last.position);
+        let mut events = Vec::with_capacity(read.len());
+        for Message { position, envelope } in read {
+            match EventEnvelope::decode(envelope.as_slice()) {
+                Ok(envelope) => events.push(Delivered { position, envelope }),
+                Err(error) => self.bury(shard, position, error.to_string(), envelope).await?,
             }
         }
-        loop {
-            match self.handler.apply(&batch).await {
-                Ok(()) => return Ok(through),
-                Err(Failure::Poison { position, reason }) => {
-                    let poison = batch.events.iter().position(|event| event.position == position);
-                    let Some(poison) = poison else {
-                        let text = format!("poison at {position}, which is not in the batch");
-                        return Err(Failure::Later(text).into());
-                    };
-                    let event = batch.events.remove(poison);
-                    self.bury(shard, position, reason, event.envelope.encode_to_vec()).await?;
-                }
-                Err(failure) => return Err(failure.into()),
-            }
-        }
+        Ok(Batch { shard, after, through, events })
     }
 
     /// Before the position passes it: better kept twice than lost.
@@ -192,4 +195,14 @@ impl Consumer {
         let letter = DeadLetter { shard, position, reason, envelope };
         Ok(self.bus.bury(self.name, &letter).await?)
     }
+}
+
+fn take_out(batches: &mut [Batch], shard: Shard, position: i64) -> Result<EventEnvelope, Failure> {
+    let place = batches.iter_mut().filter(|batch| batch.shard == shard).find_map(|batch| {
+        let place = batch.events.iter().position(|event| event.position == position)?;
+        Some(batch.events.remove(place).envelope)
+    });
+    place.ok_or_else(|| {
+        Failure::Later(format!("poison at {position} of shard {shard}, which was not handed over"))
+    })
 }

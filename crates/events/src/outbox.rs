@@ -3,13 +3,9 @@
 use crate::Shard;
 use crate::schema::outbox;
 use chrono::{DateTime, NaiveDateTime, Utc};
-use db::{Bytes16, Conn, Result};
+use db::{Bytes16, Result, Script};
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 use uuid::Uuid;
-
-/// Rows of one INSERT: far below the 65,535 placeholders of a statement.
-const ROWS: usize = 1024;
 
 /// A change, to be told to whoever follows this schema.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,15 +60,12 @@ impl<'a> From<&'a Event> for NewRow<'a> {
     }
 }
 
-/// Writes events inside the caller's transaction, which must hold the locks of the aggregates that they tell of: so an
+/// Adds events to the writes of a transaction, which must hold the locks of the aggregates that they tell of: so an
 /// aggregate's events get their row ids in the order of its changes.
 ///
 /// # Errors
-/// Those of the database.
-pub async fn append(conn: &mut Conn, events: &[Event]) -> Result<()> {
-    for chunk in events.chunks(ROWS) {
-        let rows: Vec<NewRow<'_>> = chunk.iter().map(NewRow::from).collect();
-        diesel::insert_into(outbox::table).values(rows).execute(conn).await?;
-    }
-    Ok(())
+/// See [`Script::push`].
+pub fn append(writes: &mut Script, events: &[Event]) -> Result<()> {
+    let rows: Vec<NewRow<'_>> = events.iter().map(NewRow::from).collect();
+    writes.insert(outbox::table, rows)
 }

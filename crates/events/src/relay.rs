@@ -11,7 +11,7 @@
 use crate::bus::{self, Append, Bus, StreamState};
 use crate::numbering::{self, Ledger};
 use crate::{PerShard, Shard};
-use db::{Conn, Db, Session};
+use db::{Conn, Db, Script, Session};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -136,6 +136,7 @@ impl Relay {
             ledgers.iter().find(|(shard, ledger)| state.shards[*shard].top > ledger.last)
         {
             error!(%shard, "the bus holds events that this outbox never numbered; refilling it");
+            session.rollback().await?;
             self.bus.reset(&state.generation).await?;
             return Ok(Found::AllItCouldCarry);
         }
@@ -145,11 +146,11 @@ impl Relay {
             .map(|(shard, _)| shard)
             .collect();
         if due.is_empty() {
+            session.rollback().await?;
             return Ok(Found::Nothing);
         }
-        session.begin().await?;
         let appends = self.take(session.conn(), &due, &ledgers, &state.shards).await?;
-        session.commit().await?;
+        session.commit(Script::default()).await?;
         let full = usize::from(self.options.batch);
         let found = match appends.iter().map(|append| append.messages.len()).max() {
             Some(most) if most >= full => Found::AllItCouldCarry,

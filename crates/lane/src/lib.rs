@@ -37,14 +37,23 @@ pub trait Work: Send + Sync + 'static {
     /// What the caller is told after the commit.
     type Reply: Send + 'static;
 
-    /// Runs the batch inside the open transaction and returns one reply an operation, in order.
+    /// Decides the batch inside the open transaction.
     ///
     /// May run any number of times for the same operations; must not begin, commit or roll back.
     fn run(
         &self,
         conn: &mut db::Conn,
         ops: &[&Self::Op],
-    ) -> impl Future<Output = db::Result<Vec<Self::Reply>>> + Send;
+    ) -> impl Future<Output = db::Result<Decided<Self::Reply>>> + Send;
+}
+
+/// What a batch came to: nothing of it counts before `writes` are committed.
+#[derive(Debug)]
+pub struct Decided<R> {
+    /// One reply an operation, in order.
+    pub replies: Vec<R>,
+    /// What is still to be written; it goes to the server together with COMMIT.
+    pub writes: db::Script,
 }
 
 /// The size and temper of a lane.
@@ -52,7 +61,7 @@ pub trait Work: Send + Sync + 'static {
 pub struct Options {
     /// Operations that may wait, 1 or more. A quarter of it is kept for [`Priority::Reserved`].
     pub capacity: usize,
-    /// Operations of one transaction, 1 or more.
+    /// Operations of one transaction, 1 or more; at most 512 where their reads are lists of as many keys (`db::CHUNK`).
     pub max_batch: usize,
     /// A call whose estimated wait is longer is shed.
     pub max_wait: Duration,

@@ -133,6 +133,7 @@ impl<W: Work> Queue<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Decided;
 
     struct Nothing;
 
@@ -140,8 +141,8 @@ mod tests {
         type Op = ();
         type Reply = ();
 
-        async fn run(&self, _: &mut db::Conn, ops: &[&()]) -> db::Result<Vec<()>> {
-            Ok(vec![(); ops.len()])
+        async fn run(&self, _: &mut db::Conn, ops: &[&()]) -> db::Result<Decided<()>> {
+            Ok(Decided { replies: vec![(); ops.len()], writes: db::Script::default() })
         }
     }
 

@@ -1,7 +1,7 @@
 //! The one task of a lane.
 
 use crate::queue::{Entry, Queue, Taken};
-use crate::{Error, Work};
+use crate::{Decided, Error, Work};
 use db::Session;
 use rand::Rng;
 use std::sync::Arc;
@@ -120,17 +120,12 @@ impl<W: Work> Worker<W> {
 
     async fn attempt(&mut self, part: &mut Vec<Entry<W>>) -> Tried {
         let error = match self.transact(part).await {
-            Ok(replies) if replies.len() == part.len() => {
+            Ok(replies) => {
                 for (entry, reply) in part.drain(..).zip(replies) {
                     let _ = entry.reply.send(Ok(reply));
                 }
                 return Tried::Committed;
             }
-            Ok(replies) => db::Error::Corrupt(format!(
-                "{} replies for {} operations",
-                replies.len(),
-                part.len()
-            )),
             Err(error) => error,
         };
         if let db::Error::CommitUnknown(_) = error {
@@ -153,13 +148,14 @@ impl<W: Work> Worker<W> {
         }
         let Some(session) = &mut self.session else { return Err(db::Error::Busy) };
         let ops: Vec<&W::Op> = part.iter().map(|entry| &entry.op).collect();
-        session.begin().await?;
-        let replies = self.work.run(session.conn(), &ops).await?;
+        let Decided { replies, writes } = self.work.run(session.conn(), &ops).await?;
         // An answer that does not fit the questions must never be committed.
         if replies.len() != ops.len() {
-            return Ok(replies);
+            let (replies, operations) = (replies.len(), ops.len());
+            let what = format!("{replies} replies for {operations} operations");
+            return Err(db::Error::Corrupt(what));
         }
-        session.commit().await?;
+        session.commit(writes).await?;
         Ok(replies)
     }
 

@@ -8,7 +8,7 @@
 
 use db::{Conn, Db, Options};
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
-use lane::{Error, Lane, Priority, Work};
+use lane::{Decided, Error, Lane, Priority, Work};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -65,7 +65,7 @@ impl Work for Insert {
     type Op = i64;
     type Reply = bool;
 
-    async fn run(&self, conn: &mut Conn, ops: &[&i64]) -> db::Result<Vec<bool>> {
+    async fn run(&self, conn: &mut Conn, ops: &[&i64]) -> db::Result<Decided<bool>> {
         self.gate.acquire().await.unwrap().forget();
         self.runs.fetch_add(1, Ordering::SeqCst);
         self.operations.fetch_add(ops.len(), Ordering::SeqCst);
@@ -87,7 +87,7 @@ impl Work for Insert {
             // As if the server had died between the last statement and COMMIT.
             let _ = conn.batch_execute("KILL CONNECTION_ID()").await;
         }
-        Ok(replies)
+        Ok(Decided { replies, writes: db::Script::default() })
     }
 }
 

@@ -5,7 +5,7 @@ use crate::{store, wire};
 use api::order::v1::{BeginCancelResponse, ConfirmOrderResponse, FinishCancelResponse};
 use api::{Reason, Refusal};
 use chrono::{DateTime, Utc};
-use db::{Conn, Error, Result};
+use db::{Conn, Error, Result, Script};
 use events::{Event, outbox};
 use participant::{Moment, Task, Verdict};
 use prost::Message;
@@ -71,16 +71,16 @@ impl participant::Desk for Desk {
         sheet.fail(no_compensation());
     }
 
-    async fn store(&self, conn: &mut Conn, sheet: Sheet) -> Result<()> {
+    fn store(&self, sheet: Sheet, writes: &mut Script) -> Result<()> {
         if let Some(defect) = sheet.defect {
             return Err(defect);
         }
         let orders = |ids: &BTreeSet<i64>| -> Vec<&Order> {
             ids.iter().filter_map(|id| sheet.orders.get(id)).collect()
         };
-        store::insert(conn, &orders(&sheet.new)).await?;
-        store::update(conn, &orders(&(&sheet.changed - &sheet.new))).await?;
-        outbox::append(conn, &sheet.events).await
+        store::insert(writes, &orders(&sheet.new))?;
+        store::update(writes, &orders(&(&sheet.changed - &sheet.new)))?;
+        outbox::append(writes, &sheet.events)
     }
 }
 

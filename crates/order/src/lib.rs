@@ -7,7 +7,7 @@ mod service;
 mod store;
 mod wire;
 
-use ::participant::{Call, Lanes, Options, Outcome, Trace, refuse_lane};
+use ::participant::{Call, Calls, Lanes, Options, Outcome, Trace, refuse_lane};
 use api::order::v1::order_participant_service_server::OrderParticipantServiceServer;
 use api::order::v1::order_service_server::OrderServiceServer;
 use desk::{Desk, Op};
@@ -40,6 +40,11 @@ impl Order {
     pub fn participant(&self) -> OrderParticipantServiceServer<Self> {
         OrderParticipantServiceServer::new(self.clone())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// How often each of its steps was called.
+    pub fn calls(&self) -> Calls {
+        self.lanes.calls()
     }
 
     /// Takes no more writes; what is queued still runs.

@@ -24,11 +24,11 @@ impl OrderParticipantService for Order {
     ) -> Result<Response<ConfirmOrderResponse>, Status> {
         let request = request.into_inner();
         request.check()?;
-        let (saga, step) = step_key(request.key.as_ref())?;
+        let step = step_key("ConfirmOrder", request.key.as_ref())?;
         let order_id = request.order_id;
-        let op = Op::Confirm(wire::placed(&request, saga)?);
+        let op = Op::Confirm(wire::placed(&request, step.saga)?);
         let hash = content_hash(ENCODING, &ConfirmOrderRequest { key: None, ..request });
-        let call = Call::step(saga, step, hash, op, trace());
+        let call = Call::step(step, hash, op, trace());
         self.run(order_id, call).await?.into_response()
     }
 
@@ -38,8 +38,8 @@ impl OrderParticipantService for Order {
     ) -> Result<Response<VoidOrderResponse>, Status> {
         let request = request.into_inner();
         request.check()?;
-        let (saga, step) = step_key(request.key.as_ref())?;
-        let call = Call::void(saga, step, request.reason.into_bytes(), trace());
+        let step = step_key("VoidOrder", request.key.as_ref())?;
+        let call = Call::void(step, request.reason.into_bytes(), trace());
         let outcome = self.run(request.order_id, call).await?;
         let OnRecord { found, reason, reply, .. } =
             OnRecord::<ConfirmOrderResponse>::read(outcome)?;
@@ -53,11 +53,11 @@ impl OrderParticipantService for Order {
     ) -> Result<Response<BeginCancelResponse>, Status> {
         let request = request.into_inner();
         request.check()?;
-        let (saga, step) = step_key(request.key.as_ref())?;
+        let step = step_key("BeginCancel", request.key.as_ref())?;
         let BeginCancelRequest { order_id, user_id, .. } = request;
-        let op = Op::BeginCancel { order_id, user_id, saga: saga.into() };
+        let op = Op::BeginCancel { order_id, user_id, saga: step.saga.into() };
         let hash = content_hash(ENCODING, &BeginCancelRequest { key: None, ..request });
-        let call = Call::step(saga, step, hash, op, trace());
+        let call = Call::step(step, hash, op, trace());
         self.run(order_id, call).await?.into_response()
     }
 
@@ -67,8 +67,8 @@ impl OrderParticipantService for Order {
     ) -> Result<Response<VoidCancelResponse>, Status> {
         let request = request.into_inner();
         request.check()?;
-        let (saga, step) = step_key(request.key.as_ref())?;
-        let call = Call::void(saga, step, request.reason.into_bytes(), trace());
+        let step = step_key("VoidCancel", request.key.as_ref())?;
+        let call = Call::void(step, request.reason.into_bytes(), trace());
         let outcome = self.run(request.order_id, call).await?;
         let OnRecord { found, reason, rejection, reply } =
             OnRecord::<BeginCancelResponse>::read(outcome)?;
@@ -82,12 +82,12 @@ impl OrderParticipantService for Order {
     ) -> Result<Response<FinishCancelResponse>, Status> {
         let request = request.into_inner();
         request.check()?;
-        let (saga, step) = step_key(request.key.as_ref())?;
+        let step = step_key("FinishCancel", request.key.as_ref())?;
         let order_id = request.order_id;
         let at = wire::instant("cancelled_at", request.cancelled_at.as_ref())?;
-        let op = Op::FinishCancel { order_id, saga: saga.into(), at };
+        let op = Op::FinishCancel { order_id, saga: step.saga.into(), at };
         let hash = content_hash(ENCODING, &FinishCancelRequest { key: None, ..request });
-        let call = Call::closing_step(saga, step, hash, op, trace());
+        let call = Call::closing_step(step, hash, op, trace());
         self.run(order_id, call).await?.into_response()
     }
 

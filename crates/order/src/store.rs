@@ -2,15 +2,12 @@
 
 use crate::domain::{Cost, Line, Order, State, UsedCoupon, Won};
 use chrono::{DateTime, NaiveDateTime, Utc};
-use db::{Bytes16, Conn, Error, Result, values};
+use db::{Bytes16, Conn, Error, Result, Script, any_of, values};
 use diesel::dsl::DuplicatedKeys;
 use diesel::mysql::Mysql;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Lines of one INSERT: far below the 65,535 placeholders of a statement.
-const ROWS: usize = 4096;
 
 diesel::table! {
     orders (id) {
@@ -128,7 +125,7 @@ pub(crate) async fn lock(conn: &mut Conn, ids: BTreeSet<i64>) -> Result<BTreeMap
         return Ok(BTreeMap::new());
     }
     let rows = orders::table
-        .filter(orders::id.eq_any(ids))
+        .filter(any_of(orders::id, ids))
         .order(orders::id)
         .select(OrderRow::as_select())
         .for_update()
@@ -139,31 +136,23 @@ pub(crate) async fn lock(conn: &mut Conn, ids: BTreeSet<i64>) -> Result<BTreeMap
 }
 
 /// Writes orders that are not there yet, in the order of their keys.
-pub(crate) async fn insert(conn: &mut Conn, new: &[&Order]) -> Result<()> {
-    if new.is_empty() {
-        return Ok(());
-    }
+pub(crate) fn insert(writes: &mut Script, new: &[&Order]) -> Result<()> {
     let rows: Vec<OrderRow> = new.iter().copied().map(OrderRow::from).collect();
-    diesel::insert_into(orders::table).values(rows).execute(conn).await?;
+    writes.insert(orders::table, rows)?;
     let mut lines = Vec::new();
     for order in new {
         lines.extend(line_rows(order)?);
     }
-    while !lines.is_empty() {
-        let rest = lines.split_off(lines.len().min(ROWS));
-        diesel::insert_into(order_line::table).values(lines).execute(conn).await?;
-        lines = rest;
-    }
-    Ok(())
+    writes.insert(order_line::table, lines)
 }
 
 /// Writes where orders stand that this transaction has locked, in the order of their keys.
-pub(crate) async fn update(conn: &mut Conn, changed: &[&Order]) -> Result<()> {
+pub(crate) fn update(writes: &mut Script, changed: &[&Order]) -> Result<()> {
     if changed.is_empty() {
         return Ok(());
     }
     let rows: Vec<OrderRow> = changed.iter().copied().map(OrderRow::from).collect();
-    diesel::insert_into(orders::table)
+    let update = diesel::insert_into(orders::table)
         .values(rows)
         .on_conflict(DuplicatedKeys)
         .do_update()
@@ -172,10 +161,8 @@ pub(crate) async fn update(conn: &mut Conn, changed: &[&Order]) -> Result<()> {
             orders::cancel_saga_id.eq(values(orders::cancel_saga_id)),
             orders::version.eq(values(orders::version)),
             orders::cancelled_at.eq(values(orders::cancelled_at)),
-        ))
-        .execute(conn)
-        .await?;
-    Ok(())
+        ));
+    writes.push(&update)
 }
 
 /// Adds their lines to orders; keeps the rows' order.
@@ -185,7 +172,7 @@ async fn with_lines(conn: &mut Conn, rows: Vec<OrderRow>) -> Result<Vec<Order>> 
     }
     let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
     let lines: Vec<LineRow> = order_line::table
-        .filter(order_line::order_id.eq_any(ids))
+        .filter(any_of(order_line::order_id, ids))
         .order((order_line::order_id, order_line::line))
         .select(LineRow::as_select())
         .load(conn)

@@ -3,6 +3,7 @@
 use crate::{RequestHash, RequestKey, SagaId, StepNo};
 use api::Refusal;
 use chrono::{DateTime, Utc};
+use db::Script;
 
 /// A service's hot writes: a batch of operations as load, decide, store.
 ///
@@ -27,12 +28,8 @@ pub trait Desk: Send + Sync + 'static {
     /// Undoes what a step did, by what its barrier row recorded. No business limit can refuse it.
     fn undo(&self, sheet: &mut Self::Sheet, recorded: &[u8], moment: &Moment<'_>);
 
-    /// Writes the sheet's changes with a few multi-row statements, rows sorted by key.
-    fn store(
-        &self,
-        conn: &mut db::Conn,
-        sheet: Self::Sheet,
-    ) -> impl Future<Output = db::Result<()>> + Send;
+    /// The sheet's changes as a few multi-row statements, rows sorted by key.
+    fn store(&self, sheet: Self::Sheet, writes: &mut Script) -> db::Result<()>;
 }
 
 /// What may touch rows in a batch, for [`Desk::load`].
@@ -73,11 +70,24 @@ pub enum Verdict {
     Rejected(Refusal),
 }
 
+/// Which step of which saga a call is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Step {
+    /// The call's name in the contract, such as `DebitWallet`.
+    pub name: &'static str,
+    /// The saga.
+    pub saga: SagaId,
+    /// The step's stable number; a compensation and a void have that of their action.
+    pub no: StepNo,
+}
+
 /// One call of a lane.
 #[derive(Debug)]
 pub struct Call<Op> {
     pub(crate) kind: Kind<Op>,
     pub(crate) trace: Trace,
+    /// Its name, if it is a saga's.
+    pub(crate) step: Option<&'static str>,
 }
 
 #[derive(Debug)]
@@ -90,33 +100,33 @@ pub(crate) enum Kind<Op> {
 
 impl<Op> Call<Op> {
     /// A step of a saga.
-    pub fn step(saga: SagaId, step: StepNo, hash: RequestHash, op: Op, trace: Trace) -> Self {
-        Self { kind: Kind::Act { saga, step, hash, closing: false, op }, trace }
+    pub fn step(step: Step, hash: RequestHash, op: Op, trace: Trace) -> Self {
+        let Step { name, saga, no } = step;
+        let kind = Kind::Act { saga, step: no, hash, closing: false, op };
+        Self { kind, trace, step: Some(name) }
     }
 
     /// A step after the saga's register: it may use the reserved share of the queue.
-    pub fn closing_step(
-        saga: SagaId,
-        step: StepNo,
-        hash: RequestHash,
-        op: Op,
-        trace: Trace,
-    ) -> Self {
-        Self { kind: Kind::Act { saga, step, hash, closing: true, op }, trace }
+    pub fn closing_step(step: Step, hash: RequestHash, op: Op, trace: Trace) -> Self {
+        let Step { name, saga, no } = step;
+        let kind = Kind::Act { saga, step: no, hash, closing: true, op };
+        Self { kind, trace, step: Some(name) }
     }
 
     /// The compensation of a step that is not the register.
-    pub fn undo(saga: SagaId, step: StepNo, trace: Trace) -> Self {
-        Self { kind: Kind::Undo { saga, step }, trace }
+    pub fn undo(step: Step, trace: Trace) -> Self {
+        let Step { name, saga, no } = step;
+        Self { kind: Kind::Undo { saga, step: no }, trace, step: Some(name) }
     }
 
     /// Closes a register, if it is still open, with the abort's reason.
-    pub fn void(saga: SagaId, step: StepNo, reason: Vec<u8>, trace: Trace) -> Self {
-        Self { kind: Kind::Void { saga, step, reason }, trace }
+    pub fn void(step: Step, reason: Vec<u8>, trace: Trace) -> Self {
+        let Step { name, saga, no } = step;
+        Self { kind: Kind::Void { saga, step: no, reason }, trace, step: Some(name) }
     }
 
     /// A client's own request.
     pub fn request(key: RequestKey, hash: RequestHash, op: Op, trace: Trace) -> Self {
-        Self { kind: Kind::Request { key, hash, op }, trace }
+        Self { kind: Kind::Request { key, hash, op }, trace, step: None }
     }
 }

@@ -1,6 +1,6 @@
 //! What every participant says alike over gRPC: keys of steps, what was found on record, faults of the database.
 
-use crate::{Outcome, RowState, SagaId, StepNo, StepRow, found_of, steps_of};
+use crate::{Outcome, RowState, SagaId, Step, StepNo, StepRow, found_of, steps_of};
 use api::saga::v1::{StepFound, StepKey, StepRecord, StepRejection};
 use api::{Reason, Refusal};
 use db::Db;
@@ -39,15 +39,15 @@ impl<R: Message + Default> OnRecord<R> {
     }
 }
 
-/// The saga and step of a request.
+/// The saga and step of a request to the call of this name.
 ///
 /// # Errors
 /// `INVALID_FIELD` naming `key`.
-pub fn step_key(key: Option<&StepKey>) -> Result<(SagaId, StepNo), Refusal> {
+pub fn step_key(name: &'static str, key: Option<&StepKey>) -> Result<Step, Refusal> {
     let key = key.ok_or_else(|| Refusal::invalid_field("key", "is required"))?;
-    let step = i16::try_from(key.step)
+    let no = i16::try_from(key.step)
         .map_err(|_| Refusal::invalid_field("key.step", "must be 1 to 32767"))?;
-    Ok((saga_id("key.saga_id", &key.saga_id)?, StepNo(step)))
+    Ok(Step { name, saga: saga_id("key.saga_id", &key.saga_id)?, no: StepNo(no) })
 }
 
 /// Everything on record for these sagas.

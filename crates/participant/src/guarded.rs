@@ -6,7 +6,8 @@ use crate::outcome::Outcome;
 use crate::store::{self, OpKey, Remembered};
 use crate::{RequestHash, RequestKey, SagaId};
 use chrono::{DateTime, Utc};
-use db::{Conn, Result};
+use db::{Conn, Result, Script};
+use lane::Decided;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -26,15 +27,17 @@ impl<D: Desk> lane::Work for Guarded<D> {
     type Op = Call<D::Op>;
     type Reply = Outcome;
 
-    async fn run(&self, conn: &mut Conn, calls: &[&Call<D::Op>]) -> Result<Vec<Outcome>> {
+    async fn run(&self, conn: &mut Conn, calls: &[&Call<D::Op>]) -> Result<Decided<Outcome>> {
         let mut ledger = Ledger::read(conn, calls).await?;
         let tasks = ledger.tasks(calls);
         let mut sheet = self.desk.load(conn, &tasks).await?;
-        let outcomes =
+        let replies =
             calls.iter().map(|call| ledger.settle(&*self.desk, &mut sheet, call)).collect();
-        self.desk.store(conn, sheet).await?;
-        ledger.write(conn).await?;
-        Ok(outcomes)
+        store::mark_compensated(conn, &ledger.compensated).await?;
+        let mut writes = Script::default();
+        self.desk.store(sheet, &mut writes)?;
+        ledger.write(&mut writes)?;
+        Ok(Decided { replies, writes })
     }
 }
 
@@ -197,10 +200,9 @@ impl Ledger {
         }
     }
 
-    async fn write(self, conn: &mut Conn) -> Result<()> {
-        store::insert_ops(conn, &self.new_ops, self.at).await?;
-        store::mark_compensated(conn, &self.compensated).await?;
-        store::insert_requests(conn, &self.new_requests, self.at).await
+    fn write(&self, writes: &mut Script) -> Result<()> {
+        store::insert_ops(writes, &self.new_ops, self.at)?;
+        store::insert_requests(writes, &self.new_requests, self.at)
     }
 }
 

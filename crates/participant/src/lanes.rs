@@ -4,7 +4,8 @@ use crate::desk::{Call, Desk, Kind};
 use crate::guarded::Guarded;
 use crate::outcome::Outcome;
 use lane::{Lane, Priority};
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
@@ -24,9 +25,13 @@ impl Default for Options {
     }
 }
 
+/// How often each step was called, by its name in the contract.
+pub type Calls = BTreeMap<&'static str, u64>;
+
 /// The lanes of a service, by hash of the entity.
 pub struct Lanes<D: Desk> {
     lanes: Vec<Lane<Guarded<D>>>,
+    calls: Mutex<Calls>,
 }
 
 impl<D: Desk> Lanes<D> {
@@ -40,7 +45,8 @@ impl<D: Desk> Lanes<D> {
     ) -> Self {
         let guarded = Arc::new(Guarded::new(Arc::new(desk)));
         let lane = |_| Lane::start(name, db.clone(), Arc::clone(&guarded), options.lane, tasks);
-        Self { lanes: (0..options.count.max(1)).map(lane).collect() }
+        let lanes = (0..options.count.max(1)).map(lane).collect();
+        Self { lanes, calls: Mutex::default() }
     }
 
     /// Runs a call in the lane of `entity` and returns after its commit.
@@ -53,6 +59,9 @@ impl<D: Desk> Lanes<D> {
         call: Call<D::Op>,
         deadline: Instant,
     ) -> Result<Outcome, lane::Error> {
+        if let Some(name) = call.step {
+            *self.counts().entry(name).or_default() += 1;
+        }
         let priority = match &call.kind {
             Kind::Undo { .. } | Kind::Void { .. } | Kind::Act { closing: true, .. } => {
                 Priority::Reserved
@@ -66,6 +75,15 @@ impl<D: Desk> Lanes<D> {
             Some(lane) => lane.submit(call, priority, deadline).await,
             None => Err(lane::Error::Closed("no lane")),
         }
+    }
+
+    /// How often each step was called, repeats included.
+    pub fn calls(&self) -> Calls {
+        self.counts().clone()
+    }
+
+    fn counts(&self) -> MutexGuard<'_, Calls> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes no more calls; what is queued still runs.

@@ -17,9 +17,9 @@ mod schema;
 mod store;
 
 pub use barrier::{Found, RequestHash, RowState, SagaId, StepNo};
-pub use desk::{Call, Desk, Moment, Task, Trace, Verdict};
+pub use desk::{Call, Desk, Moment, Step, Task, Trace, Verdict};
 pub use guarded::Guarded;
-pub use lanes::{Lanes, Options};
+pub use lanes::{Calls, Lanes, Options};
 pub use once::once;
 pub use outcome::{Outcome, found_of, marks, refuse_lane};
 pub use request::{RequestKey, content_hash};

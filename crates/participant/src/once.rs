@@ -4,7 +4,7 @@ use crate::desk::Verdict;
 use crate::outcome::Outcome;
 use crate::store::{self, Remembered};
 use crate::{RequestHash, RequestKey};
-use db::{Conn, Db, Error, Result, SendAsyncFn};
+use db::{Conn, Db, Error, Result, Script, SendAsyncFn};
 use std::collections::BTreeMap;
 
 /// Runs a client's write at most once and remembers what it was told, in the same transaction.
@@ -35,7 +35,9 @@ where
             Verdict::Rejected(refusal) => (true, refusal.encode()),
         };
         let row = BTreeMap::from([(key, Remembered { hash, refused, reply: reply.clone() })]);
-        store::insert_requests(conn, &row, db::now_micros()).await?;
+        let mut writes = Script::default();
+        store::insert_requests(&mut writes, &row, db::now_micros())?;
+        writes.run(conn).await?;
         Ok(if refused {
             Outcome::Rejected { refusal: reply, replayed: false }
         } else {

@@ -4,7 +4,7 @@ use crate::barrier::{Row, RowState};
 use crate::schema::{idempotency, saga_floor, saga_op};
 use crate::{RequestHash, RequestKey, SagaId, StepNo};
 use chrono::{DateTime, NaiveDateTime, Utc};
-use db::{Bytes8, Bytes16, Conn, Error, Result};
+use db::{Bytes8, Bytes16, Conn, Error, Result, Script, any_of, in_share_mode};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use std::collections::{BTreeMap, HashMap};
@@ -105,7 +105,7 @@ pub async fn steps_of(conn: &mut Conn, sagas: Vec<SagaId>) -> Result<Vec<StepRow
 async fn load_ops(conn: &mut Conn, sagas: Vec<SagaId>) -> Result<Vec<OpRow>> {
     let ids: Vec<Bytes16> = sagas.into_iter().map(|saga| Bytes16(saga.0)).collect();
     let rows = saga_op::table
-        .filter(saga_op::saga_id.eq_any(ids))
+        .filter(any_of(saga_op::saga_id, ids))
         .order((saga_op::saga_id, saga_op::step))
         .load(conn)
         .await?;
@@ -118,22 +118,13 @@ fn state(code: i8) -> Result<RowState> {
 
 /// The floor, held until the transaction ends: while a batch runs, no purge can pass it.
 pub(crate) async fn floor(conn: &mut Conn) -> Result<SagaId> {
-    // Diesel's for_share() says FOR SHARE, which MariaDB does not know.
-    let row: FloorRow =
-        diesel::sql_query("SELECT floor FROM saga_floor WHERE id = 1 LOCK IN SHARE MODE")
-            .get_result(conn)
-            .await?;
-    Ok(SagaId(row.floor.0))
+    let row = saga_floor::table.find(1).select(saga_floor::floor);
+    let floor: Bytes16 = in_share_mode(row).get_result(conn).await?;
+    Ok(SagaId(floor.0))
 }
 
-#[derive(QueryableByName)]
-#[diesel(table_name = saga_floor)]
-struct FloorRow {
-    floor: Bytes16,
-}
-
-pub(crate) async fn insert_ops(
-    conn: &mut Conn,
+pub(crate) fn insert_ops(
+    writes: &mut Script,
     rows: &BTreeMap<OpKey, Row>,
     at: DateTime<Utc>,
 ) -> Result<()> {
@@ -148,10 +139,7 @@ pub(crate) async fn insert_ops(
             created_at: db::to_db(at),
         })
         .collect();
-    if !rows.is_empty() {
-        diesel::insert_into(saga_op::table).values(rows).execute(conn).await?;
-    }
-    Ok(())
+    writes.insert(saga_op::table, rows)
 }
 
 /// DONE → COMPENSATED; another replica may have been faster, which the matched count tells.
@@ -185,7 +173,7 @@ pub(crate) async fn requests(
     }
     let ids: Vec<Bytes16> = keys.iter().map(|key| Bytes16(key.request_id)).collect();
     let rows: Vec<(Bytes16, i64, i8, Bytes8, bool, Vec<u8>)> = idempotency::table
-        .filter(idempotency::request_id.eq_any(ids))
+        .filter(any_of(idempotency::request_id, ids))
         .select((
             idempotency::request_id,
             idempotency::user_id,
@@ -203,8 +191,8 @@ pub(crate) async fn requests(
     Ok(rows.collect())
 }
 
-pub(crate) async fn insert_requests(
-    conn: &mut Conn,
+pub(crate) fn insert_requests(
+    writes: &mut Script,
     rows: &BTreeMap<RequestKey, Remembered>,
     at: DateTime<Utc>,
 ) -> Result<()> {
@@ -220,8 +208,5 @@ pub(crate) async fn insert_requests(
             created_at: db::to_db(at),
         })
         .collect();
-    if !rows.is_empty() {
-        diesel::insert_into(idempotency::table).values(rows).execute(conn).await?;
-    }
-    Ok(())
+    writes.insert(idempotency::table, rows)
 }

@@ -43,15 +43,20 @@ pub async fn scope<F: Future>(context: CallContext, work: F) -> F::Output {
 }
 
 impl CallContext {
+    /// The context of work that another call caused, whose trace this was; for `budget` from now.
+    pub fn caused_by(trace_id: &str, traceparent: &str, budget: Duration) -> Self {
+        let parent = TraceParent::parse(traceparent);
+        let span = parent.map_or_else(TraceParent::root, TraceParent::child);
+        let trace_id = if is_trace_id(trace_id) { trace_id.to_owned() } else { span.trace_id() };
+        Self { trace_id, deadline: Instant::now() + budget, span }
+    }
+
     /// The context that a request's headers ask for. What is missing or malformed is made anew.
     pub(crate) fn read(headers: &HeaderMap) -> Self {
         let text = |name| headers.get(name).and_then(|it: &HeaderValue| it.to_str().ok());
-        let parent = text(TRACEPARENT).and_then(TraceParent::parse);
-        let span = parent.map_or_else(TraceParent::root, TraceParent::child);
-        let given = text(X_TRACE_ID).filter(|id| is_trace_id(id));
-        let trace_id = given.map_or_else(|| span.trace_id(), str::to_owned);
         let budget = timeout::read(headers).unwrap_or(DEFAULT_DEADLINE).min(LONGEST_DEADLINE);
-        Self { trace_id, deadline: Instant::now() + budget, span }
+        let [trace_id, traceparent] = [X_TRACE_ID, TRACEPARENT].map(|it| text(it).unwrap_or(""));
+        Self::caused_by(trace_id, traceparent, budget)
     }
 
     /// The `traceparent` that names this call as the parent of what it causes.

@@ -57,7 +57,17 @@ pub enum Error {
 
 /// Services of this process, without sockets, within the same chassis as those of a listener.
 pub fn local(services: impl Into<Routes>, chassis: &Chassis) -> Transport {
-    Transport::new(Outgoing(chassis.layer(services.into())))
+    over(chassis.layer(services.into()))
+}
+
+/// A way of the caller's own making: each call carries its context's trace, and as deadline what is left of the time.
+pub fn over<S>(way: S) -> Transport
+where
+    S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + Sync + 'static,
+    S::Error: Into<StdError>,
+    S::Future: Send,
+{
+    Transport::new(Outgoing(way))
 }
 
 /// A peer at one or more addresses, with as many `connections` to each, at least one; calls go to
@@ -78,7 +88,7 @@ pub fn remote(addresses: &[impl AsRef<str>], connections: usize) -> Result<Trans
     let mut channels = rounds.flatten().map(Endpoint::connect_lazy);
     let first = channels.next().ok_or(Error::NoAddress)?;
     let next = Arc::new(AtomicUsize::new(0));
-    Ok(Transport::new(Outgoing(InTurn { first, others: channels.collect(), next })))
+    Ok(over(InTurn { first, others: channels.collect(), next }))
 }
 
 fn endpoint(address: &str) -> Result<Endpoint, Error> {

@@ -7,7 +7,7 @@ use crate::domain::{
 use crate::{store, wire};
 use ::participant::{Moment, Task, Verdict};
 use api::product::v1::{AdjustStockResponse, RestockProductsResponse, UpdateProductResponse};
-use db::{Conn, Error, Result};
+use db::{Conn, Error, Result, Script};
 use events::{Event, outbox};
 use prost::Message;
 use std::collections::BTreeSet;
@@ -78,15 +78,15 @@ impl participant::Desk for Desk {
         }
     }
 
-    async fn store(&self, conn: &mut Conn, sheet: Sheet) -> Result<()> {
+    fn store(&self, sheet: Sheet, writes: &mut Script) -> Result<()> {
         if let Some(defect) = sheet.defect {
             return Err(defect);
         }
         let changed: Vec<&Product> =
             sheet.changed.iter().filter_map(|id| sheet.shelf.get(id)).collect();
-        store::update(conn, &changed).await?;
-        store::append(conn, sheet.moved).await?;
-        outbox::append(conn, &sheet.events).await
+        store::update(writes, &changed)?;
+        store::append(writes, sheet.moved)?;
+        outbox::append(writes, &sheet.events)
     }
 }
 

@@ -8,7 +8,7 @@ mod service;
 mod store;
 mod wire;
 
-use ::participant::{Call, Lanes, Options, Outcome, Trace};
+use ::participant::{Call, Calls, Lanes, Options, Outcome, Trace};
 use api::product::v1::product_participant_service_server::ProductParticipantServiceServer;
 use api::product::v1::product_service_server::ProductServiceServer;
 use db::IdBlocks;
@@ -46,6 +46,11 @@ impl Product {
     pub fn participant(&self) -> ProductParticipantServiceServer<Self> {
         ProductParticipantServiceServer::new(self.clone())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// How often each of its steps was called.
+    pub fn calls(&self) -> Calls {
+        self.lanes.calls()
     }
 
     /// Takes no more writes; what is queued still runs.

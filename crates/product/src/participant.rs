@@ -25,12 +25,12 @@ impl ProductParticipantService for Product {
     ) -> Result<Response<ReserveStockResponse>, Status> {
         let request = request.into_inner();
         request.check()?;
-        let (saga, step) = step_key(request.key.as_ref())?;
+        let step = step_key("ReserveStock", request.key.as_ref())?;
         let order_id = request.order_id;
         let lines = lines(&request.lines)?;
         let op = Op::Reserve(Reservation::new(OrderId(order_id), lines, request.expected_total));
         let hash = content_hash(ENCODING, &ReserveStockRequest { key: None, ..request });
-        let call = Call::step(saga, step, hash, op, trace());
+        let call = Call::step(step, hash, op, trace());
         self.run(order_id, call).await?.into_response()
     }
 
@@ -40,8 +40,8 @@ impl ProductParticipantService for Product {
     ) -> Result<Response<ReleaseStockResponse>, Status> {
         let request = request.into_inner();
         request.check()?;
-        let (saga, step) = step_key(request.key.as_ref())?;
-        let outcome = self.run(request.order_id, Call::undo(saga, step, trace())).await?;
+        let step = step_key("ReleaseStock", request.key.as_ref())?;
+        let outcome = self.run(request.order_id, Call::undo(step, trace())).await?;
         let OnRecord { found, rejection, reply, .. } = OnRecord::read(outcome)?;
         Ok(Response::new(ReleaseStockResponse { found: found.into(), rejection, reply }))
     }
@@ -52,12 +52,12 @@ impl ProductParticipantService for Product {
     ) -> Result<Response<RestockProductsResponse>, Status> {
         let request = request.into_inner();
         request.check()?;
-        let (saga, step) = step_key(request.key.as_ref())?;
+        let step = step_key("RestockProducts", request.key.as_ref())?;
         let order_id = request.order_id;
         let lines = merge(lines(&request.lines)?);
         let op = Op::Restock { order: OrderId(order_id), lines };
         let hash = content_hash(ENCODING, &RestockProductsRequest { key: None, ..request });
-        let call = Call::closing_step(saga, step, hash, op, trace());
+        let call = Call::closing_step(step, hash, op, trace());
         self.run(order_id, call).await?.into_response()
     }
 

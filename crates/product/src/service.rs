@@ -13,7 +13,7 @@ use api::product::v1::{
     ListStockMovementsResponse, UpdateProductRequest, UpdateProductResponse,
 };
 use api::{Check, Refusal, RequestId};
-use db::{Conn, SendAsyncFn};
+use db::{Conn, Script, SendAsyncFn};
 use events::outbox;
 use platform::page::{PageSize, PageToken};
 use prost::Message;
@@ -171,9 +171,11 @@ async fn create(
 ) -> db::Result<Verdict> {
     let moment = Moment { at: db::now_micros(), saga: None, trace };
     let (product, movement) = domain::Product::create(id, draft, moment.at);
-    store::insert(conn, &product).await?;
-    store::append(conn, vec![store::Moved { movement, saga: None }]).await?;
-    outbox::append(conn, &[wire::created(&product, &moment)]).await?;
+    let mut writes = Script::default();
+    store::insert(&mut writes, &product)?;
+    store::append(&mut writes, vec![store::Moved { movement, saga: None }])?;
+    outbox::append(&mut writes, &[wire::created(&product, &moment)])?;
+    writes.run(conn).await?;
     let reply = CreateProductResponse { product: Some((&product).into()) };
     Ok(Verdict::Done(reply.encode_to_vec()))
 }

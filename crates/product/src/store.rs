@@ -3,16 +3,12 @@
 use crate::domain::{Cause, Movement, OrderId, Product, ProductId, Shelf};
 use ::participant::SagaId;
 use chrono::NaiveDateTime;
-use db::{Bytes16, Conn, Error, Result, values};
+use db::{Bytes16, CHUNK, Conn, Error, Result, Script, any_of, values};
 use diesel::dsl::DuplicatedKeys;
 use diesel::mysql::Mysql;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use std::collections::BTreeSet;
-
-/// Rows of one statement: below 1,000, from where MariaDB turns an IN list into a join, whose locks are others; and far
-/// below the 65,535 placeholders of a statement.
-const ROWS: usize = 512;
 
 diesel::table! {
     product (id) {
@@ -78,7 +74,7 @@ struct MovementRow {
 /// The products of these that exist, by ascending id, unlocked.
 pub(crate) async fn find(conn: &mut Conn, ids: BTreeSet<ProductId>) -> Result<Shelf> {
     let rows: Vec<ProductRow> = product::table
-        .filter(product::id.eq_any(ids.into_iter().map(|id| id.0)))
+        .filter(any_of(product::id, ids.into_iter().map(|id| id.0)))
         .select(ProductRow::as_select())
         .load(conn)
         .await?;
@@ -89,9 +85,9 @@ pub(crate) async fn find(conn: &mut Conn, ids: BTreeSet<ProductId>) -> Result<Sh
 pub(crate) async fn lock(conn: &mut Conn, ids: BTreeSet<ProductId>) -> Result<Shelf> {
     let ids: Vec<i64> = ids.into_iter().map(|id| id.0).collect();
     let mut shelf = Shelf::new();
-    for chunk in ids.chunks(ROWS) {
+    for chunk in ids.chunks(CHUNK) {
         let rows: Vec<ProductRow> = product::table
-            .filter(product::id.eq_any(chunk))
+            .filter(any_of(product::id, chunk.iter().copied()))
             .order(product::id)
             .select(ProductRow::as_select())
             .for_update()
@@ -133,41 +129,36 @@ pub(crate) async fn movements(
 }
 
 /// Writes a product that is not there yet.
-pub(crate) async fn insert(conn: &mut Conn, new: &Product) -> Result<()> {
-    diesel::insert_into(product::table).values(ProductRow::from(new)).execute(conn).await?;
-    Ok(())
+pub(crate) fn insert(writes: &mut Script, new: &Product) -> Result<()> {
+    writes.insert(product::table, vec![ProductRow::from(new)])
 }
 
 /// Writes products that this transaction has locked, in the order of their keys.
-pub(crate) async fn update(conn: &mut Conn, changed: &[&Product]) -> Result<()> {
-    for chunk in changed.chunks(ROWS) {
-        let rows: Vec<ProductRow> = chunk.iter().copied().map(ProductRow::from).collect();
-        diesel::insert_into(product::table)
-            .values(rows)
-            .on_conflict(DuplicatedKeys)
-            .do_update()
-            .set((
-                product::name.eq(values(product::name)),
-                product::price.eq(values(product::price)),
-                product::stock.eq(values(product::stock)),
-                product::movements.eq(values(product::movements)),
-                product::version.eq(values(product::version)),
-                product::updated_at.eq(values(product::updated_at)),
-            ))
-            .execute(conn)
-            .await?;
+pub(crate) fn update(writes: &mut Script, changed: &[&Product]) -> Result<()> {
+    if changed.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let rows: Vec<ProductRow> = changed.iter().copied().map(ProductRow::from).collect();
+    let update = diesel::insert_into(product::table)
+        .values(rows)
+        .on_conflict(DuplicatedKeys)
+        .do_update()
+        .set((
+            product::name.eq(values(product::name)),
+            product::price.eq(values(product::price)),
+            product::stock.eq(values(product::stock)),
+            product::movements.eq(values(product::movements)),
+            product::version.eq(values(product::version)),
+            product::updated_at.eq(values(product::updated_at)),
+        ));
+    writes.push(&update)
 }
 
 /// Appends movements of products that this transaction has locked or made.
-pub(crate) async fn append(conn: &mut Conn, mut moved: Vec<Moved>) -> Result<()> {
+pub(crate) fn append(writes: &mut Script, mut moved: Vec<Moved>) -> Result<()> {
     moved.sort_unstable_by_key(|Moved { movement, .. }| (movement.product, movement.seq));
-    for chunk in moved.chunks(ROWS) {
-        let rows: Vec<MovementRow> = chunk.iter().map(MovementRow::from).collect();
-        diesel::insert_into(stock_movement::table).values(rows).execute(conn).await?;
-    }
-    Ok(())
+    let rows: Vec<MovementRow> = moved.iter().map(MovementRow::from).collect();
+    writes.insert(stock_movement::table, rows)
 }
 
 impl From<ProductRow> for Product {

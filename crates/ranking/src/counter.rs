@@ -2,7 +2,7 @@
 
 use crate::domain::{Change, Kind};
 use crate::rebuild::{Error, Rebuild, Start};
-use crate::store::{self, Store, Target};
+use crate::store::{self, Portion, Store, Target};
 use api::order::v1::{OrderCancelled, OrderConfirmed};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -35,13 +35,9 @@ impl Handler for Counter {
         Ok(positions)
     }
 
-    async fn apply(&self, batch: &Batch) -> Result<(), Failure> {
-        let changes = changes(&batch.events)?;
-        let applied = self
-            .store
-            .apply(Target::Served, batch.shard, batch.after, batch.through, &changes)
-            .await;
-        match applied {
+    async fn apply(&self, batches: &[Batch]) -> Result<(), Failure> {
+        let portions = batches.iter().map(portion).collect::<Result<Vec<_>, Failure>>()?;
+        match self.store.apply(Target::Served, &portions).await {
             Ok(_) => Ok(()),
             Err(store::Error::Missing | store::Error::Moved) => Err(Failure::Moved),
             Err(error) => Err(later(error)),
@@ -78,14 +74,15 @@ fn later(error: impl std::fmt::Display) -> Failure {
     Failure::Later(error.to_string())
 }
 
-fn changes(events: &[Delivered]) -> Result<Vec<Change>, Failure> {
-    let mut changes = Vec::with_capacity(events.len());
-    for event in events {
-        let change =
-            change(event).map_err(|reason| Failure::Poison { position: event.position, reason })?;
+fn portion(batch: &Batch) -> Result<Portion, Failure> {
+    let Batch { shard, after, through, .. } = *batch;
+    let mut changes = Vec::with_capacity(batch.events.len());
+    for event in &batch.events {
+        let position = event.position;
+        let change = change(event).map_err(|reason| Failure::Poison { shard, position, reason })?;
         changes.extend(change);
     }
-    Ok(changes)
+    Ok(Portion { shard, after, through, changes })
 }
 
 /// What an event changes, if anything.

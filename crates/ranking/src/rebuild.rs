@@ -5,7 +5,7 @@ use crate::CONSUMER;
 use crate::counter::change;
 use crate::domain::Change;
 use crate::requests::Lock;
-use crate::store::{self, Generation, Store, Target};
+use crate::store::{self, Generation, Portion, Store, Target};
 use api::events::v1::EventEnvelope;
 use chrono::{DateTime, Utc};
 use events::bus::{self, DeadLetter, Message};
@@ -141,16 +141,23 @@ impl Rebuild {
             let tops = self.bus.state().await?.shards;
             let batches = reader.read(&positions, BATCH, WAIT).await?;
             let yielded = PerShard::from_fn(|shard| batches.iter().any(|batch| batch.0 == shard));
+            let mut portions = Vec::with_capacity(batches.len());
             for (shard, messages) in batches {
-                counted += self.count(generation, shard, positions[shard], &messages).await?;
-                positions[shard] = messages.last().map_or(positions[shard], |last| last.position);
+                portions.extend(self.portion(shard, positions[shard], &messages).await?);
+            }
+            if !portions.is_empty() {
+                counted += self.store.apply(Target::Fresh(generation), &portions).await?;
+            }
+            for Portion { shard, through, .. } in portions {
+                positions[shard] = through;
             }
             if let Some(target) = &target {
                 for (shard, head) in target.iter() {
                     let (at, top) = (positions[shard], tops[shard].top);
                     if at < *head && top >= *head && !yielded[shard] {
-                        let fresh = Target::Fresh(generation);
-                        self.store.apply(fresh, shard, at, *head, &[]).await?;
+                        let nothing =
+                            Portion { shard, after: at, through: *head, changes: Vec::new() };
+                        self.store.apply(Target::Fresh(generation), &[nothing]).await?;
                         positions[shard] = *head;
                     }
                 }
@@ -164,25 +171,23 @@ impl Rebuild {
         }
     }
 
-    async fn count(
+    async fn portion(
         &self,
-        generation: &Generation,
         shard: Shard,
         after: i64,
         messages: &[Message],
-    ) -> Result<i64, Error> {
+    ) -> Result<Option<Portion>, Error> {
         let (Some(first), Some(last)) = (messages.first(), messages.last()) else {
-            return Ok(0);
+            return Ok(None);
         };
         if after > 0 && first.position > after + 1 {
             return Err(Error::CutOff);
         }
-        let mut all = Vec::with_capacity(messages.len());
+        let mut changes = Vec::with_capacity(messages.len());
         for message in messages {
-            all.extend(self.change(shard, message).await?);
+            changes.extend(self.change(shard, message).await?);
         }
-        let fresh = Target::Fresh(generation);
-        Ok(self.store.apply(fresh, shard, after, last.position, &all).await?)
+        Ok(Some(Portion { shard, after, through: last.position, changes }))
     }
 
     /// What an event changes; one that makes no sense is put aside, as the consumer does.

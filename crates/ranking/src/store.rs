@@ -61,6 +61,19 @@ pub enum Target<'a> {
     Fresh(&'a Generation),
 }
 
+/// Changes of one shard that follow each other without a hole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Portion {
+    /// The shard.
+    pub shard: Shard,
+    /// The position that the changes follow.
+    pub after: i64,
+    /// The position to store, at least that of the last change.
+    pub through: i64,
+    /// Ascending by position.
+    pub changes: Vec<Change>,
+}
+
 /// The counts at an instant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
@@ -142,22 +155,19 @@ impl Store {
         Ok((generation, positions(&stored)))
     }
 
-    /// Counts the changes of one shard that follow the position `after`, less those at or below the stored position, and
-    /// stores `through`. Answers how many were new.
+    /// Counts the changes of these portions, less those at or below the stored positions, and stores where they end; all
+    /// of them or none. Answers how many changes were new.
     ///
     /// # Errors
     /// [`Error::Missing`], [`Error::Moved`]; those of Redis.
-    pub async fn apply(
-        &self,
-        target: Target<'_>,
-        shard: Shard,
-        after: i64,
-        through: i64,
-        changes: &[Change],
-    ) -> Result<i64, Error> {
-        let mut arguments = vec![i64::from(shard.number()).to_string()];
-        arguments.extend([after, through].map(|position| position.to_string()));
-        for change in changes {
+    pub async fn apply(&self, target: Target<'_>, portions: &[Portion]) -> Result<i64, Error> {
+        let mut arguments = vec![portions.len().to_string()];
+        for Portion { shard, after, through, changes } in portions {
+            arguments.push(shard.to_string());
+            arguments.extend([after, through].map(i64::to_string));
+            arguments.push(changes.len().to_string());
+        }
+        for change in portions.iter().flat_map(|portion| &portion.changes) {
             let sign = match change.kind {
                 Kind::Confirmed => "+",
                 Kind::Cancelled => "-",

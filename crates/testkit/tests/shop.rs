@@ -3,6 +3,7 @@
 
 use api::ranking::v1::ListTopProductsRequest;
 use testkit::{Coupon, Shop, at_once};
+use tokio::sync::Notify;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shop_sells_and_is_clean_afterwards() {
@@ -27,9 +28,10 @@ async fn what_a_crash_leaves_is_finished_after_a_restart() {
     let product = shop.product(1_000, 100).await;
     let orders = vec![(); 20];
     let channel = shop.channel().await;
+    let answered = Notify::new();
     let placing = at_once(&shop, orders, async |_, ()| {
-        // Most of these end by the crash; whether there is an order, the shop has to settle.
-        testkit::checkout_on(channel.clone())
+        // Some of these end by the crash; whether there is an order, the shop has to settle.
+        let answer = testkit::checkout_on(channel.clone())
             .place_order(api::checkout::v1::PlaceOrderRequest {
                 request_id: testkit::request_id(),
                 user_id: user,
@@ -37,11 +39,12 @@ async fn what_a_crash_leaves_is_finished_after_a_restart() {
                 coupon_id: None,
                 expected_total: None,
             })
-            .await
-            .is_ok()
+            .await;
+        answered.notify_one();
+        answer.is_ok()
     });
     let crash = async {
-        tokio::task::yield_now().await;
+        answered.notified().await;
         shop.crash().await;
     };
     let (_, ()) = tokio::join!(placing, crash);

@@ -4,7 +4,7 @@ use crate::domain::{Charge, Entry, Refused, Wallet, Won};
 use crate::{store, wire};
 use api::wallet::v1::{ChargeWalletResponse, DebitWalletResponse, RefundWalletResponse};
 use api::{Reason, Refusal};
-use db::{Conn, Error, Result};
+use db::{Conn, Error, Result, Script};
 use events::{Event, outbox};
 use participant::{Moment, Task, Verdict};
 use prost::Message;
@@ -98,14 +98,14 @@ impl participant::Desk for Desk {
         }
     }
 
-    async fn store(&self, conn: &mut Conn, sheet: Sheet) -> Result<()> {
+    fn store(&self, sheet: Sheet, writes: &mut Script) -> Result<()> {
         if let Some(defect) = sheet.defect {
             return Err(defect);
         }
         let changed = sheet.changed.iter().filter_map(|user_id| sheet.wallets.get(user_id));
-        store::update(conn, changed).await?;
-        store::append(conn, sheet.booked).await?;
-        outbox::append(conn, &sheet.events).await
+        store::update(writes, changed)?;
+        store::append(writes, sheet.booked)?;
+        outbox::append(writes, &sheet.events)
     }
 }
 

@@ -7,7 +7,7 @@ mod service;
 mod store;
 mod wire;
 
-use ::participant::{Call, Lanes, Options, Outcome, Trace, refuse_lane};
+use ::participant::{Call, Calls, Lanes, Options, Outcome, Trace, refuse_lane};
 use api::wallet::v1::wallet_participant_service_server::WalletParticipantServiceServer;
 use api::wallet::v1::wallet_service_server::WalletServiceServer;
 use desk::{Desk, Op};
@@ -40,6 +40,11 @@ impl Wallet {
     pub fn participant(&self) -> WalletParticipantServiceServer<Self> {
         WalletParticipantServiceServer::new(self.clone())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// How often each of its steps was called.
+    pub fn calls(&self) -> Calls {
+        self.lanes.calls()
     }
 
     /// Takes no more writes; what is queued still runs.

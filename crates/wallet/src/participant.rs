@@ -24,11 +24,11 @@ impl WalletParticipantService for Wallet {
     ) -> Result<Response<DebitWalletResponse>, Status> {
         let request = request.into_inner();
         request.check()?;
-        let (saga, step) = step_key(request.key.as_ref())?;
+        let step = step_key("DebitWallet", request.key.as_ref())?;
         let DebitWalletRequest { user_id, order_id, .. } = request;
         let op = Op::Debit { user_id, amount: amount(request.amount)?, order_id };
         let hash = content_hash(ENCODING, &DebitWalletRequest { key: None, ..request });
-        let call = Call::step(saga, step, hash, op, trace());
+        let call = Call::step(step, hash, op, trace());
         self.run(user_id, call).await?.into_response()
     }
 
@@ -38,9 +38,9 @@ impl WalletParticipantService for Wallet {
     ) -> Result<Response<UndoDebitResponse>, Status> {
         let request = request.into_inner();
         request.check()?;
-        let (saga, step) = step_key(request.key.as_ref())?;
+        let step = step_key("UndoDebit", request.key.as_ref())?;
         // The request does not name the user, whose lane would be the best: any is right, for rows decide.
-        let outcome = self.run(request.order_id, Call::undo(saga, step, trace())).await?;
+        let outcome = self.run(request.order_id, Call::undo(step, trace())).await?;
         let OnRecord { found, rejection, reply, .. } = OnRecord::read(outcome)?;
         Ok(Response::new(UndoDebitResponse { found: found.into(), rejection, reply }))
     }
@@ -51,11 +51,11 @@ impl WalletParticipantService for Wallet {
     ) -> Result<Response<RefundWalletResponse>, Status> {
         let request = request.into_inner();
         request.check()?;
-        let (saga, step) = step_key(request.key.as_ref())?;
+        let step = step_key("RefundWallet", request.key.as_ref())?;
         let RefundWalletRequest { user_id, order_id, .. } = request;
         let op = Op::Refund { user_id, amount: amount(request.amount)?, order_id };
         let hash = content_hash(ENCODING, &RefundWalletRequest { key: None, ..request });
-        let call = Call::closing_step(saga, step, hash, op, trace());
+        let call = Call::closing_step(step, hash, op, trace());
         self.run(user_id, call).await?.into_response()
     }
 

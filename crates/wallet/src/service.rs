@@ -11,7 +11,7 @@ use api::wallet::v1::{
     ListWalletTransactionsResponse, WalletTransaction,
 };
 use api::{Check, Refusal, RequestId};
-use db::Conn;
+use db::{Conn, Script};
 use events::outbox;
 use participant::{Call, Moment, RequestKey, Trace, Verdict, content_hash};
 use platform::page::{PageSize, PageToken};
@@ -112,8 +112,10 @@ async fn create(conn: &mut Conn, user_id: i64, trace: &Trace) -> db::Result<Verd
     }
     let moment = Moment { at: db::now_micros(), saga: None, trace };
     let wallet = domain::Wallet::open(user_id, moment.at);
-    store::insert(conn, &wallet).await?;
-    outbox::append(conn, &[wire::created(&wallet, &moment)]).await?;
+    let mut writes = Script::default();
+    store::insert(&mut writes, &wallet)?;
+    outbox::append(&mut writes, &[wire::created(&wallet, &moment)])?;
+    writes.run(conn).await?;
     let reply = CreateWalletResponse { wallet: Some((&wallet).into()) };
     Ok(Verdict::Done(reply.encode_to_vec()))
 }

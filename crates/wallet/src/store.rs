@@ -2,7 +2,7 @@
 
 use crate::domain::{Cause, Entry, Wallet, Won};
 use chrono::NaiveDateTime;
-use db::{Bytes16, Conn, Error, Result, values};
+use db::{Bytes16, Conn, Error, Result, Script, any_of, values};
 use diesel::dsl::DuplicatedKeys;
 use diesel::mysql::Mysql;
 use diesel::prelude::*;
@@ -76,7 +76,7 @@ pub(crate) async fn lock(
         return Ok(BTreeMap::new());
     }
     let rows: Vec<WalletRow> = wallet::table
-        .filter(wallet::user_id.eq_any(user_ids))
+        .filter(any_of(wallet::user_id, user_ids))
         .order(wallet::user_id)
         .select(WalletRow::as_select())
         .for_update()
@@ -86,42 +86,35 @@ pub(crate) async fn lock(
 }
 
 /// Writes a wallet that is not there yet.
-pub(crate) async fn insert(conn: &mut Conn, new: &Wallet) -> Result<()> {
-    diesel::insert_into(wallet::table).values(WalletRow::from(new)).execute(conn).await?;
-    Ok(())
+pub(crate) fn insert(writes: &mut Script, new: &Wallet) -> Result<()> {
+    writes.insert(wallet::table, vec![WalletRow::from(new)])
 }
 
 /// Writes the balances of wallets that this transaction has locked, in the order of their keys.
-pub(crate) async fn update<'a>(
-    conn: &mut Conn,
+pub(crate) fn update<'a>(
+    writes: &mut Script,
     wallets: impl Iterator<Item = &'a Wallet>,
 ) -> Result<()> {
     let rows: Vec<WalletRow> = wallets.map(WalletRow::from).collect();
     if rows.is_empty() {
         return Ok(());
     }
-    diesel::insert_into(wallet::table)
+    let update = diesel::insert_into(wallet::table)
         .values(rows)
         .on_conflict(DuplicatedKeys)
         .do_update()
         .set((
             wallet::balance.eq(values(wallet::balance)),
             wallet::version.eq(values(wallet::version)),
-        ))
-        .execute(conn)
-        .await?;
-    Ok(())
+        ));
+    writes.push(&update)
 }
 
 /// Appends to the ledgers of wallets that this transaction has locked.
-pub(crate) async fn append(conn: &mut Conn, mut booked: Vec<Booked>) -> Result<()> {
-    if booked.is_empty() {
-        return Ok(());
-    }
+pub(crate) fn append(writes: &mut Script, mut booked: Vec<Booked>) -> Result<()> {
     booked.sort_unstable_by_key(|Booked { entry, .. }| (entry.user_id, entry.seq));
     let rows: Vec<EntryRow> = booked.into_iter().map(EntryRow::from).collect();
-    diesel::insert_into(ledger::table).values(rows).execute(conn).await?;
-    Ok(())
+    writes.insert(ledger::table, rows)
 }
 
 /// The newest entries of a wallet's ledger, newest first; only those below `before` where it is given.

@@ -136,10 +136,10 @@ impl Shop {
     pub(crate) async fn node(&self, options: Options) -> Node {
         let wire = || self.wire.transport();
         let participants = Participants {
-            product: ProductParticipantServiceClient::new(wire()),
-            coupon: CouponParticipantServiceClient::new(wire()),
-            wallet: WalletParticipantServiceClient::new(wire()),
-            order: OrderParticipantServiceClient::new(wire()),
+            product: Arc::new(ProductParticipantServiceClient::new(wire())),
+            coupon: Arc::new(CouponParticipantServiceClient::new(wire())),
+            wallet: Arc::new(WalletParticipantServiceClient::new(wire())),
+            order: Arc::new(OrderParticipantServiceClient::new(wire())),
         };
         Node::start(self.journal.clone(), participants, options).await
     }

@@ -10,6 +10,7 @@ use platform::Transport;
 use prost::Message;
 use prost::bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard};
 use tonic::body::Body;
 use tonic::{Code, Status};
@@ -162,9 +163,9 @@ impl Wire {
     /// What generated clients are made of.
     pub(crate) fn transport(&self) -> Transport {
         let wire = self.clone();
-        Transport::new(tower::service_fn(move |request| {
+        platform::transport::over(tower::service_fn(move |request| {
             let wire = wire.clone();
-            async move { Ok(wire.carry(request).await) }
+            async move { Ok::<_, Infallible>(wire.carry(request).await) }
         }))
     }
 

@@ -104,7 +104,7 @@ pub const KEYS: &[Key] = &[
     key("lanes.order", LANES, "1", "lanes of the order service"),
     key("lanes.coupon", LANES, "1", "lanes of the coupon service"),
     key("lanes.capacity", Rule::Integer(1, 1_000_000), "8192", "calls that wait in a lane"),
-    key("lanes.max_batch", Rule::Integer(1, 1_024), "256", "calls that share a commit"),
+    key("lanes.max_batch", Rule::Integer(1, 512), "256", "calls that share a commit"),
     key("lanes.max_wait", span(1, MINUTE), "200ms", "estimated wait above which calls are shed"),
     key("saga.deadline", span(100, HOUR), "30s", "how long a saga may take to its register"),
     key("saga.attempt", span(10, MINUTE), "1s", "how long one attempt of a step may take"),

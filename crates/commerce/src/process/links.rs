@@ -40,29 +40,18 @@ pub(super) fn to_public(
     callee: Role,
     here: Option<Services>,
 ) -> Result<Transport> {
-    link(config, chassis, callee, Side::Public, here)
-}
-
-/// The way to a service's steps.
-pub(super) fn to_participant(
-    config: &Config,
-    chassis: &Chassis,
-    callee: Role,
-    here: Option<Services>,
-) -> Result<Transport> {
-    link(config, chassis, callee, Side::Participant, here)
-}
-
-fn link(
-    config: &Config,
-    chassis: &Chassis,
-    callee: Role,
-    side: Side,
-    here: Option<Services>,
-) -> Result<Transport> {
-    if let Some(services) = here {
-        return Ok(transport::local(services, chassis));
+    match here {
+        Some(services) => Ok(transport::local(services, chassis)),
+        None => remote(config, callee, Side::Public),
     }
+}
+
+/// The way to the steps of a service that is in another process.
+pub(super) fn to_participant(config: &Config, callee: Role) -> Result<Transport> {
+    remote(config, callee, Side::Participant)
+}
+
+fn remote(config: &Config, callee: Role, side: Side) -> Result<Transport> {
     let needed = || Problem::needed(key(callee, side), "another role of this process");
     let address = address(config, callee, side).ok_or_else(needed)?;
     Ok(transport::remote(&[address], config.peers.connections)?)

@@ -1,7 +1,6 @@
 //! The services of a process, started, and what runs beside them.
 
-use super::calls::{Calls, Counts};
-use super::{links, open};
+use super::{Counts, links, open};
 use crate::config::{Config, Lanes, Problem};
 use crate::roles::{Role, Roles};
 use anyhow::Result;
@@ -35,7 +34,6 @@ pub(super) struct Services {
     coupon: Option<Coupon>,
     ranking: Option<Arc<ranking::Service>>,
     orchestrator: Option<Orchestrator>,
-    calls: Calls,
 }
 
 /// What starting services needs.
@@ -88,23 +86,33 @@ impl Services {
     pub(super) fn participants(&self) -> platform::Services {
         let mut services = platform::Services::default();
         if let Some(wallet) = &self.wallet {
-            services = services.with(self.calls.of(wallet.participant()));
+            services = services.with(wallet.participant());
         }
         if let Some(product) = &self.product {
-            services = services.with(self.calls.of(product.participant()));
+            services = services.with(product.participant());
         }
         if let Some(order) = &self.order {
-            services = services.with(self.calls.of(order.participant()));
+            services = services.with(order.participant());
         }
         if let Some(coupon) = &self.coupon {
-            services = services.with(self.calls.of(coupon.participant()));
+            services = services.with(coupon.participant());
         }
         services
     }
 
     /// How often each step was called.
     pub(super) fn calls(&self) -> Counts {
-        self.calls.counts()
+        let mut counts = Counts::new();
+        let here = [
+            self.wallet.as_ref().map(Wallet::calls),
+            self.product.as_ref().map(Product::calls),
+            self.order.as_ref().map(Order::calls),
+            self.coupon.as_ref().map(Coupon::calls),
+        ];
+        for (step, calls) in here.into_iter().flatten().flatten() {
+            counts.insert(step.to_owned(), calls);
+        }
+        counts
     }
 
     /// What operators call.
@@ -153,8 +161,8 @@ impl Starting<'_> {
             }
             None => None,
         };
-        let (ranking, orchestrator, calls) = (None, None, Calls::default());
-        let mut all = Services { wallet, product, order, coupon, ranking, orchestrator, calls };
+        let (ranking, orchestrator) = (None, None);
+        let mut all = Services { wallet, product, order, coupon, ranking, orchestrator };
         if self.roles.has(Role::Ranking) {
             all.ranking = Some(Arc::new(self.ranking(all.product.as_ref()).await?));
         }
@@ -204,17 +212,24 @@ impl Starting<'_> {
 
     async fn orchestrator(&self, here: &Services) -> Result<Orchestrator> {
         let db = open(self.config, Schema::Orchestrator).await?;
-        let to = |role, here| links::to_participant(self.config, &self.inside, role, here);
-        let calls = &here.calls;
-        let product = here.product.as_ref().map(|it| services(calls.of(it.participant())));
-        let coupon = here.coupon.as_ref().map(|it| services(calls.of(it.participant())));
-        let wallet = here.wallet.as_ref().map(|it| services(calls.of(it.participant())));
-        let order = here.order.as_ref().map(|it| services(calls.of(it.participant())));
+        let to = |role| links::to_participant(self.config, role);
         let participants = Participants {
-            product: ProductParticipantServiceClient::new(to(Role::Product, product)?),
-            coupon: CouponParticipantServiceClient::new(to(Role::Coupon, coupon)?),
-            wallet: WalletParticipantServiceClient::new(to(Role::Wallet, wallet)?),
-            order: OrderParticipantServiceClient::new(to(Role::Order, order)?),
+            product: match &here.product {
+                Some(product) => Arc::new(product.clone()),
+                None => Arc::new(ProductParticipantServiceClient::new(to(Role::Product)?)),
+            },
+            coupon: match &here.coupon {
+                Some(coupon) => Arc::new(coupon.clone()),
+                None => Arc::new(CouponParticipantServiceClient::new(to(Role::Coupon)?)),
+            },
+            wallet: match &here.wallet {
+                Some(wallet) => Arc::new(wallet.clone()),
+                None => Arc::new(WalletParticipantServiceClient::new(to(Role::Wallet)?)),
+            },
+            order: match &here.order {
+                Some(order) => Arc::new(order.clone()),
+                None => Arc::new(OrderParticipantServiceClient::new(to(Role::Order)?)),
+            },
         };
         let saga = self.config.saga;
         let options = saga::runtime::Options {

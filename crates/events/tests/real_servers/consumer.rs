@@ -24,20 +24,25 @@ impl Handler for Notes {
         Ok(self.0.lock().unwrap().positions)
     }
 
-    async fn apply(&self, batch: &Batch) -> Result<(), Failure> {
+    async fn apply(&self, batches: &[Batch]) -> Result<(), Failure> {
         let mut noted = self.0.lock().unwrap();
-        if batch.after != noted.positions[batch.shard] {
-            return Err(Failure::Moved);
-        }
-        if let Some(event) = batch.events.iter().find(|event| event.envelope.version == 13) {
-            let reason = "thirteen".to_owned();
-            return Err(Failure::Poison { position: event.position, reason });
+        for Batch { shard, after, events, .. } in batches {
+            if *after != noted.positions[*shard] {
+                return Err(Failure::Moved);
+            }
+            if let Some(event) = events.iter().find(|event| event.envelope.version == 13) {
+                let (shard, position) = (*shard, event.position);
+                let reason = "thirteen".to_owned();
+                return Err(Failure::Poison { shard, position, reason });
+            }
         }
         if !std::mem::replace(&mut noted.stumbled, true) {
             return Err(Failure::Later("stumbled".to_owned()));
         }
-        noted.positions[batch.shard] = batch.through;
-        noted.versions.extend(batch.events.iter().map(|event| event.envelope.version));
+        for batch in batches {
+            noted.positions[batch.shard] = batch.through;
+            noted.versions.extend(batch.events.iter().map(|event| event.envelope.version));
+        }
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use crate::support::{append, bus, client, event, everything, published, relay, schema, until};
 use api::events::v1::EventEnvelope;
-use db::{Conn, Db};
+use db::{Conn, Db, Script};
 use diesel_async::RunQueryDsl;
 use events::{Bell, Bus, Positions, Shard, bus::Append, bus::Message};
 use prost::Message as _;
@@ -97,16 +97,17 @@ async fn a_transaction_that_commits_late_with_smaller_row_ids_loses_nothing() {
     let (db, (_redis, bus)) = (schema().await, bus(&[]).await);
     let _relay = relay(&db, bus.clone(), &Bell::default());
     let mut late = db.session().await.unwrap();
-    late.begin().await.unwrap();
     let events: Vec<_> = (1..=32).map(|id| event(id, 1)).collect();
-    events::outbox::append(late.conn(), &events).await.unwrap();
+    let mut writes = Script::default();
+    events::outbox::append(&mut writes, &events).unwrap();
+    writes.run(late.conn()).await.unwrap();
     append(&db, (33..=64).map(|id| event(id, 1)).collect()).await;
     published(&db).await;
     assert_eq!(
         versions(&*bus).await.into_keys().collect::<Vec<_>>(),
         (33..=64).collect::<Vec<_>>()
     );
-    late.commit().await.unwrap();
+    late.commit(Script::default()).await.unwrap();
     published(&db).await;
     assert_eq!(versions(&*bus).await, expected(64, 1));
 }

@@ -1,6 +1,6 @@
 //! Servers and a schema for the tests of this crate.
 
-use db::{Conn, Db, Options};
+use db::{Conn, Db, Options, Script};
 use diesel_async::{AsyncConnection, SimpleAsyncConnection};
 use embedded::{MySql, MySqlOptions, Redis, RedisOptions};
 use events::{Bell, Bus, Event, Positions, RedisStreams, Relay, Shard, bus::Message};
@@ -59,7 +59,9 @@ pub(crate) fn event(aggregate_id: i64, version: i64) -> Event {
 }
 
 pub(crate) async fn append(db: &Db, events: Vec<Event>) {
-    db.tx(async move |conn: &mut Conn| events::outbox::append(conn, &events).await).await.unwrap();
+    let mut writes = Script::default();
+    events::outbox::append(&mut writes, &events).unwrap();
+    db.tx(async move |conn: &mut Conn| writes.run(conn).await).await.unwrap();
 }
 
 /// Waits until the bus has everything.

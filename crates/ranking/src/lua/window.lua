@@ -6,6 +6,7 @@ if not cursor then return { 'missing' } end
 
 local NEWEST = 32        -- of a product's orders, for when the newest is cancelled
 local WORK = 20000       -- entries subtracted in one call, so that the server is not held up for long
+local CHUNK = 2000       -- arguments of one call, an even number
 local FADED = 3600       -- seconds until a minute that was subtracted is gone
 
 local function minute_of(placed) return math.floor(tonumber(placed) / MINUTE) end
@@ -19,16 +20,41 @@ local function subtract(product, count)
   return false
 end
 
+-- What was added and is not written yet: many orders of a product become one change of each of its keys.
+local minutes, totals, added, newest = {}, {}, {}, {}
+
 local function add(product, order, placed)
-  local orders = key('orders:' .. product)
-  redis.call('HINCRBY', key('m:' .. minute_of(placed)), product, 1)
-  redis.call('ZINCRBY', key('total'), 1, product)
-  redis.call('ZADD', orders, placed, order)
-  redis.call('ZREMRANGEBYRANK', orders, 0, -NEWEST - 1)
-  redis.call('ZADD', key('recency'), 'GT', placed, product)
+  local minute = minute_of(placed)
+  local counts, orders = minutes[minute] or {}, added[product] or {}
+  minutes[minute], added[product] = counts, orders
+  counts[product] = (counts[product] or 0) + 1
+  totals[product] = (totals[product] or 0) + 1
+  orders[#orders + 1], orders[#orders + 2] = placed, order
+  if tonumber(placed) > tonumber(newest[product] or 0) then newest[product] = placed end
+end
+
+local function write()
+  for minute, counts in pairs(minutes) do
+    for product, count in pairs(counts) do redis.call('HINCRBY', key('m:' .. minute), product, count) end
+  end
+  for product, count in pairs(totals) do redis.call('ZINCRBY', key('total'), count, product) end
+  for product, orders in pairs(added) do
+    local name = key('orders:' .. product)
+    for from = 1, #orders, CHUNK do
+      redis.call('ZADD', name, unpack(orders, from, math.min(from + CHUNK - 1, #orders)))
+    end
+    redis.call('ZREMRANGEBYRANK', name, 0, -NEWEST - 1)
+  end
+  local recent = {}
+  for product, placed in pairs(newest) do recent[#recent + 1], recent[#recent + 2] = placed, product end
+  for from = 1, #recent, CHUNK do
+    redis.call('ZADD', key('recency'), 'GT', unpack(recent, from, math.min(from + CHUNK - 1, #recent)))
+  end
+  minutes, totals, added, newest = {}, {}, {}, {}
 end
 
 local function take_out(product, order, placed)
+  write()
   local minute = key('m:' .. minute_of(placed))
   local orders = key('orders:' .. product)
   if redis.call('HINCRBY', minute, product, -1) <= 0 then redis.call('HDEL', minute, product) end
@@ -65,5 +91,6 @@ local function advance()
     redis.call('ZREM', key('future'), due[i])
     redis.call('HDEL', key('future:products'), due[i])
   end
+  write()
   return cursor < first or #due == 2000
 end

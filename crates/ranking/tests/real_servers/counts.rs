@@ -6,7 +6,7 @@ use embedded::{Redis, RedisOptions};
 use events::Shard;
 use ranking::Store;
 use ranking::domain::{Change, Kind, best};
-use ranking::store::{Error, Target};
+use ranking::store::{Error, Portion, Target};
 use std::collections::HashMap;
 
 fn change(kind: Kind, position: i64, placed_at: DateTime<Utc>, products: &[i64]) -> Change {
@@ -34,7 +34,8 @@ impl Fed {
         change.position = self.position + 1;
         let shard = Shard::new(0).unwrap();
         let (after, through) = (self.position, change.position);
-        self.store.apply(Target::Served, shard, after, through, &[change]).await.unwrap();
+        let portion = Portion { shard, after, through, changes: vec![change] };
+        self.store.apply(Target::Served, &[portion]).await.unwrap();
         self.position = through;
     }
 
@@ -187,7 +188,8 @@ async fn changes_that_come_again_count_once_and_a_gap_is_refused() {
     let changes: Vec<Change> =
         (1..=4).map(|n| change(Kind::Confirmed, n, start() - seconds(n), &[1])).collect();
     let apply = async |after: i64, through: i64, changes: &[Change]| {
-        fed.store.apply(Target::Served, shard, after, through, changes).await
+        let portion = Portion { shard, after, through, changes: changes.to_vec() };
+        fed.store.apply(Target::Served, &[portion]).await
     };
     assert_eq!(apply(0, 2, &changes[..2]).await.unwrap(), 2);
     assert_eq!(apply(0, 2, &changes[..2]).await.unwrap(), 0);
@@ -200,13 +202,42 @@ async fn changes_that_come_again_count_once_and_a_gap_is_refused() {
 }
 
 #[tokio::test]
+async fn portions_of_several_shards_count_together_or_not_at_all() {
+    let fed = Fed::new().await;
+    let [first, second] = [1, 2].map(|shard| Shard::new(shard).unwrap());
+    let orders = |from: i64, products: &[i64]| -> Vec<Change> {
+        let order = |n| change(Kind::Confirmed, n, start() - seconds(n), products);
+        (from..from + 50).map(order).collect()
+    };
+    let mut ordered_and_cancelled = orders(1, &[1, 2]);
+    ordered_and_cancelled
+        .push(Change { position: 51, ..change(Kind::Cancelled, 1, start() - seconds(1), &[1, 2]) });
+    let portion = |shard, after, through, changes| Portion { shard, after, through, changes };
+    let both = [
+        portion(first, 0, 51, ordered_and_cancelled),
+        portion(second, 0, 150, orders(101, &[2, 3])),
+    ];
+    let hole = [both[0].clone(), portion(second, 7, 150, orders(101, &[2, 3]))];
+    assert!(matches!(fed.store.apply(Target::Served, &hole).await, Err(Error::Moved)));
+    assert_eq!(ranking(&fed.store).await, []);
+    assert_eq!(fed.store.apply(Target::Served, &both).await.unwrap(), 101);
+    assert_eq!(ranking(&fed.store).await, [(2, 99), (3, 50), (1, 49)]);
+    assert_eq!(fed.store.apply(Target::Served, &both).await.unwrap(), 0);
+    // The newest order of product 1 is the one that is not cancelled.
+    let snapshot = fed.store.snapshot().await.unwrap();
+    let newest = snapshot.entries.iter().find(|entry| entry.product_id == 1).unwrap().latest;
+    assert_eq!(newest, start() - seconds(2));
+}
+
+#[tokio::test]
 async fn counts_that_are_gone_take_nothing_and_a_fresh_generation_takes_their_place_at_once() {
     let mut fed = Fed::new().await;
     fed.order(start() - seconds(9), &[1]).await;
     let fresh = fed.store.create().await.unwrap();
     let shard = Shard::new(0).unwrap();
-    let changes = [change(Kind::Confirmed, 1, start() - seconds(9), &[2])];
-    fed.store.apply(Target::Fresh(&fresh), shard, 0, 1, &changes).await.unwrap();
+    let changes = vec![change(Kind::Confirmed, 1, start() - seconds(9), &[2])];
+    let portions = [Portion { shard, after: 0, through: 1, changes }];
+    fed.store.apply(Target::Fresh(&fresh), &portions).await.unwrap();
     assert_eq!(fed.ranking().await, [(1, 1)]);
     fed.store.serve(&fresh).await.unwrap();
     assert_eq!(fed.ranking().await, [(2, 1)]);
@@ -216,7 +247,7 @@ async fn counts_that_are_gone_take_nothing_and_a_fresh_generation_takes_their_pl
         redis::cmd("KEYS").arg("test:*:total").query_async(&mut connection).await.unwrap();
     assert_eq!(keys.len(), 1, "what is not served is swept: {keys:?}");
     let () = redis::cmd("FLUSHALL").query_async(&mut connection).await.unwrap();
-    let applied = fed.store.apply(Target::Served, shard, 0, 1, &changes).await;
+    let applied = fed.store.apply(Target::Served, &portions).await;
     assert!(matches!(applied, Err(Error::Missing)));
     assert!(matches!(fed.store.serve(&fresh).await, Err(Error::Missing)));
     assert!(matches!(fed.store.snapshot().await, Err(Error::Missing)));

@@ -4,7 +4,7 @@ use api::order::v1::{OrderCancelled, OrderConfirmed, OrderLine};
 use api::product::v1::Product;
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
-use db::{Conn, Db};
+use db::{Conn, Db, Script};
 use diesel_async::{AsyncConnection, SimpleAsyncConnection};
 use embedded::{MySql, MySqlOptions, Redis, RedisOptions};
 use events::{Bell, Consumer, Event, RedisStreams, Relay};
@@ -182,8 +182,9 @@ impl Shop {
             traceparent: String::new(),
             payload,
         };
-        let append = async move |conn: &mut Conn| events::outbox::append(conn, &[event]).await;
-        self.db.tx(append).await.unwrap();
+        let mut writes = Script::default();
+        events::outbox::append(&mut writes, &[event]).unwrap();
+        self.db.tx(async move |conn: &mut Conn| writes.run(conn).await).await.unwrap();
         self.bell.ring();
     }
 

@@ -1,16 +1,17 @@
 //! END: from the active table to the history, many at once.
 
-use super::record::{EndedAs, HistoryRow, SagaRow};
+use super::record::{EndedAs, HistoryRow, Start};
 use super::schema::{saga, saga_history};
-use db::{Bytes16, Conn, Error, Result};
+use db::{Bytes16, Conn, Result, Script, any_of};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
+use lane::Decided;
 use participant::SagaId;
 use std::collections::BTreeMap;
 
 /// How a saga ended.
 pub(super) struct End {
-    pub(super) saga: SagaId,
+    pub(super) start: Start,
     pub(super) outcome: EndedAs,
     pub(super) result: Vec<u8>,
 }
@@ -22,35 +23,30 @@ impl lane::Work for EndWork {
     type Op = End;
     type Reply = ();
 
-    async fn run(&self, conn: &mut Conn, ops: &[&End]) -> Result<Vec<()>> {
+    async fn run(&self, conn: &mut Conn, ops: &[&End]) -> Result<Decided<()>> {
         let mut first: BTreeMap<SagaId, &End> = BTreeMap::new();
         for op in ops {
-            first.entry(op.saga).or_insert(op);
+            first.entry(op.start.saga).or_insert(op);
         }
-        let ids: Vec<Bytes16> = first.keys().map(|saga| Bytes16(saga.0)).collect();
-        let rows: Vec<SagaRow> = saga::table
-            .filter(saga::saga_id.eq_any(ids))
+        let unfinished: Vec<Bytes16> = saga::table
+            .filter(any_of(saga::saga_id, first.keys().map(|saga| Bytes16(saga.0))))
             .order(saga::saga_id)
+            .select(saga::saga_id)
             .for_update()
             .load(conn)
             .await?;
-        let unfinished: Vec<Bytes16> = rows.iter().map(|row| row.saga_id).collect();
         let ended_at = db::now_micros();
-        let history: Vec<HistoryRow> = rows
-            .into_iter()
-            .filter_map(|row| {
-                let end = first.get(&SagaId(row.saga_id.0))?;
-                Some(row.into_history(end.outcome, end.result.clone(), ended_at))
-            })
+        let history: Vec<HistoryRow> = unfinished
+            .iter()
+            .filter_map(|saga| first.get(&SagaId(saga.0)))
+            .map(|end| HistoryRow::new(&end.start, end.outcome, end.result.clone(), ended_at))
             .collect();
+        let mut writes = Script::default();
         if !history.is_empty() {
-            let expected = unfinished.len();
-            diesel::insert_into(saga_history::table).values(history).execute(conn).await?;
-            let found = diesel::delete(saga::table.filter(saga::saga_id.eq_any(unfinished)))
-                .execute(conn)
-                .await?;
-            Error::expect_count(expected, found)?;
+            writes.insert(saga_history::table, history)?;
+            let ended = saga::table.filter(any_of(saga::saga_id, unfinished));
+            writes.push(&diesel::delete(ended))?;
         }
-        Ok(vec![(); ops.len()])
+        Ok(Decided { replies: vec![(); ops.len()], writes })
     }
 }

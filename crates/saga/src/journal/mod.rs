@@ -19,7 +19,6 @@ use crate::journal::end::{End, EndWork};
 use crate::journal::start::StartWork;
 use db::{Db, Result};
 use lane::{Lane, Priority};
-use participant::SagaId;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -66,12 +65,12 @@ impl Journal {
     /// See [`lane::Error`]; the saga stays unfinished and is replayed.
     pub async fn end(
         &self,
-        saga: SagaId,
+        start: Start,
         outcome: EndedAs,
         result: Vec<u8>,
         deadline: Instant,
     ) -> Result<(), lane::Error> {
-        self.ends.submit(End { saga, outcome, result }, Priority::Reserved, deadline).await
+        self.ends.submit(End { start, outcome, result }, Priority::Reserved, deadline).await
     }
 
     /// Takes no more sagas; what is queued is still written.

@@ -241,31 +241,31 @@ impl SagaRow {
         };
         Ok(Running { start, state, attention: self.attention, owner: self.owner.into() })
     }
+}
 
-    pub(super) fn into_history(
-        self,
+impl HistoryRow {
+    pub(super) fn new(
+        start: &Start,
         outcome: EndedAs,
         result: Vec<u8>,
         ended_at: DateTime<Utc>,
-    ) -> HistoryRow {
-        HistoryRow {
-            saga_id: self.saga_id,
-            kind: self.kind,
-            plan_version: self.plan_version,
-            subject: self.subject,
-            object: self.object,
-            weight: self.weight,
-            request: self.request,
-            placed_at: self.placed_at,
-            trace_id: self.trace_id,
+    ) -> Self {
+        Self {
+            saga_id: Bytes16(start.saga.0),
+            kind: start.plan.kind,
+            plan_version: start.plan.version,
+            subject: start.subject,
+            object: start.object,
+            weight: start.weight,
+            request: start.request.clone(),
+            placed_at: db::to_db(start.placed_at),
+            trace_id: start.trace.trace_id.clone(),
             outcome: outcome.code(),
             result,
             ended_at: db::to_db(ended_at),
         }
     }
-}
 
-impl HistoryRow {
     pub(super) fn into_ended(self) -> Result<Ended> {
         let outcome = EndedAs::from_code(self.outcome)?;
         let placed_at = db::from_db(self.placed_at);

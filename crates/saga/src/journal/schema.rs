@@ -49,6 +49,13 @@ diesel::table! {
 }
 
 diesel::table! {
+    saga_floor (id) {
+        id -> TinyInt,
+        floor -> Binary,
+    }
+}
+
+diesel::table! {
     heartbeat (owner) {
         owner -> Binary,
         beat -> BigInt,

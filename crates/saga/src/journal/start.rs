@@ -1,11 +1,12 @@
 //! START: many sagas in one transaction, each once a request.
 
 use super::record::{NewSaga, SagaRow, Started};
-use super::schema::{request, saga};
+use super::schema::{request, saga, saga_floor};
 use chrono::NaiveDateTime;
-use db::{Bytes8, Bytes16, Conn, Error, Result};
+use db::{Bytes8, Bytes16, Conn, Error, Result, Script, any_of, in_share_mode};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
+use lane::Decided;
 use participant::{RequestHash, RequestKey, SagaId};
 use std::collections::{BTreeMap, HashMap};
 use uuid::Uuid;
@@ -33,7 +34,7 @@ impl lane::Work for StartWork {
     type Op = NewSaga;
     type Reply = Started;
 
-    async fn run(&self, conn: &mut Conn, ops: &[&NewSaga]) -> Result<Vec<Started>> {
+    async fn run(&self, conn: &mut Conn, ops: &[&NewSaga]) -> Result<Decided<Started>> {
         let floor = floor(conn).await?;
         let mut known = known_requests(conn, ops).await?;
         let mut sagas = BTreeMap::new();
@@ -55,8 +56,8 @@ impl lane::Work for StartWork {
             };
             replies.push(reply);
         }
-        insert(conn, sagas.into_values().collect(), requests).await?;
-        Ok(replies)
+        let writes = insert(sagas.into_values().collect(), requests)?;
+        Ok(Decided { replies, writes })
     }
 }
 
@@ -72,25 +73,16 @@ fn above(floor: SagaId, drawn: SagaId) -> Result<SagaId> {
     Err(Error::Corrupt("this machine's clock is behind the journal's floor: set it".to_owned()))
 }
 
-#[derive(QueryableByName)]
-struct FloorRow {
-    #[diesel(sql_type = diesel::sql_types::Binary)]
-    floor: Bytes16,
-}
-
 async fn floor(conn: &mut Conn) -> Result<SagaId> {
-    // Diesel's for_share() says FOR SHARE, which MariaDB does not know.
-    let row: FloorRow =
-        diesel::sql_query("SELECT floor FROM saga_floor WHERE id = 1 LOCK IN SHARE MODE")
-            .get_result(conn)
-            .await?;
-    Ok(SagaId(row.floor.0))
+    let row = saga_floor::table.find(1).select(saga_floor::floor);
+    let floor: Bytes16 = in_share_mode(row).get_result(conn).await?;
+    Ok(SagaId(floor.0))
 }
 
 async fn known_requests(conn: &mut Conn, ops: &[&NewSaga]) -> Result<HashMap<RequestKey, Known>> {
-    let ids: Vec<Bytes16> = ops.iter().map(|op| Bytes16(op.request.request_id)).collect();
+    let ids = ops.iter().map(|op| Bytes16(op.request.request_id));
     let rows: Vec<(Bytes16, i64, i8, Bytes8, Bytes16)> = request::table
-        .filter(request::request_id.eq_any(ids))
+        .filter(any_of(request::request_id, ids))
         .select((
             request::request_id,
             request::subject,
@@ -107,14 +99,7 @@ async fn known_requests(conn: &mut Conn, ops: &[&NewSaga]) -> Result<HashMap<Req
     Ok(rows.collect())
 }
 
-async fn insert(
-    conn: &mut Conn,
-    sagas: Vec<SagaRow>,
-    requests: BTreeMap<RequestKey, Known>,
-) -> Result<()> {
-    if sagas.is_empty() {
-        return Ok(());
-    }
+fn insert(sagas: Vec<SagaRow>, requests: BTreeMap<RequestKey, Known>) -> Result<Script> {
     let created_at = db::to_db(db::now_micros());
     let requests: Vec<NewRequest> = requests
         .into_iter()
@@ -127,7 +112,8 @@ async fn insert(
             created_at,
         })
         .collect();
-    diesel::insert_into(saga::table).values(sagas).execute(conn).await?;
-    diesel::insert_into(request::table).values(requests).execute(conn).await?;
-    Ok(())
+    let mut writes = Script::default();
+    writes.insert(saga::table, sagas)?;
+    writes.insert(request::table, requests)?;
+    Ok(writes)
 }

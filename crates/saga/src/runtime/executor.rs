@@ -147,7 +147,12 @@ impl Executor<'_> {
         let mut attempt = 0_u32;
         loop {
             let deadline = Instant::now() + JOURNAL_PATIENCE;
-            match self.inner.journal.end(saga, ended_as, result.clone(), deadline).await {
+            match self
+                .inner
+                .journal
+                .end(self.start.clone(), ended_as, result.clone(), deadline)
+                .await
+            {
                 // Closed: the next owner replays the saga and comes to the same end.
                 Ok(()) | Err(lane::Error::Closed(_)) => return,
                 Err(error) => warn!(%error, "END not written, trying again"),
