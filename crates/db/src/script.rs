@@ -14,14 +14,15 @@ use diesel::query_builder::{InsertStatement, QueryBuilder, QueryFragment};
 use diesel::sql_types::Datetime;
 use diesel::{Insertable, Table};
 use diesel_async::SimpleAsyncConnection;
-use std::fmt::{Display, Write};
+use std::fmt::Display;
+use std::io::Write;
 
 /// Statements to be run in order, each only if those before it succeeded.
 ///
 /// Their counts of rows are not told: a write that relies on how many rows it matched is no part of a script.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Script {
-    text: String,
+    text: Vec<u8>,
 }
 
 impl Script {
@@ -37,7 +38,7 @@ impl Script {
         let sql = builder.finish();
         let mut values = values.metadata.into_iter().zip(values.binds);
         if !self.text.is_empty() {
-            self.text.push(';');
+            self.text.push(b';');
         }
         // A question mark stands for a value and for nothing else: no name of ours has one, and Diesel writes no literals.
         for (index, part) in sql.split('?').enumerate() {
@@ -45,7 +46,7 @@ impl Script {
                 let (kind, bytes) = values.next().ok_or_else(misfit)?;
                 self.literal(kind, bytes.as_deref())?;
             }
-            self.text.push_str(part);
+            self.text.extend_from_slice(part.as_bytes());
         }
         if values.next().is_some() {
             return Err(misfit());
@@ -82,18 +83,18 @@ impl Script {
         if self.is_empty() {
             return Ok(());
         }
-        Ok(conn.batch_execute(&self.text).await?)
+        Ok(conn.batch_execute(&text(self.text)?).await?)
     }
 
     /// The text that runs it and then commits.
-    pub(crate) fn and_commit(mut self) -> String {
-        self.text.push_str(if self.is_empty() { "COMMIT" } else { ";COMMIT" });
-        self.text
+    pub(crate) fn and_commit(mut self) -> Result<String> {
+        self.text.extend_from_slice(if self.is_empty() { b"COMMIT" } else { b";COMMIT" });
+        text(self.text)
     }
 
     fn literal(&mut self, kind: MysqlType, bytes: Option<&[u8]>) -> Result<()> {
         let Some(bytes) = bytes else {
-            self.text.push_str("NULL");
+            self.text.extend_from_slice(b"NULL");
             return Ok(());
         };
         match kind {
@@ -108,15 +109,15 @@ impl Script {
             }
             MysqlType::String if bytes.iter().all(|byte| plain(*byte)) => self.quoted(bytes),
             // In hexadecimal nothing has to be escaped, whatever the server's mode and the bytes.
-            MysqlType::String => self.hexadecimal("_utf8mb4 X'", bytes),
-            MysqlType::Blob => self.hexadecimal("X'", bytes),
+            MysqlType::String => self.hexadecimal(b"_utf8mb4 X'", bytes),
+            MysqlType::Blob => self.hexadecimal(b"X'", bytes),
             other => return Err(Error::Corrupt(format!("no literal for {other:?}"))),
         }
         Ok(())
     }
 
     fn number(&mut self, number: impl Display) {
-        // Writing to a string cannot fail.
+        // Writing to memory cannot fail.
         let _ = write!(self.text, "{number}");
     }
 
@@ -129,24 +130,20 @@ impl Script {
         if kind != MysqlType::Date {
             let _ = write!(self.text, " {hour:02}:{minute:02}:{second:02}.{second_part:06}");
         }
-        self.text.push('\'');
+        self.text.push(b'\'');
         Ok(())
     }
 
     fn quoted(&mut self, plain: &[u8]) {
-        self.text.push('\'');
-        self.text.extend(plain.iter().copied().map(char::from));
-        self.text.push('\'');
+        self.text.push(b'\'');
+        self.text.extend_from_slice(plain);
+        self.text.push(b'\'');
     }
 
-    fn hexadecimal(&mut self, opening: &str, bytes: &[u8]) {
-        self.text.reserve(opening.len() + 2 * bytes.len() + 1);
-        self.text.push_str(opening);
-        for byte in bytes {
-            let digits = [byte >> 4, byte & 15].map(|digit| char::from_digit(digit.into(), 16));
-            self.text.extend(digits.into_iter().flatten());
-        }
-        self.text.push('\'');
+    fn hexadecimal(&mut self, opening: &[u8], bytes: &[u8]) {
+        self.text.extend_from_slice(opening);
+        self.text.extend(bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(digit));
+        self.text.push(b'\'');
     }
 }
 
@@ -154,6 +151,15 @@ impl Script {
 /// escape.
 fn plain(byte: u8) -> bool {
     matches!(byte, b' '..=b'~') && byte != b'\'' && byte != b'\\'
+}
+
+/// The hexadecimal digit of a number below 16.
+fn digit(value: u8) -> u8 {
+    if value < 10 { b'0' + value } else { b'a' - 10 + value }
+}
+
+fn text(bytes: Vec<u8>) -> Result<String> {
+    String::from_utf8(bytes).map_err(|_| misfit())
 }
 
 fn sized<const N: usize>(bytes: &[u8]) -> Result<[u8; N]> {

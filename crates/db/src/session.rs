@@ -71,7 +71,7 @@ impl Session {
 }
 
 pub(crate) async fn commit(conn: &mut Conn, writes: Script) -> Result<()> {
-    match conn.batch_execute(&writes.and_commit()).await.map_err(Error::from) {
+    match conn.batch_execute(&writes.and_commit()?).await.map_err(Error::from) {
         Err(Error::Lost(text)) => Err(Error::CommitUnknown(text)),
         other => other,
     }
