@@ -1,31 +1,29 @@
 //! `SagaAdminService`: what operators see of sagas.
 
 use crate::answer::with_message;
-use crate::calls::{Caller, Participants};
+use crate::operate;
+use crate::rows::Rows;
 use crate::service::{Orchestrator, unavailable};
 use crate::{kind, record};
 use api::saga::v1::saga_admin_service_server::SagaAdminService;
 use api::saga::v1::{
     AbortSagaRequest, AbortSagaResponse, GetSagaRequest, GetSagaResponse, ListSagasRequest,
     ListSagasResponse, ResolveSagaRequest, ResolveSagaResponse, RetrySagaRequest,
-    RetrySagaResponse, Saga, SagaFailure, SagaState, SagaStep, SagaStepState, StepFound,
-    StepRecord,
+    RetrySagaResponse, Saga, SagaFailure, SagaResolution, SagaState, SagaStep, SagaTrouble,
 };
-use api::{Check, Reason, Refusal, RequestId, coupon, order, product, wallet};
+use api::{Check, Reason, Refusal, RequestId};
 use chrono::{TimeDelta, Utc};
-use participant::{SagaId, StepNo};
+use participant::SagaId;
 use platform::page::{PageSize, PageToken};
+use prost::Message;
 use saga::journal::{EndedAs, Filter, Record, RunningState, Start};
-use std::collections::BTreeMap;
-use std::time::Duration;
+use saga::runtime::{Script, Trouble};
+use std::sync::Arc;
 use tonic::{Request, Response, Status};
-
-/// How long a participant may take to tell its rows.
-const BUDGET: Duration = Duration::from_secs(1);
 
 /// The operators' service of one replica.
 pub struct Admin {
-    orchestrator: Orchestrator,
+    pub(crate) orchestrator: Orchestrator,
 }
 
 impl Admin {
@@ -33,16 +31,41 @@ impl Admin {
         Self { orchestrator }
     }
 
-    async fn steps(&self, start: &Start) -> Result<Vec<SagaStep>, Status> {
-        let script = self.orchestrator.engine.script(start).map_err(|unreadable| {
+    /// A record as operators see it.
+    pub(crate) async fn saga_of(&self, record: &Record) -> Result<Saga, Status> {
+        let mut sagas = self.sagas_of(std::slice::from_ref(record)).await?;
+        sagas.pop().ok_or_else(|| Refusal::new(Reason::Internal).into())
+    }
+
+    async fn sagas_of(&self, records: &[Record]) -> Result<Vec<Saga>, Status> {
+        let resolved = |record: &&Record| matches!(record, Record::Ended(ended) if ended.outcome == EndedAs::Resolved);
+        let resolved = records.iter().filter(resolved).map(|record| record.start().saga).collect();
+        let decisions = self.orchestrator.engine.journal().decisions(resolved).await;
+        let decisions = decisions.map_err(|error| unavailable(&error))?;
+        let saga_of = |record: &Record| {
+            let mut saga = saga_of(record);
+            let decision = decisions.get(&record.start().saga);
+            saga.resolution = decision.and_then(|it| SagaResolution::decode(it.as_slice()).ok());
+            saga
+        };
+        Ok(records.iter().map(saga_of).collect())
+    }
+
+    /// The script of a saga.
+    pub(crate) fn script(&self, start: &Start) -> Result<Arc<dyn Script>, Refusal> {
+        self.orchestrator.engine.script(start).map_err(|unreadable| {
             tracing::error!(%unreadable, saga = %start.saga, "saga not readable");
             Refusal::new(Reason::Internal)
-        })?;
+        })
+    }
+
+    async fn steps(&self, start: &Start) -> Result<Vec<SagaStep>, Status> {
+        let script = self.script(start)?;
         let rows = Rows::read(&self.orchestrator.participants, start).await;
         let shape = script.shape();
         let applying = script.steps().iter().filter(|info| shape.steps().any(|s| s == info.step));
         let steps = applying.map(|info| {
-            let (state, at) = rows.of(info.participant, info.step);
+            let (state, at) = rows.shown(info);
             SagaStep {
                 step: i32::from(info.step.0),
                 name: info.name.to_owned(),
@@ -52,60 +75,6 @@ impl Admin {
             }
         });
         Ok(steps.collect())
-    }
-}
-
-/// What the participants have on record of one saga; none for one that could not be asked.
-struct Rows(BTreeMap<&'static str, Option<Vec<StepRecord>>>);
-
-impl Rows {
-    async fn read(participants: &Participants, start: &Start) -> Self {
-        let caller = Caller::new(start);
-        let ids = vec![start.saga.0.to_vec()];
-        let product = product::v1::GetStepsRequest { saga_ids: ids.clone() };
-        let coupon = coupon::v1::GetStepsRequest { saga_ids: ids.clone() };
-        let wallet = wallet::v1::GetStepsRequest { saga_ids: ids.clone() };
-        let order = order::v1::GetStepsRequest { saga_ids: ids };
-        let (product, coupon, wallet, order) = tokio::join!(
-            caller.call(BUDGET, participants.product.get_steps(Request::new(product))),
-            caller.call(BUDGET, participants.coupon.get_steps(Request::new(coupon))),
-            caller.call(BUDGET, participants.wallet.get_steps(Request::new(wallet))),
-            caller.call(BUDGET, participants.order.get_steps(Request::new(order))),
-        );
-        Self(BTreeMap::from([
-            ("product", product.ok().map(|answer| answer.into_inner().records)),
-            ("coupon", coupon.ok().map(|answer| answer.into_inner().records)),
-            ("wallet", wallet.ok().map(|answer| answer.into_inner().records)),
-            ("order", order.ok().map(|answer| answer.into_inner().records)),
-        ]))
-    }
-
-    fn of(
-        &self,
-        participant: &str,
-        step: StepNo,
-    ) -> (SagaStepState, Option<prost_types::Timestamp>) {
-        let Some(Some(records)) = self.0.get(participant) else {
-            return (SagaStepState::Unreachable, None);
-        };
-        let of_step = |record: &&StepRecord| {
-            record.key.as_ref().is_some_and(|key| key.step == i32::from(step.0))
-        };
-        match records.iter().find(of_step) {
-            Some(record) => (state_of(record.state()), record.at),
-            None => (SagaStepState::Nothing, None),
-        }
-    }
-}
-
-fn state_of(found: StepFound) -> SagaStepState {
-    match found {
-        StepFound::Unspecified | StepFound::Nothing => SagaStepState::Nothing,
-        StepFound::Done => SagaStepState::Done,
-        StepFound::Rejected => SagaStepState::Rejected,
-        StepFound::Compensated => SagaStepState::Compensated,
-        StepFound::Tombstone => SagaStepState::Tombstone,
-        StepFound::Purged => SagaStepState::Purged,
     }
 }
 
@@ -136,7 +105,7 @@ impl SagaAdminService for Admin {
             |record: &Record| PageToken::encode("ListSagas", &filters, &record.start().saga.0);
         let records = records.map_err(|error| unavailable(&error))?;
         let (records, next_page_token) = size.cut(records, token);
-        let sagas = records.iter().map(saga_of).collect();
+        let sagas = self.sagas_of(&records).await?;
         Ok(Response::new(ListSagasResponse { sagas, next_page_token }))
     }
 
@@ -151,29 +120,56 @@ impl SagaAdminService for Admin {
         let record =
             found.ok_or_else(|| Refusal::new(Reason::SagaNotFound).with("saga_id", saga))?;
         let steps = self.steps(record.start()).await?;
-        Ok(Response::new(GetSagaResponse { saga: Some(saga_of(&record)), steps }))
+        let trouble = self.orchestrator.engine.trouble(saga).map(trouble_of);
+        let saga = self.saga_of(&record).await?;
+        Ok(Response::new(GetSagaResponse { saga: Some(saga), steps, trouble }))
     }
 
     async fn retry_saga(
         &self,
-        _: Request<RetrySagaRequest>,
+        request: Request<RetrySagaRequest>,
     ) -> Result<Response<RetrySagaResponse>, Status> {
-        Err(Refusal::new(Reason::Unimplemented).into())
+        let request = request.into_inner();
+        request.check()?;
+        let RetrySagaRequest { request_id, saga_id, actor, reason } = request;
+        let asked = operate::Asked { request_id, saga_id, actor, reason };
+        let (saga, replayed) = operate::retry(self, asked).await?;
+        Ok(respond(RetrySagaResponse { saga: Some(saga) }, replayed))
     }
 
     async fn abort_saga(
         &self,
-        _: Request<AbortSagaRequest>,
+        request: Request<AbortSagaRequest>,
     ) -> Result<Response<AbortSagaResponse>, Status> {
-        Err(Refusal::new(Reason::Unimplemented).into())
+        let request = request.into_inner();
+        request.check()?;
+        let AbortSagaRequest { request_id, saga_id, actor, reason } = request;
+        let asked = operate::Asked { request_id, saga_id, actor, reason };
+        let (saga, replayed) = operate::abort(self, asked).await?;
+        Ok(respond(AbortSagaResponse { saga: Some(saga) }, replayed))
     }
 
     async fn resolve_saga(
         &self,
-        _: Request<ResolveSagaRequest>,
+        request: Request<ResolveSagaRequest>,
     ) -> Result<Response<ResolveSagaResponse>, Status> {
-        Err(Refusal::new(Reason::Unimplemented).into())
+        let request = request.into_inner();
+        request.check()?;
+        let ResolveSagaRequest { request_id, saga_id, actor, reason } = request;
+        let asked = operate::Asked { request_id, saga_id, actor, reason };
+        let (saga, replayed) = operate::resolve(self, asked).await?;
+        Ok(respond(ResolveSagaResponse { saga: Some(saga) }, replayed))
     }
+}
+
+fn respond<T>(message: T, replayed: bool) -> Response<T> {
+    let response = Response::new(message);
+    if replayed { platform::replayed(response) } else { response }
+}
+
+fn trouble_of(Trouble { call, attempts, error }: Trouble) -> SagaTrouble {
+    let attempts = i32::try_from(attempts).unwrap_or(i32::MAX);
+    SagaTrouble { call, attempts, last_error: error }
 }
 
 fn kind_of(name: &str) -> Result<Option<i8>, Refusal> {
@@ -201,7 +197,7 @@ fn states(state: SagaState) -> (Vec<RunningState>, Vec<EndedAs>) {
     }
 }
 
-fn saga_of(record: &Record) -> Saga {
+pub(crate) fn saga_of(record: &Record) -> Saga {
     let start = record.start();
     let mut saga = Saga {
         saga_id: start.saga.to_string(),

@@ -8,10 +8,12 @@ mod answer;
 mod calls;
 mod cancel;
 mod checkout;
+mod operate;
 mod order_ids;
 mod record;
 mod register;
 mod request;
+mod rows;
 mod service;
 
 pub use calls::Participants;

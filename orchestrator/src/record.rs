@@ -43,6 +43,12 @@ pub(crate) fn failed(failure: &Failure, step: &str) -> Vec<u8> {
     Checkout { failure: Some(failure), ..Checkout::default() }.encode_to_vec()
 }
 
+/// A saga that a person closed; `step` is its register.
+pub(crate) fn resolved(step: &str) -> Vec<u8> {
+    let failure = aborted(step.to_owned(), "RESOLVED");
+    Checkout { failure: Some(failure), ..Checkout::default() }.encode_to_vec()
+}
+
 fn aborted(step: String, cause: &str) -> CheckoutFailure {
     let metadata = [("cause".to_owned(), cause.to_owned())].into();
     CheckoutFailure { step, reason: ABORTED.to_owned(), message: String::new(), metadata }

@@ -34,7 +34,7 @@ use uuid::Uuid;
 const PLACE_ORDER: i8 = 1;
 const CANCEL_ORDER: i8 = 2;
 /// How often a saga that another replica runs is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// One orchestrator replica. Cheap to clone.
 #[derive(Clone)]

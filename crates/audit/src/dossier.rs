@@ -8,6 +8,7 @@ use api::Refusal;
 use api::checkout::v1::{Checkout, CheckoutFailure, PlacedOrder};
 use api::coupon::v1::IssuedCouponState;
 use api::order::v1::{Order, OrderLine, OrderState};
+use api::product::v1::PricedLine;
 use db::Bytes16;
 use diesel::QueryableByName;
 use diesel::sql_types::{BigInt, Binary};
@@ -65,6 +66,27 @@ struct AskedLine {
     quantity: i64,
 }
 
+impl Files {
+    /// What a saga left standing that a person settled.
+    pub(crate) fn standing(&self) -> String {
+        let Self { product, coupon, wallet, .. } = self;
+        let mut standing = Vec::new();
+        if let Some(reserved) = product.reserve.done() {
+            let line = |line: &PricedLine| {
+                format!("{} units of product {} taken", line.quantity, line.product_id)
+            };
+            standing.extend(reserved.lines.iter().map(line));
+        }
+        if let Some(used) = coupon.redeem.done() {
+            standing.push(format!("coupon {} used", used.issued_coupon_id));
+        }
+        if let Some(paid) = wallet.debit.done() {
+            standing.push(format!("{} won taken from user {}", paid.amount, paid.user_id));
+        }
+        if standing.is_empty() { "nothing".to_owned() } else { standing.join(", ") }
+    }
+}
+
 impl Ended {
     /// Its id.
     pub(crate) fn saga(&self) -> SagaId {
@@ -99,7 +121,8 @@ impl Ended {
             (CHECKOUT, SUCCEEDED) => Some((CHECKOUT_STANDS, self.checkout_stands(files).is_some())),
             (CANCEL, SUCCEEDED) => Some((CANCEL_STANDS, self.cancel_stands(files).is_some())),
             (_, FAILED) => Some((FAILED_LEAVES_NOTHING, self.left_nothing(files))),
-            // Resolved; or of no known kind, which the journal's own check tells.
+            (_, RESOLVED) => Some((FAILED_LEAVES_NOTHING, files.order.decided_nothing())),
+            // Of no known kind, which the journal's own check tells.
             _ => None,
         }
     }

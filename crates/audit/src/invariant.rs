@@ -123,7 +123,8 @@ invariants! {
     FAILED_LEAVES_NOTHING = "failed-leaves-nothing",
         ["orchestrator.saga_history", "wallet.saga_op", "product.saga_op", "coupon.saga_op",
          "order.saga_op", "order.orders"],
-        "a saga that failed left nothing standing, and failed for the reason on record";
+        "a saga that failed left nothing standing, and failed for the reason on record; one that a person \
+        settled left no order";
 
     RANKING_COUNT = "ranking-count",
         ["redis.ranking", "order.orders", "order.order_line"],

@@ -72,7 +72,7 @@ pub(crate) async fn check(of: &mut Snapshots, findings: &mut Findings) -> Result
     let under_way: BTreeSet<SagaId> = unfinished.iter().map(journal::Unfinished::saga).collect();
     walked.explained = waiting(&unfinished);
     let mut resolved = Explained {
-        what: "sagas were settled by a person and are not checked",
+        what: "sagas were settled by a person; what they left standing",
         count: 0,
         ids: vec![],
     };
@@ -105,13 +105,14 @@ pub(crate) async fn check(of: &mut Snapshots, findings: &mut Findings) -> Result
         };
         next = ended.try_next().await?;
         findings.row(&SAGA_KNOWN);
-        if end.is_resolved() {
-            resolved.add(saga.to_string());
-        }
         match (product, coupon, wallet, order) {
             (_, _, _, Some(order)) if saga <= purged => end.check_purged(&order, findings),
             (Some(product), Some(coupon), Some(wallet), Some(order)) => {
-                end.check(&Files { product, coupon, wallet, order }, findings);
+                let files = Files { product, coupon, wallet, order };
+                if end.is_resolved() {
+                    resolved.add(format!("{saga}: {}", files.standing()));
+                }
+                end.check(&files, findings);
             }
             // Told already: a file that cannot be read says nothing of the others.
             _ => {}

@@ -1,6 +1,7 @@
 //! An audit beside live traffic, and of a shop that fell over in the middle of it.
 
 use api::checkout::v1::{CancelOrderRequest, CheckoutLine, PlaceOrderRequest};
+use api::saga::v1::ResolveSagaRequest;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use testkit::{Coupon, Shop, request_id};
@@ -101,4 +102,24 @@ async fn a_shop_that_fell_over_is_clean_before_and_after_it_recovers() {
     traffic.customers.join_all().await;
     shop.restart().await;
     shop.stop_and_audit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_resolved_saga_left_standing_is_explained() {
+    let shop = Shop::builder().set("saga.attention_after", "100ms").start().await;
+    let saga = shop.stuck_saga().await;
+    let asked = ResolveSagaRequest {
+        request_id: request_id(),
+        saga_id: saga.clone(),
+        actor: "ann".to_owned(),
+        reason: "counted by hand, ticket 17".to_owned(),
+    };
+    shop.saga_admin().resolve_saga(asked).await.unwrap();
+    shop.settled().await;
+    let report = audit::run(&shop.targets()).await.unwrap();
+    assert!(report.is_clean(), "{report}");
+    let ids: Vec<&String> = report.explained.iter().flat_map(|it| &it.ids).collect();
+    let [explained] = ids.as_slice() else { panic!("{report}") };
+    assert!(explained.starts_with(&saga) && explained.contains(": 3 units of product"), "{report}");
+    shop.stop().await;
 }

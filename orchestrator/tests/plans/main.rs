@@ -17,6 +17,7 @@
 mod compensated;
 mod lost;
 mod node;
+mod operated;
 mod recovered;
 mod refused;
 mod repeated;

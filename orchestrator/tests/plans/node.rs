@@ -11,7 +11,8 @@ use api::checkout::v1::{
 use api::outcome::{IDEMPOTENCY_REPLAYED, X_TRACE_ID};
 use api::saga::v1::saga_admin_service_client::SagaAdminServiceClient;
 use api::saga::v1::{
-    GetSagaRequest, GetSagaResponse, ListSagasRequest, Saga, SagaState, SagaStepState,
+    AbortSagaRequest, GetSagaRequest, GetSagaResponse, ListSagasRequest, ResolveSagaRequest,
+    RetrySagaRequest, Saga, SagaState, SagaStepState,
 };
 use http::Request;
 use orchestrator::{Orchestrator, Participants};
@@ -72,6 +73,25 @@ pub(crate) struct Told {
     pub(crate) checkout_id: String,
     pub(crate) state: CheckoutState,
     pub(crate) order: Option<PlacedOrder>,
+    pub(crate) replayed: bool,
+}
+
+/// What an operator can do to a saga.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Verb {
+    Retry,
+    Abort,
+    Resolve,
+}
+
+impl Verb {
+    pub(crate) const ALL: [Self; 3] = [Self::Retry, Self::Abort, Self::Resolve];
+}
+
+/// What an operator is told.
+#[derive(Debug)]
+pub(crate) struct Operated {
+    pub(crate) saga: Saga,
     pub(crate) replayed: bool,
 }
 
@@ -154,10 +174,54 @@ impl Node {
         steps.map(|step| (step.name.clone(), step.state())).collect()
     }
 
+    /// Ann does something to a saga for ticket 17.
+    pub(crate) async fn operate(
+        &self,
+        verb: Verb,
+        request_id: &str,
+        saga_id: &str,
+    ) -> Result<Operated, Status> {
+        self.operate_for(verb, request_id, saga_id, "ticket 17").await
+    }
+
+    /// Ann does something to a saga for this reason.
+    pub(crate) async fn operate_for(
+        &self,
+        verb: Verb,
+        request_id: &str,
+        saga_id: &str,
+        reason: &str,
+    ) -> Result<Operated, Status> {
+        let mut admin = self.admin.clone();
+        let [request_id, saga_id, reason] = [request_id, saga_id, reason].map(str::to_owned);
+        let actor = "ann".to_owned();
+        let answer = match verb {
+            Verb::Retry => {
+                let request = RetrySagaRequest { request_id, saga_id, actor, reason };
+                admin.retry_saga(patiently(request)).await?.map(|it| it.saga)
+            }
+            Verb::Abort => {
+                let request = AbortSagaRequest { request_id, saga_id, actor, reason };
+                admin.abort_saga(patiently(request)).await?.map(|it| it.saga)
+            }
+            Verb::Resolve => {
+                let request = ResolveSagaRequest { request_id, saga_id, actor, reason };
+                admin.resolve_saga(patiently(request)).await?.map(|it| it.saga)
+            }
+        };
+        let replayed = is_replayed(answer.metadata());
+        Ok(Operated { saga: answer.into_inner().unwrap(), replayed })
+    }
+
     /// The sagas that wait for a person, all pages.
     pub(crate) async fn needing_attention(&self) -> Vec<Saga> {
+        self.listed(SagaState::NeedsAttention).await
+    }
+
+    /// The sagas in a state, all pages.
+    pub(crate) async fn listed(&self, state: SagaState) -> Vec<Saga> {
         let mut request = ListSagasRequest { page_size: 7, ..ListSagasRequest::default() };
-        request.set_state(SagaState::NeedsAttention);
+        request.set_state(state);
         let mut all = Vec::new();
         loop {
             let page = self.admin.clone().list_sagas(request.clone()).await.unwrap().into_inner();
@@ -219,8 +283,13 @@ async fn ask_on(
 }
 
 fn with_trace<T>(message: T, trace: &str) -> tonic::Request<T> {
-    let mut request = tonic::Request::new(message);
+    let mut request = patiently(message);
     request.metadata_mut().insert(X_TRACE_ID, trace.parse().unwrap());
+    request
+}
+
+fn patiently<T>(message: T) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
     request.set_timeout(PATIENCE);
     request
 }

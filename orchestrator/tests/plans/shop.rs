@@ -286,6 +286,11 @@ impl Stage {
         Arc::new(Self { shop, stagehand, node })
     }
 
+    /// A replica that does not run what is tested.
+    pub(crate) fn other(&self) -> &Node {
+        &self.stagehand
+    }
+
     /// A fresh world for a case.
     pub(crate) async fn world(&self, case: &Case) -> World {
         self.shop.world(&self.stagehand, case.scenario).await

@@ -79,6 +79,13 @@ pub(crate) struct File {
     pub(crate) cancelled: Option<v1::Order>,
 }
 
+impl File {
+    /// Whether no register of the saga is done.
+    pub(crate) fn decided_nothing(&self) -> bool {
+        self.confirm.done().is_none() && self.begin_cancel.done().is_none() && self.placed.is_none()
+    }
+}
+
 impl Filed for File {
     type Row = Row;
     const INVARIANT: Invariant = ORDER_STEPS;

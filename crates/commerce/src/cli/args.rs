@@ -197,7 +197,7 @@ pub(super) struct ConnectArgs {
     pub connect: Vec<String>,
 }
 
-/// Looking at sagas.
+/// Looking at sagas, and helping those that need it.
 #[derive(Debug, Subcommand)]
 pub(super) enum SagaCommand {
     /// List sagas, newest first.
@@ -229,6 +229,37 @@ Examples:
         #[command(flatten)]
         admin: AdminArgs,
     },
+    /// Let a saga that needs attention go on, at once.
+    Retry(OperateArgs),
+    /// End a saga that is not certain to succeed: close its register, undo its steps, and wait for that.
+    Abort(OperateArgs),
+    /// Record that a person has settled a saga that needs attention. What it leaves standing is named.
+    #[command(
+        long_about = "Record that a person has settled a saga that needs attention. What it leaves standing is \
+named. Refused until nothing of the saga can happen any more: abort it first, and retry it while a step may still run.
+
+Example:
+  commerce saga resolve 0198… --reason 'refunded by hand, ticket 17'"
+    )]
+    Resolve(OperateArgs),
+}
+
+/// What an operator does to a saga.
+#[derive(Debug, Args)]
+pub(super) struct OperateArgs {
+    /// The saga's id.
+    pub id: String,
+    /// Why, for the record.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+    /// Who, for the record. Default: the user who runs this.
+    #[arg(long, value_name = "NAME")]
+    pub actor: Option<String>,
+    /// Repeats an earlier attempt, by the id that it printed.
+    #[arg(long, value_name = "UUID")]
+    pub request_id: Option<String>,
+    #[command(flatten)]
+    pub admin: AdminArgs,
 }
 
 /// A saga's state on the command line.

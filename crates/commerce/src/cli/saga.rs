@@ -1,6 +1,6 @@
 //! Sagas, as the administration shows them.
 
-use super::args::{AdminArgs, SagaCommand, SagaStateArg};
+use super::args::{AdminArgs, OperateArgs, SagaCommand, SagaStateArg};
 use super::{Context, Verdict};
 use crate::clients::patiently;
 use crate::output::{Output, Table, line};
@@ -8,7 +8,8 @@ use crate::shop::Running;
 use anyhow::{Context as _, Result};
 use api::saga::v1::saga_admin_service_client::SagaAdminServiceClient;
 use api::saga::v1::{
-    GetSagaRequest, ListSagasRequest, Saga, SagaFailure, SagaState, SagaStep, SagaStepState,
+    AbortSagaRequest, GetSagaRequest, ListSagasRequest, ResolveSagaRequest, RetrySagaRequest, Saga,
+    SagaFailure, SagaResolution, SagaState, SagaStep, SagaStepState, SagaTrouble,
 };
 use chrono::{DateTime, SecondsFormat, Utc};
 use platform::Transport;
@@ -16,9 +17,12 @@ use platform::transport::remote;
 use prost_types::Timestamp;
 use serde::Serialize;
 use std::time::Duration;
-use tonic::Status;
+use tonic::{Request, Status};
+use uuid::Uuid;
 
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the administration may take to see a saga aborted.
+const OPERATION: Duration = Duration::from_secs(10);
 /// Sagas a page at most.
 const PAGE: usize = 200;
 
@@ -53,6 +57,15 @@ struct StepRow {
 struct Whole {
     saga: SagaRow,
     steps: Vec<StepRow>,
+    trouble: Option<TroubleRow>,
+}
+
+/// A call that is not answered.
+#[derive(Serialize)]
+struct TroubleRow {
+    call: String,
+    attempts: i32,
+    last_error: String,
 }
 
 pub(super) async fn run(context: &Context, command: SagaCommand) -> Result<Verdict> {
@@ -70,7 +83,62 @@ pub(super) async fn run(context: &Context, command: SagaCommand) -> Result<Verdi
             list(context, &admin, request, limit).await
         }
         SagaCommand::Show { id, admin } => show(context, &admin, id).await,
+        SagaCommand::Retry(args) => operate(context, Operation::Retry, args).await,
+        SagaCommand::Abort(args) => operate(context, Operation::Abort, args).await,
+        SagaCommand::Resolve(args) => operate(context, Operation::Resolve, args).await,
     }
+}
+
+/// What an operator can do to a saga.
+#[derive(Debug, Clone, Copy)]
+enum Operation {
+    Retry,
+    Abort,
+    Resolve,
+}
+
+async fn operate(context: &Context, operation: Operation, args: OperateArgs) -> Result<Verdict> {
+    let OperateArgs { id: saga_id, reason, actor, request_id, admin } = args;
+    let user = || std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).ok();
+    let actor = actor.or_else(user).context("nobody knows who asks: name yourself with --actor")?;
+    let request_id = request_id.unwrap_or_else(|| Uuid::new_v4().to_string());
+    let client = connect(context, &admin)?;
+    let call = async || {
+        let (request_id, saga_id) = (request_id.clone(), saga_id.clone());
+        let (actor, reason) = (actor.clone(), reason.clone());
+        let mut client = client.clone();
+        match operation {
+            Operation::Retry => {
+                let request = RetrySagaRequest { request_id, saga_id, actor, reason };
+                client.retry_saga(within(request)).await.map(|it| it.map(|it| it.saga))
+            }
+            Operation::Abort => {
+                let request = AbortSagaRequest { request_id, saga_id, actor, reason };
+                client.abort_saga(within(request)).await.map(|it| it.map(|it| it.saga))
+            }
+            Operation::Resolve => {
+                let request = ResolveSagaRequest { request_id, saga_id, actor, reason };
+                client.resolve_saga(within(request)).await.map(|it| it.map(|it| it.saga))
+            }
+        }
+    };
+    let answer = patiently(PATIENCE, call).await.map_err(|status| {
+        told(&status).context(format!("to ask the same again: --request-id {request_id}"))
+    })?;
+    let saga = SagaRow::from(answer.into_inner().context("a saga in the answer")?);
+    if context.output == Output::Json {
+        line(serde_json::to_string(&saga)?)?;
+        return Ok(Verdict::Good);
+    }
+    print(&saga)?;
+    line(format_args!("request  {request_id}"))?;
+    Ok(Verdict::Good)
+}
+
+fn within<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(OPERATION);
+    request
 }
 
 async fn list(
@@ -124,12 +192,28 @@ async fn show(context: &Context, admin: &AdminArgs, saga_id: String) -> Result<V
     let answer = answer.await.map_err(|status| told(&status))?.into_inner();
     let saga = SagaRow::from(answer.saga.context("a saga in the answer")?);
     let steps = answer.steps.into_iter().map(StepRow::from).collect();
-    let whole = Whole { saga, steps };
+    let row =
+        |SagaTrouble { call, attempts, last_error }| TroubleRow { call, attempts, last_error };
+    let whole = Whole { saga, steps, trouble: answer.trouble.map(row) };
     if context.output == Output::Json {
         line(serde_json::to_string(&whole)?)?;
         return Ok(Verdict::Good);
     }
-    let Whole { saga, steps } = whole;
+    let Whole { saga, steps, trouble } = whole;
+    print(&saga)?;
+    if let Some(TroubleRow { call, attempts, last_error }) = trouble {
+        line(format_args!("stands   at {call}, not answered {attempts} times: {last_error}"))?;
+    }
+    line("")?;
+    let mut table = Table::new(["step", "name", "participant", "on record", "at"]);
+    for StepRow { step, name, participant, state, at } in steps {
+        table.row([step.to_string(), name, participant, state.to_owned(), at.unwrap_or_default()]);
+    }
+    line(table)?;
+    Ok(Verdict::Good)
+}
+
+fn print(saga: &SagaRow) -> Result<()> {
     line(format_args!("saga     {} ({})", saga.saga_id, saga.kind))?;
     line(format_args!("state    {}", saga.state))?;
     if let Some(reason) = &saga.reason {
@@ -140,13 +224,8 @@ async fn show(context: &Context, admin: &AdminArgs, saga_id: String) -> Result<V
     line(format_args!("weight   {} won", saga.weight))?;
     line(format_args!("began    {}", saga.created_at))?;
     line(format_args!("ended    {}", saga.ended_at.as_deref().unwrap_or("-")))?;
-    line(format_args!("trace    {}\n", saga.trace_id))?;
-    let mut table = Table::new(["step", "name", "participant", "on record", "at"]);
-    for StepRow { step, name, participant, state, at } in steps {
-        table.row([step.to_string(), name, participant, state.to_owned(), at.unwrap_or_default()]);
-    }
-    line(table)?;
-    Ok(Verdict::Good)
+    line(format_args!("trace    {}", saga.trace_id))?;
+    Ok(())
 }
 
 fn connect(context: &Context, admin: &AdminArgs) -> Result<SagaAdminServiceClient<Transport>> {
@@ -182,10 +261,12 @@ impl From<Saga> for SagaRow {
         let told = |SagaFailure { step, reason, message, .. }: SagaFailure| {
             format!("{step}: {reason}: {message}")
         };
-        let resolved = saga.resolution.map(|it| format!("{} by {}", it.reason, it.actor));
         Self {
             state,
-            reason: saga.failure.or(saga.attention).map(told).or(resolved),
+            reason: saga
+                .resolution
+                .map(decided)
+                .or_else(|| saga.failure.or(saga.attention).map(told)),
             saga_id: saga.saga_id,
             kind: saga.kind,
             user_id: saga.user_id,
@@ -212,6 +293,16 @@ impl From<SagaStep> for StepRow {
             at: step.at.map(time),
         }
     }
+}
+
+fn decided(resolution: SagaResolution) -> String {
+    let SagaResolution { actor, reason, standing_steps, undone_steps, .. } = resolution;
+    let list = |steps: Vec<String>| match steps.as_slice() {
+        [] => "nothing".to_owned(),
+        steps => steps.join(", "),
+    };
+    let (standing, undone) = (list(standing_steps), list(undone_steps));
+    format!("settled by {actor}: {reason} (standing: {standing}; undone: {undone})")
 }
 
 /// As people and programs both read it: RFC 3339 with milliseconds.

@@ -6,9 +6,6 @@ use serde_json::{Value, json};
 use testkit::{Coupon, Shop, request_id};
 use tonic::transport::Channel;
 
-/// Calls that answer UNIMPLEMENTED in this version: what operators do to sagas.
-const LATER: [&str; 3] = ["RetrySaga", "AbortSaga", "ResolveSaga"];
-
 /// A shop with something of everything.
 pub(crate) struct World {
     pub shop: Shop,
@@ -25,7 +22,7 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn new() -> Self {
-        let shop = Shop::start().await;
+        let shop = Shop::builder().set("saga.attention_after", "100ms").start().await;
         let user = shop.user(900_000_000).await;
         let product = shop.product(10_000, 900_000).await;
         let coupon = shop.coupon(Coupon::percent(10).quota(100_000)).await;
@@ -49,11 +46,8 @@ impl World {
         if admin { self.admin.clone() } else { self.channel.clone() }
     }
 
-    /// Fresh requests that succeed; together they name every field. None for a call of a later version.
+    /// Fresh requests that succeed; together they name every field.
     pub(crate) async fn requests(&self, method: &MethodDescriptor) -> Vec<DynamicMessage> {
-        if LATER.contains(&method.name()) {
-            return Vec::new();
-        }
         let requests = self.json(method.name()).await;
         requests.into_iter().map(|json| dynamic::message(method.input(), json)).collect()
     }
@@ -136,10 +130,16 @@ impl World {
             "ListSagas" => page(json!({
                 "state": "SAGA_STATE_SUCCEEDED", "kind": "checkout", "minAge": "0s"
             })),
+            "RetrySaga" | "ResolveSaga" => vec![operation(&shop.stuck_saga().await)],
+            "AbortSaga" => vec![operation(&shop.hanging_saga().await)],
             "GetSaga" => vec![json!({"sagaId": self.checkout})],
             other => panic!("{other} has no request here: add one that succeeds"),
         }
     }
+}
+
+fn operation(saga: &str) -> Value {
+    json!({"requestId": request_id(), "sagaId": saga, "actor": "ann", "reason": "ticket 17"})
 }
 
 async fn place(shop: &Shop, user_id: i64, product_id: i64, request_id: &str) -> (String, i64) {

@@ -96,13 +96,13 @@ async fn an_id_that_was_used_is_refused_for_other_content() {
     world.shop.stop_and_audit().await;
 }
 
-/// The same request id and user, and another number or text in the first field that has one; none for a request that
+/// The same request id, user and saga, and another number or text in the first field that has one; none for a request that
 /// has nothing else.
 fn with_other_content(request: &DynamicMessage) -> Option<DynamicMessage> {
     let mut other = request.clone();
     let descriptor = request.descriptor();
     let fields = descriptor.fields().filter(|field| {
-        !matches!(field.name(), "request_id" | "user_id" | "update_mask" | "version")
+        !matches!(field.name(), "request_id" | "user_id" | "saga_id" | "update_mask" | "version")
     });
     for field in fields.filter(|field| request.has_field(field)) {
         let changed = match (field.kind(), request.get_field(&field).into_owned()) {

@@ -5,6 +5,7 @@
 
 mod claim;
 mod end;
+mod operation;
 mod read;
 mod record;
 mod schema;
@@ -12,6 +13,7 @@ mod start;
 
 pub use claim::Claimed;
 pub(crate) use claim::Pulse;
+pub use operation::{Action, Operated, Operation};
 pub use read::Filter;
 pub use record::{Ended, EndedAs, NewSaga, PlanId, Record, Running, RunningState, Start, Started};
 

@@ -62,3 +62,16 @@ diesel::table! {
         started_at -> Datetime,
     }
 }
+
+diesel::table! {
+    saga_operation (request_id) {
+        request_id -> Binary,
+        saga_id -> Binary,
+        action -> TinyInt,
+        request_hash -> Binary,
+        actor -> VarChar,
+        reason -> VarChar,
+        record -> Blob,
+        created_at -> Datetime,
+    }
+}

@@ -208,14 +208,16 @@ impl Inner {
         plan.script(start)
     }
 
-    /// Drives a saga that was found in the journal.
-    pub(super) async fn adopt(self: &Arc<Self>, running: Running) {
+    /// Drives a saga that was found in the journal, to be aborted or not.
+    pub(super) async fn adopt(self: &Arc<Self>, running: Running, abort: bool) {
         let saga = running.start.saga;
         let (sender, receiver) = watch::channel(Progress::Running(saga));
-        if self.live.enter(saga, receiver) {
-            executor::run(self, running.start, &sender).await;
-            self.live.leave_saga(saga);
+        let Some(control) = self.live.enter(saga, receiver) else { return };
+        if abort {
+            control.abort();
         }
+        executor::run(self, running.start, &sender, &control).await;
+        self.live.leave_saga(saga);
     }
 }
 
@@ -242,8 +244,8 @@ async fn begin(inner: &Arc<Inner>, new: NewSaga, progress: watch::Sender<Progres
         }
     };
     progress.send_replace(Progress::Running(saga));
-    if inner.live.enter(saga, progress.subscribe()) {
-        executor::run(inner, Start { saga, ..new.start }, &progress).await;
+    if let Some(control) = inner.live.enter(saga, progress.subscribe()) {
+        executor::run(inner, Start { saga, ..new.start }, &progress, &control).await;
         inner.live.leave_saga(saga);
     }
 }

@@ -1,5 +1,6 @@
 //! One executor walking one saga.
 
+use super::control::{Control, Trouble};
 use super::engine::Inner;
 use super::live::Progress;
 use super::plan::{Script, StepError};
@@ -19,12 +20,17 @@ use tracing::{debug, error, warn};
 const JOURNAL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Walks a saga from START to its end, or to where only a person can help.
-pub(super) async fn run(inner: &Arc<Inner>, start: Start, progress: &watch::Sender<Progress>) {
+pub(super) async fn run(
+    inner: &Arc<Inner>,
+    start: Start,
+    progress: &watch::Sender<Progress>,
+    control: &Control,
+) {
     let script = match inner.script(&start) {
         Ok(script) => script,
         Err(unreadable) => return park(inner, &start, unreadable.to_string()).await,
     };
-    let executor = Executor { inner, start: &start, script: &*script, progress };
+    let executor = Executor { inner, start: &start, script: &*script, progress, control };
     executor.walk().await;
 }
 
@@ -33,6 +39,7 @@ struct Executor<'a> {
     start: &'a Start,
     script: &'a dyn Script,
     progress: &'a watch::Sender<Progress>,
+    control: &'a Control,
 }
 
 impl Executor<'_> {
@@ -46,10 +53,14 @@ impl Executor<'_> {
                     let abortable = !known.is_past_register(shape);
                     let act = self.persist(Call::Act(step), &known);
                     tokio::select! {
+                        biased;
+                        () = self.control.abort_wanted(), if abortable => {
+                            Some(Event::AbortWanted(AbortReason::Operator))
+                        }
                         event = act => event,
                         () = tokio::time::sleep_until(deadline), if abortable => {
                             debug!(step = self.script.name(step), "saga deadline reached");
-                            Event::AbortWanted(AbortReason::Deadline)
+                            Some(Event::AbortWanted(AbortReason::Deadline))
                         }
                     }
                 }
@@ -65,6 +76,7 @@ impl Executor<'_> {
                     return;
                 }
             };
+            let Some(event) = event else { return self.answer_from_journal().await };
             (known, command) = decide(shape, known, event);
         }
     }
@@ -75,38 +87,53 @@ impl Executor<'_> {
         Instant::now() + left.to_std().unwrap_or_default()
     }
 
-    /// Makes a call until it has an answer that says what became of it.
-    async fn persist(&self, call: Call, known: &Known) -> Event {
+    /// Makes a call until it has an answer that says what became of it; none when the saga was closed meanwhile.
+    async fn persist(&self, call: Call, known: &Known) -> Option<Event> {
         let backoff = match call {
             Call::Undo(_) => Backoff::COMPENSATION,
             Call::Act(_) | Call::Void => Backoff::FORWARD,
         };
-        let began = Instant::now();
+        let mut began = Instant::now();
         let mut called_for_help = false;
         let mut attempt = 0_u32;
         loop {
-            let error = match self.attempt(call, known).await {
-                Ok(event) => return event,
-                Err(error) => error,
-            };
-            match error {
-                StepError::NeverHeals { code, text } => {
+            let text = match self.attempt(call, known).await {
+                Err(StepError::Unknown(text)) => text,
+                Err(StepError::NeverHeals { code, text }) => {
                     warn!(?call, code, %text, "step refused for good");
-                    return Event::CannotHeal { call, code };
+                    return Some(Event::CannotHeal { call, code });
                 }
-                StepError::Unknown(text) => {
-                    debug!(?call, %text, attempt, "outcome unknown, asking again");
-                    let must_succeed = self.must_succeed(call, known);
-                    let long = began.elapsed() >= self.inner.options.attention_after;
-                    if must_succeed && long && !called_for_help {
-                        called_for_help = true;
-                        self.call_for_help(call, &text).await;
+                Ok(event) => {
+                    if attempt > 0 {
+                        self.control.set_trouble(None);
                     }
+                    return Some(event);
+                }
+            };
+            debug!(?call, %text, attempt, "outcome unknown, asking again");
+            attempt = attempt.saturating_add(1);
+            let long = began.elapsed() >= self.inner.options.attention_after;
+            if called_for_help && self.is_closed().await {
+                return None;
+            }
+            if self.must_succeed(call, known) && long && !called_for_help {
+                called_for_help = true;
+                self.call_for_help(call, &text).await;
+            }
+            let call = self.name(call);
+            self.control.set_trouble(Some(Trouble { call, attempts: attempt, error: text }));
+            tokio::select! {
+                () = pause(backoff, attempt - 1) => {}
+                () = self.control.retry_wanted() => {
+                    (began, called_for_help) = (Instant::now(), false);
                 }
             }
-            pause(backoff, attempt).await;
-            attempt = attempt.saturating_add(1);
         }
+    }
+
+    /// Whether somebody closed the saga that waits for help here.
+    async fn is_closed(&self) -> bool {
+        matches!(self.inner.journal.find(self.start.saga).await, Ok(Some(Record::Ended(_))))
     }
 
     fn must_succeed(&self, call: Call, known: &Known) -> bool {

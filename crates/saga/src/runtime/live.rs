@@ -1,5 +1,6 @@
 //! The sagas that this replica is running, by saga and by request.
 
+use super::control::Control;
 use crate::journal::EndedAs;
 use participant::{RequestHash, RequestKey, SagaId};
 use std::collections::HashMap;
@@ -39,7 +40,7 @@ pub(super) struct Live {
 
 #[derive(Default)]
 struct Maps {
-    sagas: HashMap<SagaId, watch::Receiver<Progress>>,
+    sagas: HashMap<SagaId, (watch::Receiver<Progress>, Arc<Control>)>,
     requests: HashMap<RequestKey, (RequestHash, watch::Receiver<Progress>)>,
 }
 
@@ -70,14 +71,24 @@ impl Live {
         Met::Registered(sender, receiver)
     }
 
-    /// Registers a saga; `false` when it runs here already.
-    pub(super) fn enter(&self, saga: SagaId, progress: watch::Receiver<Progress>) -> bool {
+    /// Registers a saga; none when it runs here already.
+    pub(super) fn enter(
+        &self,
+        saga: SagaId,
+        progress: watch::Receiver<Progress>,
+    ) -> Option<Arc<Control>> {
         let mut maps = self.lock();
         if maps.sagas.contains_key(&saga) {
-            return false;
+            return None;
         }
-        maps.sagas.insert(saga, progress);
-        true
+        let control = Arc::new(Control::default());
+        maps.sagas.insert(saga, (progress, Arc::clone(&control)));
+        Some(control)
+    }
+
+    /// What reaches the executor of a saga that runs here.
+    pub(super) fn control(&self, saga: SagaId) -> Option<Arc<Control>> {
+        self.lock().sagas.get(&saga).map(|(_, control)| Arc::clone(control))
     }
 
     pub(super) fn leave_request(&self, key: &RequestKey) {
@@ -89,7 +100,7 @@ impl Live {
     }
 
     pub(super) fn progress(&self, saga: SagaId) -> Option<watch::Receiver<Progress>> {
-        self.lock().sagas.get(&saga).cloned()
+        self.lock().sagas.get(&saga).map(|(progress, _)| progress.clone())
     }
 
     pub(super) fn contains(&self, saga: SagaId) -> bool {

@@ -4,12 +4,15 @@
 //! comes next; recovery takes over what dead replicas left. A plan ([`Plan`], [`Script`]) says what a step sends and to
 //! whom; the engine knows no domain.
 
+mod control;
 mod engine;
 mod executor;
 mod live;
+mod operator;
 mod plan;
 mod recovery;
 
+pub use control::Trouble;
 pub use engine::{Accepted, Engine, NotAccepted, Options};
 pub use live::Progress;
 pub use plan::{Plan, Script, StepError, StepInfo, Unreadable};

@@ -71,7 +71,7 @@ fn drive(inner: &Arc<Inner>, sagas: Vec<Running>, permits: &Arc<Semaphore>) {
         tasks.spawn(
             async move {
                 let Ok(_permit) = permits.acquire().await else { return };
-                inner.adopt(running).await;
+                inner.adopt(running, false).await;
             }
             .instrument(span),
         );

@@ -6,6 +6,7 @@
 mod calls;
 mod goods;
 mod settled;
+mod stuck;
 
 pub use calls::{
     at_once, checkout_on, coupons_on, orders_on, patiently, place, products_on, ranking_on, reason,

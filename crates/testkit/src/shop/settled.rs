@@ -93,7 +93,7 @@ async fn positions(db: &Db) -> Vec<Position> {
     positions.await.expect("the outbox")
 }
 
-async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
+pub(super) async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
     let give_up = Instant::now() + PATIENCE;
     while !is_so().await {
         assert!(Instant::now() < give_up, "not in time: {what}");

@@ -1,0 +1,194 @@
+//! What operators do to sagas: each once a request, with who and why beside it.
+
+use super::Journal;
+use super::record::{EndedAs, HistoryRow, Running, RunningState, SagaRow};
+use super::schema::{saga, saga_history, saga_operation};
+use chrono::NaiveDateTime;
+use db::{Bytes8, Bytes16, Conn, Result, any_of};
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use participant::{RequestHash, SagaId};
+use std::collections::HashMap;
+
+/// What is to be done to a saga.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Let it go on from where it stands still.
+    Retry,
+    /// Close its register and undo its steps, unless it is certain to succeed.
+    Abort,
+    /// Close it as it is; `result` is what END records.
+    Resolve {
+        /// The plan's record of the result.
+        result: Vec<u8>,
+    },
+}
+
+/// One operator's request.
+#[derive(Debug, Clone)]
+pub struct Operation {
+    /// The request's id.
+    pub request_id: [u8; 16],
+    /// The digest of what it asks.
+    pub hash: RequestHash,
+    /// The saga.
+    pub saga: SagaId,
+    /// What is to be done.
+    pub action: Action,
+    /// Who asks; at most 64 characters.
+    pub actor: String,
+    /// Why; at most 500 characters.
+    pub reason: String,
+    /// What a repeat of the request is told, or the decision; at most 64 KiB, opaque here.
+    pub record: Vec<u8>,
+}
+
+/// What became of an operator's request.
+#[derive(Debug, Clone)]
+pub enum Operated {
+    /// Done now. The saga as it was before.
+    Now(Box<Running>),
+    /// Done by an earlier call of the same request.
+    Earlier {
+        /// That call's record.
+        record: Vec<u8>,
+        /// The saga, if it is still unfinished.
+        unfinished: Option<Box<Running>>,
+    },
+    /// The request id was used for other content.
+    Reused,
+    /// A saga that is on its way is not resolved.
+    NotStandingStill,
+    /// The saga has ended.
+    Ended(EndedAs),
+    /// There is no such saga.
+    NotFound,
+}
+
+#[derive(Insertable, Queryable)]
+#[diesel(table_name = saga_operation)]
+struct OperationRow {
+    request_id: Bytes16,
+    saga_id: Bytes16,
+    action: i8,
+    request_hash: Bytes8,
+    actor: String,
+    reason: String,
+    record: Vec<u8>,
+    created_at: NaiveDateTime,
+}
+
+impl Action {
+    const RESOLVE: i8 = 3;
+
+    fn code(&self) -> i8 {
+        match self {
+            Self::Retry => 1,
+            Self::Abort => 2,
+            Self::Resolve { .. } => Self::RESOLVE,
+        }
+    }
+}
+
+impl Journal {
+    /// Records an operator's request and does what it asks of the journal: a saga that is retried or aborted becomes
+    /// this replica's, one that is resolved ends.
+    ///
+    /// # Errors
+    /// Those of the database: ask again with the same request id.
+    pub async fn operate(&self, operation: Operation) -> Result<Operated> {
+        let owner = Bytes16::from(self.owner());
+        self.db.tx(async move |conn: &mut Conn| operate(conn, owner, &operation).await).await
+    }
+
+    /// The recorded decisions about sagas that were resolved.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn decisions(&self, sagas: Vec<SagaId>) -> Result<HashMap<SagaId, Vec<u8>>> {
+        if sagas.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let ids: Vec<Bytes16> = sagas.into_iter().map(|saga| Bytes16(saga.0)).collect();
+        self.db
+            .read(async move |conn: &mut Conn| -> Result<_> {
+                let rows: Vec<(Bytes16, Vec<u8>)> = saga_operation::table
+                    .filter(any_of(saga_operation::saga_id, ids.iter().copied()))
+                    .filter(saga_operation::action.eq(Action::RESOLVE))
+                    .select((saga_operation::saga_id, saga_operation::record))
+                    .load(conn)
+                    .await?;
+                Ok(rows.into_iter().map(|(saga, record)| (SagaId(saga.0), record)).collect())
+            })
+            .await
+    }
+}
+
+async fn operate(conn: &mut Conn, owner: Bytes16, asked: &Operation) -> Result<Operated> {
+    let id = Bytes16(asked.saga.0);
+    // Its lock makes repeats wait for each other, so that the second finds the first one's row.
+    let row: Option<SagaRow> = saga::table.find(id).for_update().first(conn).await.optional()?;
+    let unfinished = row.map(SagaRow::into_running).transpose()?;
+    let request_id = Bytes16(asked.request_id);
+    let earlier: Option<OperationRow> =
+        saga_operation::table.find(request_id).first(conn).await.optional()?;
+    if let Some(earlier) = earlier {
+        let same = earlier.saga_id == id
+            && earlier.action == asked.action.code()
+            && earlier.request_hash == Bytes8(asked.hash.0);
+        return Ok(if same {
+            let unfinished = unfinished.map(Box::new);
+            Operated::Earlier { record: earlier.record, unfinished }
+        } else {
+            Operated::Reused
+        });
+    }
+    let Some(running) = unfinished else { return ended(conn, id).await };
+    let stands_still = running.state != RunningState::Running;
+    match &asked.action {
+        Action::Resolve { .. } if !stands_still => return Ok(Operated::NotStandingStill),
+        Action::Resolve { result } => resolve(conn, &running, result.clone()).await?,
+        Action::Retry if !stands_still => {}
+        Action::Retry | Action::Abort => take(conn, id, owner).await?,
+    }
+    let row = OperationRow {
+        request_id,
+        saga_id: id,
+        action: asked.action.code(),
+        request_hash: Bytes8(asked.hash.0),
+        actor: asked.actor.clone(),
+        reason: asked.reason.clone(),
+        record: asked.record.clone(),
+        created_at: db::to_db(db::now_micros()),
+    };
+    diesel::insert_into(saga_operation::table).values(row).execute(conn).await?;
+    Ok(Operated::Now(Box::new(running)))
+}
+
+async fn ended(conn: &mut Conn, id: Bytes16) -> Result<Operated> {
+    let outcome: Option<HistoryRow> = saga_history::table.find(id).first(conn).await.optional()?;
+    match outcome {
+        Some(row) => Ok(Operated::Ended(row.into_ended()?.outcome)),
+        None => Ok(Operated::NotFound),
+    }
+}
+
+async fn take(conn: &mut Conn, id: Bytes16, owner: Bytes16) -> Result<()> {
+    diesel::update(saga::table.find(id))
+        .set((
+            saga::owner.eq(owner),
+            saga::state.eq(RunningState::Running.code()),
+            saga::attention.eq(None::<String>),
+        ))
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+async fn resolve(conn: &mut Conn, running: &Running, result: Vec<u8>) -> Result<()> {
+    let row = HistoryRow::new(&running.start, EndedAs::Resolved, result, db::now_micros());
+    diesel::insert_into(saga_history::table).values(row).execute(conn).await?;
+    let id = Bytes16(running.start.saga.0);
+    diesel::delete(saga::table.find(id)).execute(conn).await?;
+    Ok(())
+}

@@ -1,0 +1,199 @@
+//! Retrying, aborting and resolving sagas for operators.
+
+use crate::admin::{Admin, saga_of};
+use crate::record;
+use crate::request::timestamp;
+use crate::rows::Rows;
+use crate::service::{LOOK_EVERY, unavailable};
+use api::saga::v1::{Saga, SagaResolution, SagaState};
+use api::{Reason, Refusal, RequestId};
+use participant::{RowState, SagaId, StepNo, content_hash};
+use prost::Message;
+use saga::journal::{Action, EndedAs, Operated, Operation, Record, Running, RunningState};
+use saga::outcome::Failure;
+use saga::resolve::{Unresolvable, may_resolve};
+use saga::runtime::Script;
+use tokio::time::Instant;
+use tonic::Status;
+
+/// Version of [`Asked`]'s digest.
+const VERSION: u8 = 1;
+
+/// An operator's request, checked.
+pub(crate) struct Asked {
+    pub(crate) request_id: String,
+    pub(crate) saga_id: String,
+    pub(crate) actor: String,
+    pub(crate) reason: String,
+}
+
+/// What of a request counts when it is repeated.
+#[derive(Clone, PartialEq, Eq, Message)]
+struct Content {
+    #[prost(string, tag = "1")]
+    actor: String,
+    #[prost(string, tag = "2")]
+    reason: String,
+}
+
+/// What an operator is shown, and whether an earlier call did it.
+type Told = (Saga, bool);
+
+impl Asked {
+    fn saga(&self) -> Result<SagaId, Refusal> {
+        Ok(SagaId(*RequestId::parse(&self.saga_id)?.as_bytes()))
+    }
+
+    fn operation(&self, action: Action, record: Vec<u8>) -> Result<Operation, Refusal> {
+        let content = Content { actor: self.actor.clone(), reason: self.reason.clone() };
+        Ok(Operation {
+            request_id: *RequestId::parse(&self.request_id)?.as_bytes(),
+            hash: content_hash(VERSION, &content),
+            saga: self.saga()?,
+            action,
+            actor: content.actor,
+            reason: content.reason,
+            record,
+        })
+    }
+
+    fn refused(&self, operated: &Operated) -> Status {
+        let refusal = match operated {
+            Operated::Reused => {
+                Refusal::new(Reason::RequestIdReused).with("request_id", &self.request_id)
+            }
+            Operated::Ended(outcome) => {
+                let state = match outcome {
+                    EndedAs::Succeeded => SagaState::Succeeded,
+                    EndedAs::Failed => SagaState::Failed,
+                    EndedAs::Resolved => SagaState::Resolved,
+                };
+                let state = state.as_str_name().trim_start_matches("SAGA_STATE_");
+                Refusal::new(Reason::SagaAlreadyEnded).with("state", state)
+            }
+            _ => Refusal::new(Reason::SagaNotFound),
+        };
+        refusal.with("saga_id", &self.saga_id).into()
+    }
+}
+
+/// Lets a saga that stands still go on, here. Tells it as it was when it was let go.
+pub(crate) async fn retry(admin: &Admin, asked: Asked) -> Result<Told, Status> {
+    let engine = &admin.orchestrator.engine;
+    let mut goes_on = found(admin, &asked).await?;
+    if let Record::Running(running) = &mut goes_on
+        && running.state != RunningState::Running
+    {
+        running.state = RunningState::Running;
+        running.attention = None;
+        running.owner = engine.journal().owner();
+    }
+    let goes_on = saga_of(&goes_on);
+    let operation = asked.operation(Action::Retry, goes_on.encode_to_vec())?;
+    match engine.operate(operation).await.map_err(|error| unavailable(&error))? {
+        Operated::Now(_) => Ok((goes_on, false)),
+        Operated::Earlier { record, .. } => {
+            let told = Saga::decode(record.as_slice());
+            Ok((told.map_err(|_| Refusal::new(Reason::Internal))?, true))
+        }
+        refused => Err(asked.refused(&refused)),
+    }
+}
+
+/// Aborts a saga by its register, and waits for its end as long as the caller does.
+pub(crate) async fn abort(admin: &Admin, asked: Asked) -> Result<Told, Status> {
+    let answer_by = platform::context::current().answer_by();
+    let operation = asked.operation(Action::Abort, Vec::new())?;
+    let operated = admin.orchestrator.engine.operate(operation).await;
+    let replayed = match operated.map_err(|error| unavailable(&error))? {
+        Operated::Now(_) => false,
+        Operated::Earlier { .. } => true,
+        refused => return Err(asked.refused(&refused)),
+    };
+    loop {
+        let record = found(admin, &asked).await?;
+        let open = matches!(&record, Record::Running(it) if it.state == RunningState::Running);
+        if !open || Instant::now() + LOOK_EVERY >= answer_by {
+            return Ok((admin.saga_of(&record).await?, replayed));
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Closes a saga of which nothing can happen any more.
+pub(crate) async fn resolve(admin: &Admin, asked: Asked) -> Result<Told, Status> {
+    let engine = &admin.orchestrator.engine;
+    // A repeat finds the saga closed: what the journal recorded is the answer.
+    let (result, decision) = match found(admin, &asked).await? {
+        Record::Running(running) => decide(admin, &asked, &running).await?,
+        Record::Ended(_) => (Vec::new(), Vec::new()),
+    };
+    let operation = asked.operation(Action::Resolve { result }, decision)?;
+    let replayed = match engine.operate(operation).await.map_err(|error| unavailable(&error))? {
+        Operated::Now(_) => false,
+        Operated::Earlier { .. } => true,
+        Operated::NotStandingStill => return Err(not_resolvable(&asked, "its next step").into()),
+        refused => return Err(asked.refused(&refused)),
+    };
+    let record = found(admin, &asked).await?;
+    Ok((admin.saga_of(&record).await?, replayed))
+}
+
+/// What END and the record of the decision say.
+async fn decide(
+    admin: &Admin,
+    asked: &Asked,
+    running: &Running,
+) -> Result<(Vec<u8>, Vec<u8>), Status> {
+    let script = admin.script(&running.start)?;
+    let rows = Rows::read(&admin.orchestrator.participants, &running.start).await;
+    if rows.some_are_missing() {
+        return Err(Refusal::new(Reason::Unavailable).into());
+    }
+    let states = rows.states(script.steps());
+    let shape = script.shape();
+    may_resolve(shape, &states).map_err(|why| {
+        let step = match why {
+            Unresolvable::Open => shape.register,
+            Unresolvable::PastRegister => {
+                let done = |step: &StepNo| states.get(step) == Some(&RowState::Done);
+                shape.steps().find(|step| !done(step)).unwrap_or(shape.register)
+            }
+            Unresolvable::MayStillRun(step) => step,
+        };
+        not_resolvable(asked, script.name(step))
+    })?;
+    let named = |wanted: RowState| {
+        let of_state = states.iter().filter(move |(_, state)| **state == wanted);
+        of_state.map(|(step, _)| script.name(*step).to_owned()).collect()
+    };
+    let decision = SagaResolution {
+        actor: asked.actor.clone(),
+        reason: asked.reason.clone(),
+        at: Some(timestamp(db::now_micros())),
+        standing_steps: named(RowState::Done),
+        undone_steps: named(RowState::Compensated),
+    };
+    Ok((result(&*script, &rows), decision.encode_to_vec()))
+}
+
+/// What the client of a resolved saga is told: the refusal, if there was one.
+fn result(script: &dyn Script, rows: &Rows) -> Vec<u8> {
+    match rows.rejection(script.steps()) {
+        Some((step, rejection)) => {
+            let reply = rejection.encode_to_vec();
+            record::failed(&Failure::Rejected { step, reply }, script.name(step))
+        }
+        None => record::resolved(script.name(script.shape().register)),
+    }
+}
+
+fn not_resolvable(asked: &Asked, step: &str) -> Refusal {
+    Refusal::new(Reason::SagaNotResolvable).with("saga_id", &asked.saga_id).with("step", step)
+}
+
+async fn found(admin: &Admin, asked: &Asked) -> Result<Record, Status> {
+    let found = admin.orchestrator.engine.find(asked.saga()?).await;
+    let found = found.map_err(|error| unavailable(&error))?;
+    found.ok_or_else(|| asked.refused(&Operated::NotFound))
+}
