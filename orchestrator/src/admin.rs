@@ -7,16 +7,18 @@ use crate::service::{Orchestrator, unavailable};
 use crate::{kind, record};
 use api::saga::v1::saga_admin_service_server::SagaAdminService;
 use api::saga::v1::{
-    AbortSagaRequest, AbortSagaResponse, GetSagaRequest, GetSagaResponse, ListSagasRequest,
-    ListSagasResponse, ResolveSagaRequest, ResolveSagaResponse, RetrySagaRequest,
-    RetrySagaResponse, Saga, SagaFailure, SagaResolution, SagaState, SagaStep, SagaTrouble,
+    AbortSagaRequest, AbortSagaResponse, GetRecoveryRequest, GetRecoveryResponse, GetSagaRequest,
+    GetSagaResponse, ListSagasRequest, ListSagasResponse, PauseRecoveryRequest,
+    PauseRecoveryResponse, ResolveSagaRequest, ResolveSagaResponse, ResumeRecoveryRequest,
+    ResumeRecoveryResponse, RetrySagaRequest, RetrySagaResponse, Saga, SagaFailure, SagaResolution,
+    SagaState, SagaStep, SagaTrouble,
 };
 use api::{Check, Reason, Refusal, RequestId};
 use chrono::{TimeDelta, Utc};
 use participant::SagaId;
 use platform::page::{PageSize, PageToken};
 use prost::Message;
-use saga::journal::{EndedAs, Filter, Record, RunningState, Start};
+use saga::journal::{EndedAs, Filter, Record, Recovery, RunningState, Start, Switch, Switched};
 use saga::runtime::{Script, Trouble};
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
@@ -49,6 +51,27 @@ impl Admin {
             saga
         };
         Ok(records.iter().map(saga_of).collect())
+    }
+
+    /// Pauses or resumes recovery. Answers whether an earlier call did.
+    async fn switch(
+        &self,
+        request_id: &str,
+        pause: bool,
+        actor: String,
+        reason: String,
+    ) -> Result<bool, Status> {
+        let hash = operate::hash(&actor, &reason);
+        let id = *RequestId::parse(request_id)?.as_bytes();
+        let asked = Switch { request_id: id, hash, pause, actor, reason };
+        let switched = self.orchestrator.engine.journal().switch(asked).await;
+        match switched.map_err(|error| unavailable(&error))? {
+            Switched::Now => Ok(false),
+            Switched::Earlier => Ok(true),
+            Switched::Reused => {
+                Err(Refusal::new(Reason::RequestIdReused).with("request_id", request_id).into())
+            }
+        }
     }
 
     /// The script of a saga.
@@ -159,6 +182,40 @@ impl SagaAdminService for Admin {
         let asked = operate::Asked { request_id, saga_id, actor, reason };
         let (saga, replayed) = operate::resolve(self, asked).await?;
         Ok(respond(ResolveSagaResponse { saga: Some(saga) }, replayed))
+    }
+
+    async fn get_recovery(
+        &self,
+        request: Request<GetRecoveryRequest>,
+    ) -> Result<Response<GetRecoveryResponse>, Status> {
+        request.into_inner().check()?;
+        let recovery = self.orchestrator.engine.journal().recovery().await;
+        let Recovery { paused, actor, reason, changed_at } =
+            recovery.map_err(|error| unavailable(&error))?;
+        let changed_at = changed_at.map(crate::request::timestamp);
+        Ok(Response::new(GetRecoveryResponse { paused, actor, reason, changed_at }))
+    }
+
+    async fn pause_recovery(
+        &self,
+        request: Request<PauseRecoveryRequest>,
+    ) -> Result<Response<PauseRecoveryResponse>, Status> {
+        let request = request.into_inner();
+        request.check()?;
+        let PauseRecoveryRequest { request_id, actor, reason } = request;
+        let replayed = self.switch(&request_id, true, actor, reason).await?;
+        Ok(respond(PauseRecoveryResponse {}, replayed))
+    }
+
+    async fn resume_recovery(
+        &self,
+        request: Request<ResumeRecoveryRequest>,
+    ) -> Result<Response<ResumeRecoveryResponse>, Status> {
+        let request = request.into_inner();
+        request.check()?;
+        let ResumeRecoveryRequest { request_id, actor, reason } = request;
+        let replayed = self.switch(&request_id, false, actor, reason).await?;
+        Ok(respond(ResumeRecoveryResponse {}, replayed))
     }
 }
 

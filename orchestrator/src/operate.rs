@@ -7,7 +7,7 @@ use crate::rows::Rows;
 use crate::service::{LOOK_EVERY, unavailable};
 use api::saga::v1::{Saga, SagaResolution, SagaState};
 use api::{Reason, Refusal, RequestId};
-use participant::{RowState, SagaId, StepNo, content_hash};
+use participant::{RequestHash, RowState, SagaId, StepNo, content_hash};
 use prost::Message;
 use saga::journal::{Action, EndedAs, Operated, Operation, Record, Running, RunningState};
 use saga::outcome::Failure;
@@ -36,6 +36,12 @@ struct Content {
     reason: String,
 }
 
+/// The digest of an operator's request.
+pub(crate) fn hash(actor: &str, reason: &str) -> RequestHash {
+    let content = Content { actor: actor.to_owned(), reason: reason.to_owned() };
+    content_hash(VERSION, &content)
+}
+
 /// What an operator is shown, and whether an earlier call did it.
 type Told = (Saga, bool);
 
@@ -45,14 +51,13 @@ impl Asked {
     }
 
     fn operation(&self, action: Action, record: Vec<u8>) -> Result<Operation, Refusal> {
-        let content = Content { actor: self.actor.clone(), reason: self.reason.clone() };
         Ok(Operation {
             request_id: *RequestId::parse(&self.request_id)?.as_bytes(),
-            hash: content_hash(VERSION, &content),
+            hash: hash(&self.actor, &self.reason),
             saga: self.saga()?,
             action,
-            actor: content.actor,
-            reason: content.reason,
+            actor: self.actor.clone(),
+            reason: self.reason.clone(),
             record,
         })
     }

@@ -11,8 +11,9 @@ use api::checkout::v1::{
 use api::outcome::{IDEMPOTENCY_REPLAYED, X_TRACE_ID};
 use api::saga::v1::saga_admin_service_client::SagaAdminServiceClient;
 use api::saga::v1::{
-    AbortSagaRequest, GetSagaRequest, GetSagaResponse, ListSagasRequest, ResolveSagaRequest,
-    RetrySagaRequest, Saga, SagaState, SagaStepState,
+    AbortSagaRequest, GetRecoveryRequest, GetSagaRequest, GetSagaResponse, ListSagasRequest,
+    PauseRecoveryRequest, ResolveSagaRequest, ResumeRecoveryRequest, RetrySagaRequest, Saga,
+    SagaState, SagaStepState,
 };
 use http::Request;
 use orchestrator::{Orchestrator, Participants};
@@ -211,6 +212,22 @@ impl Node {
         };
         let replayed = is_replayed(answer.metadata());
         Ok(Operated { saga: answer.into_inner().unwrap(), replayed })
+    }
+
+    /// Ann pauses recovery on all replicas, or resumes it.
+    pub(crate) async fn pause_recovery(&self, pause: bool) {
+        let (request_id, actor) = (testkit::request_id(), "ann".to_owned());
+        let reason = "ticket 17".to_owned();
+        let mut admin = self.admin.clone();
+        if pause {
+            let request = PauseRecoveryRequest { request_id, actor, reason };
+            admin.pause_recovery(request).await.unwrap();
+        } else {
+            let request = ResumeRecoveryRequest { request_id, actor, reason };
+            admin.resume_recovery(request).await.unwrap();
+        }
+        let state = admin.get_recovery(GetRecoveryRequest {}).await.unwrap().into_inner();
+        assert_eq!((state.paused, state.actor.as_str()), (pause, "ann"));
     }
 
     /// The sagas that wait for a person, all pages.

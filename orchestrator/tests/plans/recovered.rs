@@ -153,3 +153,29 @@ async fn an_answer_outlives_the_replica_that_gave_it() {
         assert_eq!(shop.snapshot(&world).await, after, "{case}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_recovery_is_paused_sagas_stay_with_the_replica_that_is_gone() {
+    let shop = Shop::start().await;
+    let first = shop.node(one_attempt()).await;
+    let case = cases(&first).swap_remove(0);
+    let step = case.step();
+    let stuck = Stuck::begin(&shop, &first, case, step, Fault::HUNG).await;
+    let owner = first.saga(&stuck.saga).await.saga.unwrap().owner;
+    first.pause_recovery(true).await;
+    first.kill();
+
+    let next = shop.node(one_attempt()).await;
+    // A replica takes another one for dead when it has not moved for 5 of its own beats.
+    until("the next replica has looked often enough", || async {
+        (shop.newest_beat().await >= 8).then_some(())
+    })
+    .await;
+    assert_eq!(next.saga(&stuck.saga).await.saga.unwrap().owner, owner);
+    next.pause_recovery(false).await;
+    let finished = || async {
+        let told = next.checkout(&stuck.saga).await;
+        (told.state() == CheckoutState::Succeeded).then_some(())
+    };
+    until("the saga is finished", finished).await;
+}

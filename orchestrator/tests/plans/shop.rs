@@ -16,7 +16,10 @@ use api::product::v1::product_service_client::ProductServiceClient;
 use api::wallet::v1::wallet_participant_service_client::WalletParticipantServiceClient;
 use api::wallet::v1::wallet_service_client::WalletServiceClient;
 use api::wallet::v1::{ChargeWalletRequest, CreateWalletRequest};
-use db::Db;
+use db::{Conn, Db};
+use diesel::sql_types::BigInt;
+use diesel::{QueryableByName, sql_query};
+use diesel_async::RunQueryDsl;
 use migrations::Schema;
 use orchestrator::Participants;
 use orchestrator::kind::CHECKOUT;
@@ -70,6 +73,7 @@ pub(crate) struct Shop {
     pub(crate) order: Db,
     pub(crate) wire: Wire,
     journal: String,
+    db: Db,
     products: ProductServiceClient<Transport>,
     coupons: CouponServiceClient<Transport>,
     wallets: WalletServiceClient<Transport>,
@@ -94,7 +98,7 @@ impl Shop {
         let coupon = database(Schema::Coupon).await;
         let wallet = database(Schema::Wallet).await;
         let order = database(Schema::Order).await;
-        let (_, journal) = testkit::database(Schema::Orchestrator).await;
+        let (db, journal) = testkit::database(Schema::Orchestrator).await;
 
         let tasks = TaskTracker::new();
         let chassis = Chassis::new(Limits::default(), tasks.clone());
@@ -125,6 +129,7 @@ impl Shop {
             order,
             wire: Wire::new(far(participants, Handle::current())),
             journal,
+            db,
             products: ProductServiceClient::new(public.clone()),
             coupons: CouponServiceClient::new(public.clone()),
             wallets: WalletServiceClient::new(public),
@@ -142,6 +147,20 @@ impl Shop {
             order: Arc::new(OrderParticipantServiceClient::new(wire())),
         };
         Node::start(self.journal.clone(), participants, options).await
+    }
+
+    /// The counter of the replica that began last.
+    pub(crate) async fn newest_beat(&self) -> i64 {
+        #[derive(QueryableByName)]
+        struct Heartbeat {
+            #[diesel(sql_type = BigInt)]
+            beat: i64,
+        }
+        const NEWEST: &str = "SELECT beat FROM heartbeat ORDER BY started_at DESC LIMIT 1";
+        let newest = self.db.read(async |conn: &mut Conn| -> db::Result<Heartbeat> {
+            Ok(sql_query(NEWEST).get_result(conn).await?)
+        });
+        newest.await.unwrap().beat
     }
 
     /// A fresh user, with all that a saga of this scenario needs to succeed.

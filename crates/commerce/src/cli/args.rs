@@ -242,13 +242,27 @@ Example:
   commerce saga resolve 0198… --reason 'refunded by hand, ticket 17'"
     )]
     Resolve(OperateArgs),
+    /// Tell whether orchestrators take over the sagas of others that are gone; pause that, or resume it.
+    Recovery {
+        #[command(subcommand)]
+        command: Option<RecoveryCommand>,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
 }
 
-/// What an operator does to a saga.
+/// What an operator does to recovery.
+#[derive(Debug, Subcommand)]
+pub(super) enum RecoveryCommand {
+    /// From now on nobody takes over sagas.
+    Pause(WhyArgs),
+    /// From now on orchestrators take over sagas again.
+    Resume(WhyArgs),
+}
+
+/// Who does something, and why.
 #[derive(Debug, Args)]
-pub(super) struct OperateArgs {
-    /// The saga's id.
-    pub id: String,
+pub(super) struct WhyArgs {
     /// Why, for the record.
     #[arg(long, value_name = "TEXT")]
     pub reason: String,
@@ -258,6 +272,15 @@ pub(super) struct OperateArgs {
     /// Repeats an earlier attempt, by the id that it printed.
     #[arg(long, value_name = "UUID")]
     pub request_id: Option<String>,
+}
+
+/// What an operator does to a saga.
+#[derive(Debug, Args)]
+pub(super) struct OperateArgs {
+    /// The saga's id.
+    pub id: String,
+    #[command(flatten)]
+    pub why: WhyArgs,
     #[command(flatten)]
     pub admin: AdminArgs,
 }

@@ -1,6 +1,6 @@
 //! Sagas, as the administration shows them.
 
-use super::args::{AdminArgs, OperateArgs, SagaCommand, SagaStateArg};
+use super::args::{AdminArgs, OperateArgs, RecoveryCommand, SagaCommand, SagaStateArg, WhyArgs};
 use super::{Context, Verdict};
 use crate::clients::patiently;
 use crate::output::{Output, Table, line};
@@ -8,7 +8,8 @@ use crate::shop::Running;
 use anyhow::{Context as _, Result};
 use api::saga::v1::saga_admin_service_client::SagaAdminServiceClient;
 use api::saga::v1::{
-    AbortSagaRequest, GetSagaRequest, ListSagasRequest, ResolveSagaRequest, RetrySagaRequest, Saga,
+    AbortSagaRequest, GetRecoveryRequest, GetRecoveryResponse, GetSagaRequest, ListSagasRequest,
+    PauseRecoveryRequest, ResolveSagaRequest, ResumeRecoveryRequest, RetrySagaRequest, Saga,
     SagaFailure, SagaResolution, SagaState, SagaStep, SagaStepState, SagaTrouble,
 };
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -60,6 +61,15 @@ struct Whole {
     trouble: Option<TroubleRow>,
 }
 
+/// The state of recovery as it is written out.
+#[derive(Serialize)]
+struct RecoveryRow {
+    paused: bool,
+    actor: String,
+    reason: String,
+    changed_at: Option<String>,
+}
+
 /// A call that is not answered.
 #[derive(Serialize)]
 struct TroubleRow {
@@ -86,6 +96,7 @@ pub(super) async fn run(context: &Context, command: SagaCommand) -> Result<Verdi
         SagaCommand::Retry(args) => operate(context, Operation::Retry, args).await,
         SagaCommand::Abort(args) => operate(context, Operation::Abort, args).await,
         SagaCommand::Resolve(args) => operate(context, Operation::Resolve, args).await,
+        SagaCommand::Recovery { command, admin } => recovery(context, &admin, command).await,
     }
 }
 
@@ -98,10 +109,8 @@ enum Operation {
 }
 
 async fn operate(context: &Context, operation: Operation, args: OperateArgs) -> Result<Verdict> {
-    let OperateArgs { id: saga_id, reason, actor, request_id, admin } = args;
-    let user = || std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).ok();
-    let actor = actor.or_else(user).context("nobody knows who asks: name yourself with --actor")?;
-    let request_id = request_id.unwrap_or_else(|| Uuid::new_v4().to_string());
+    let OperateArgs { id: saga_id, why, admin } = args;
+    let (request_id, actor, reason) = asked(why)?;
     let client = connect(context, &admin)?;
     let call = async || {
         let (request_id, saga_id) = (request_id.clone(), saga_id.clone());
@@ -122,9 +131,7 @@ async fn operate(context: &Context, operation: Operation, args: OperateArgs) -> 
             }
         }
     };
-    let answer = patiently(PATIENCE, call).await.map_err(|status| {
-        told(&status).context(format!("to ask the same again: --request-id {request_id}"))
-    })?;
+    let answer = patiently(PATIENCE, call).await.map_err(|status| again(&status, &request_id))?;
     let saga = SagaRow::from(answer.into_inner().context("a saga in the answer")?);
     if context.output == Output::Json {
         line(serde_json::to_string(&saga)?)?;
@@ -133,6 +140,56 @@ async fn operate(context: &Context, operation: Operation, args: OperateArgs) -> 
     print(&saga)?;
     line(format_args!("request  {request_id}"))?;
     Ok(Verdict::Good)
+}
+
+/// Pauses or resumes recovery if that is asked for, and tells how it stands.
+async fn recovery(
+    context: &Context,
+    admin: &AdminArgs,
+    command: Option<RecoveryCommand>,
+) -> Result<Verdict> {
+    let client = connect(context, admin)?;
+    let pause = matches!(command, Some(RecoveryCommand::Pause(_)));
+    if let Some(RecoveryCommand::Pause(why) | RecoveryCommand::Resume(why)) = command {
+        let (request_id, actor, reason) = asked(why)?;
+        let call = async || {
+            let (request_id, actor, reason) = (request_id.clone(), actor.clone(), reason.clone());
+            let mut client = client.clone();
+            if pause {
+                let request = PauseRecoveryRequest { request_id, actor, reason };
+                client.pause_recovery(request).await.map(|it| it.map(|_| ()))
+            } else {
+                let request = ResumeRecoveryRequest { request_id, actor, reason };
+                client.resume_recovery(request).await.map(|it| it.map(|_| ()))
+            }
+        };
+        patiently(PATIENCE, call).await.map_err(|status| again(&status, &request_id))?;
+    }
+    let asked = async || client.clone().get_recovery(GetRecoveryRequest {}).await;
+    let state = patiently(PATIENCE, asked).await.map_err(|status| told(&status))?.into_inner();
+    let GetRecoveryResponse { paused, actor, reason, changed_at } = state;
+    let row = RecoveryRow { paused, actor, reason, changed_at: changed_at.map(time) };
+    if context.output == Output::Json {
+        line(serde_json::to_string(&row)?)?;
+        return Ok(Verdict::Good);
+    }
+    line(format_args!("recovery {}", if row.paused { "paused" } else { "on" }))?;
+    if let Some(at) = row.changed_at {
+        line(format_args!("since    {at}, by {}: {}", row.actor, row.reason))?;
+    }
+    Ok(Verdict::Good)
+}
+
+/// The request's id, who asks, and why.
+fn asked(why: WhyArgs) -> Result<(String, String, String)> {
+    let WhyArgs { reason, actor, request_id } = why;
+    let user = || std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).ok();
+    let actor = actor.or_else(user).context("nobody knows who asks: name yourself with --actor")?;
+    Ok((request_id.unwrap_or_else(|| Uuid::new_v4().to_string()), actor, reason))
+}
+
+fn again(status: &Status, request_id: &str) -> anyhow::Error {
+    told(status).context(format!("to ask the same again: --request-id {request_id}"))
 }
 
 fn within<T>(message: T) -> Request<T> {

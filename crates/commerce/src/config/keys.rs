@@ -125,7 +125,7 @@ pub const KEYS: &[Key] = &[
         "saga.max_recovering",
         Rule::Integer(1, 10_000),
         "64",
-        "sagas of dead replicas driven at once",
+        "calls to one participant at once for sagas of dead replicas",
     ),
     key("limits.streams", Rule::Integer(1, 65_535), "256", "calls in flight on one connection"),
     key("limits.in_flight", Rule::Integer(1, 1_000_000), "8192", "calls in flight on a listener"),

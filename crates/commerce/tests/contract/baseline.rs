@@ -132,6 +132,10 @@ impl World {
             })),
             "RetrySaga" | "ResolveSaga" => vec![operation(&shop.stuck_saga().await)],
             "AbortSaga" => vec![operation(&shop.hanging_saga().await)],
+            "GetRecovery" => vec![json!({})],
+            "PauseRecovery" | "ResumeRecovery" => {
+                vec![json!({"requestId": id, "actor": "ann", "reason": "ticket 17"})]
+            }
             "GetSaga" => vec![json!({"sagaId": self.checkout})],
             other => panic!("{other} has no request here: add one that succeeds"),
         }

@@ -6,6 +6,7 @@
 use super::Journal;
 use super::record::{Running, SagaRow};
 use super::schema::{heartbeat, saga};
+use super::switch::is_paused;
 use db::{Bytes16, Conn, Result};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
@@ -25,6 +26,15 @@ pub struct Claimed {
     pub sagas: Vec<Running>,
     /// Whether there may be more.
     pub more: bool,
+}
+
+/// What a heartbeat brings back.
+#[derive(Debug)]
+pub(crate) struct Beat {
+    /// The replicas that live, this one among them.
+    pub(crate) alive: HashSet<Bytes16>,
+    /// Whether an operator wants no sagas taken over.
+    pub(crate) paused: bool,
 }
 
 /// What one replica has seen of the others' heartbeats.
@@ -52,9 +62,9 @@ impl Pulse {
 
 impl Journal {
     /// Moves this replica's counter, and tells which replicas live.
-    pub(crate) async fn beat(&self, pulse: &mut Pulse) -> Result<HashSet<Bytes16>> {
+    pub(crate) async fn beat(&self, pulse: &mut Pulse) -> Result<Beat> {
         let owner = Bytes16::from(self.owner());
-        let beats: Vec<(Bytes16, i64)> = self
+        let (beats, paused): (Vec<(Bytes16, i64)>, bool) = self
             .db
             .tx(async move |conn: &mut Conn| -> Result<_> {
                 let row = (
@@ -69,25 +79,27 @@ impl Journal {
                     .set(heartbeat::beat.eq(heartbeat::beat + 1))
                     .execute(conn)
                     .await?;
-                Ok(heartbeat::table.select((heartbeat::owner, heartbeat::beat)).load(conn).await?)
+                let beats = heartbeat::table.select((heartbeat::owner, heartbeat::beat));
+                Ok((beats.load(conn).await?, is_paused(conn).await?))
             })
             .await?;
         let mut alive = pulse.alive(&beats, Instant::now());
         alive.insert(owner);
-        Ok(alive)
+        Ok(Beat { alive, paused })
     }
 
-    /// Takes over unfinished sagas whose owner is not alive.
-    pub(crate) async fn claim(&self, alive: HashSet<Bytes16>) -> Result<Claimed> {
+    /// Takes over unfinished sagas whose owner is not alive, `most` at most.
+    pub(crate) async fn claim(&self, alive: HashSet<Bytes16>, most: usize) -> Result<Claimed> {
         let owner = Bytes16::from(self.owner());
         let alive: Vec<Bytes16> = alive.into_iter().collect();
+        let batch = i64::try_from(most).map_or(BATCH, |most| most.min(BATCH));
         let sagas: Vec<Running> = self
             .db
             .tx(async move |conn: &mut Conn| -> Result<_> {
                 let rows: Vec<SagaRow> = saga::table
                     .filter(saga::owner.ne_all(&alive))
                     .order(saga::saga_id)
-                    .limit(BATCH)
+                    .limit(batch)
                     .for_update()
                     .skip_locked()
                     .load(conn)
@@ -102,7 +114,7 @@ impl Journal {
                 rows.into_iter().map(SagaRow::into_running).collect()
             })
             .await?;
-        let more = i64::try_from(sagas.len()).is_ok_and(|claimed| claimed == BATCH);
+        let more = i64::try_from(sagas.len()).is_ok_and(|claimed| claimed == batch);
         Ok(Claimed { sagas, more })
     }
 

@@ -10,12 +10,14 @@ mod read;
 mod record;
 mod schema;
 mod start;
+mod switch;
 
 pub use claim::Claimed;
-pub(crate) use claim::Pulse;
+pub(crate) use claim::{Beat, Pulse};
 pub use operation::{Action, Operated, Operation};
 pub use read::Filter;
 pub use record::{Ended, EndedAs, NewSaga, PlanId, Record, Running, RunningState, Start, Started};
+pub use switch::{Recovery, Switch, Switched};
 
 use crate::journal::end::{End, EndWork};
 use crate::journal::start::StartWork;

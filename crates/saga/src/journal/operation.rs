@@ -67,15 +67,15 @@ pub enum Operated {
 
 #[derive(Insertable, Queryable)]
 #[diesel(table_name = saga_operation)]
-struct OperationRow {
-    request_id: Bytes16,
-    saga_id: Bytes16,
-    action: i8,
-    request_hash: Bytes8,
-    actor: String,
-    reason: String,
-    record: Vec<u8>,
-    created_at: NaiveDateTime,
+pub(super) struct OperationRow {
+    pub(super) request_id: Bytes16,
+    pub(super) saga_id: Bytes16,
+    pub(super) action: i8,
+    pub(super) request_hash: Bytes8,
+    pub(super) actor: String,
+    pub(super) reason: String,
+    pub(super) record: Vec<u8>,
+    pub(super) created_at: NaiveDateTime,
 }
 
 impl Action {

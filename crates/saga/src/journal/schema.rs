@@ -75,3 +75,13 @@ diesel::table! {
         created_at -> Datetime,
     }
 }
+
+diesel::table! {
+    recovery (id) {
+        id -> TinyInt,
+        paused -> Bool,
+        actor -> VarChar,
+        reason -> VarChar,
+        changed_at -> Nullable<Datetime>,
+    }
+}

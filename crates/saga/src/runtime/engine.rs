@@ -1,6 +1,7 @@
 //! Accepting sagas, and telling what is known of them.
 
 use super::executor;
+use super::gates::Gates;
 use super::live::{Live, Met, Progress};
 use super::plan::{Plan, Script, Unreadable};
 use super::recovery;
@@ -29,7 +30,7 @@ pub struct Options {
     pub heartbeat: Duration,
     /// Sagas in flight, above which new ones are shed.
     pub max_live: usize,
-    /// Sagas of dead replicas that are driven at once.
+    /// Calls to one participant at once for sagas that were taken over.
     pub max_recovering: usize,
 }
 
@@ -79,6 +80,7 @@ pub(super) struct Inner {
     pub(super) journal: Journal,
     plans: HashMap<PlanId, Arc<dyn Plan>>,
     pub(super) live: Live,
+    pub(super) gates: Gates,
     pub(super) options: Options,
     pub(super) tasks: TaskTracker,
     pub(super) stopping: CancellationToken,
@@ -92,11 +94,20 @@ impl Engine {
         options: Options,
         tasks: &TaskTracker,
     ) -> Self {
-        let plans = plans.into_iter().map(|plan| (plan.id(), plan)).collect();
+        let plans: HashMap<_, _> = plans.into_iter().map(|plan| (plan.id(), plan)).collect();
+        let steps = plans.values().flat_map(|plan| plan.steps());
+        let gates = Gates::new(steps.map(|step| step.participant), options.max_recovering);
         let live = Live::default();
         let stopping = CancellationToken::new();
-        let inner =
-            Arc::new(Inner { journal, plans, live, options, tasks: tasks.clone(), stopping });
+        let inner = Arc::new(Inner {
+            journal,
+            plans,
+            live,
+            gates,
+            options,
+            tasks: tasks.clone(),
+            stopping,
+        });
         tasks.spawn(recovery::run(Arc::clone(&inner)));
         Self { inner }
     }
@@ -216,7 +227,7 @@ impl Inner {
         if abort {
             control.abort();
         }
-        executor::run(self, running.start, &sender, &control).await;
+        executor::run(self, running.start, &sender, &control, Some(&self.gates)).await;
         self.live.leave_saga(saga);
     }
 }
@@ -245,7 +256,7 @@ async fn begin(inner: &Arc<Inner>, new: NewSaga, progress: watch::Sender<Progres
     };
     progress.send_replace(Progress::Running(saga));
     if let Some(control) = inner.live.enter(saga, progress.subscribe()) {
-        executor::run(inner, Start { saga, ..new.start }, &progress, &control).await;
+        executor::run(inner, Start { saga, ..new.start }, &progress, &control, None).await;
         inner.live.leave_saga(saga);
     }
 }

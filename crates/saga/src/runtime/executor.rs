@@ -2,6 +2,7 @@
 
 use super::control::{Control, Trouble};
 use super::engine::Inner;
+use super::gates::Gates;
 use super::live::Progress;
 use super::plan::{Script, StepError};
 use crate::backoff::Backoff;
@@ -25,12 +26,13 @@ pub(super) async fn run(
     start: Start,
     progress: &watch::Sender<Progress>,
     control: &Control,
+    gates: Option<&Gates>,
 ) {
     let script = match inner.script(&start) {
         Ok(script) => script,
         Err(unreadable) => return park(inner, &start, unreadable.to_string()).await,
     };
-    let executor = Executor { inner, start: &start, script: &*script, progress, control };
+    let executor = Executor { inner, start: &start, script: &*script, progress, control, gates };
     executor.walk().await;
 }
 
@@ -40,6 +42,7 @@ struct Executor<'a> {
     script: &'a dyn Script,
     progress: &'a watch::Sender<Progress>,
     control: &'a Control,
+    gates: Option<&'a Gates>,
 }
 
 impl Executor<'_> {
@@ -97,7 +100,13 @@ impl Executor<'_> {
         let mut called_for_help = false;
         let mut attempt = 0_u32;
         loop {
-            let text = match self.attempt(call, known).await {
+            let entered = match self.gates {
+                Some(gates) => gates.enter(self.participant(call)).await,
+                None => None,
+            };
+            let answer = self.attempt(call, known).await;
+            drop(entered);
+            let text = match answer {
                 Err(StepError::Unknown(text)) => text,
                 Err(StepError::NeverHeals { code, text }) => {
                     warn!(?call, code, %text, "step refused for good");
@@ -212,6 +221,15 @@ impl Executor<'_> {
 
     fn describe(&self, parked: Parked) -> String {
         format!("{}: {:?}", self.name(parked.call), parked.why)
+    }
+
+    fn participant(&self, call: Call) -> &'static str {
+        let step = match call {
+            Call::Act(step) | Call::Undo(step) => step,
+            Call::Void => self.script.shape().register,
+        };
+        let info = self.script.steps().iter().find(|info| info.step == step);
+        info.map_or("", |info| info.participant)
     }
 
     fn name(&self, call: Call) -> String {

@@ -7,6 +7,7 @@
 mod control;
 mod engine;
 mod executor;
+mod gates;
 mod live;
 mod operator;
 mod plan;
