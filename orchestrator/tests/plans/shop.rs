@@ -105,7 +105,9 @@ impl Shop {
         let users =
             platform::transport::local(Services::default().with(wallets.public()), &chassis);
         let users = WalletServiceClient::new(users);
-        let coupons = coupon::Coupon::start(coupon.clone(), options, users, &tasks);
+        // No Redis: nothing of this rests on it.
+        let notices = coupon::Notices::open("redis://127.0.0.1:1", "none").unwrap();
+        let coupons = coupon::Coupon::start(coupon.clone(), options, users, notices, &tasks);
 
         let public = Services::default()
             .with(products.public())
