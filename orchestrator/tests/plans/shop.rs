@@ -333,6 +333,6 @@ fn place(user_id: i64, lines: &[(i64, i64)], coupon_id: Option<i64>) -> PlaceOrd
     PlaceOrderRequest { request_id: request_id(), user_id, lines, coupon_id, expected_total: None }
 }
 
-fn cancel(user_id: i64, order_id: i64) -> CancelOrderRequest {
+pub(crate) fn cancel(user_id: i64, order_id: i64) -> CancelOrderRequest {
     CancelOrderRequest { request_id: request_id(), user_id, order_id }
 }
