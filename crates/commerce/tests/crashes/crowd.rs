@@ -1,9 +1,12 @@
-//! Clients that place orders all the time, each order once, and note what they were told.
+//! Clients that place orders all the time, cancel some of them, ask each thing once, and note what they were told.
 
 use crate::goods::{Goods, NO_PRODUCT};
-use api::checkout::v1::{CheckoutLine, CheckoutState, PlaceOrderRequest, PlacedOrder};
+use api::checkout::v1::{
+    CancelOrderRequest, CheckoutLine, CheckoutState, PlaceOrderRequest, PlacedOrder,
+};
 use api::{Reason, Refusal};
 use commerce::clients::Clients;
+use futures_util::future::join_all;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
@@ -26,7 +29,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// How long a crowd may take to be told something.
 const PATIENCE: Duration = Duration::from_mins(2);
 
-/// What a client was told of its order.
+/// What a client was told.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Told {
     Succeeded {
@@ -41,10 +44,25 @@ pub(crate) enum Told {
     Nothing,
 }
 
-/// An order that was asked for, and the answer.
+/// What a client asks for.
+#[derive(Debug, Clone)]
+pub(crate) enum Ask {
+    Place(PlaceOrderRequest),
+    Cancel(CancelOrderRequest),
+}
+
+/// An answer that is no error.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) checkout: String,
+    pub(crate) state: CheckoutState,
+    pub(crate) order: Option<PlacedOrder>,
+}
+
+/// What was asked for, and what was told.
 #[derive(Debug)]
 pub(crate) struct Asked {
-    pub(crate) request: PlaceOrderRequest,
+    pub(crate) ask: Ask,
     pub(crate) told: Told,
 }
 
@@ -82,7 +100,7 @@ impl Crowd {
         Self { noted, clients: crowd }
     }
 
-    /// Waits until so many more orders were answered with an outcome.
+    /// Waits until so many more calls were answered with something to rely on.
     pub(crate) async fn answered(&self, more: usize) {
         let target = self.noted.answered.load(Ordering::Relaxed) + more;
         let reached = async {
@@ -108,35 +126,100 @@ impl Crowd {
 async fn client(clients: Clients, goods: &Goods, noted: &Noted, mut random: StdRng) -> Vec<Asked> {
     let mut all = Vec::new();
     while !noted.is_over.load(Ordering::Relaxed) {
-        let request = order(goods, &mut random);
-        let id = Uuid::parse_str(&request.request_id).unwrap();
-        let has_coupon = request.coupon_id.is_some();
-        noted.calls.lock().unwrap().insert(id, Call { has_coupon, is_open: true });
-        let mut call = Request::new(request.clone());
-        call.set_timeout(if random.random_ratio(1, 5) { HURRY } else { DEADLINE });
-        let told = match clients.checkout.clone().place_order(call).await {
-            Ok(answer) => {
-                let answer = answer.into_inner();
-                let checkout = answer.checkout_id.clone();
-                match (answer.state(), answer.order) {
-                    (CheckoutState::Succeeded, Some(order)) => Told::Succeeded { checkout, order },
-                    (CheckoutState::Running, None) => Told::Running { checkout },
-                    (state, order) => panic!("told {state:?} with {order:?}"),
-                }
+        let place = Ask::Place(order(goods, &mut random));
+        let placed = asked(&clients, noted, place, patience(&mut random)).await;
+        let cancels = match &placed.told {
+            Told::Succeeded { order, .. } if random.random_ratio(1, 3) => {
+                cancels(placed.ask.user_id(), order.order_id, &mut random)
             }
-            Err(status) => refused(&status),
+            _ => Vec::new(),
         };
-        noted.calls.lock().unwrap().insert(id, Call { has_coupon, is_open: false });
-        if told == Told::Nothing {
-            tokio::time::sleep(PAUSE).await;
-        } else {
-            noted.answered.fetch_add(1, Ordering::Relaxed);
-            noted.one_more.notify_waiters();
-            noted.one_more.notify_one();
-        }
-        all.push(Asked { request, told });
+        all.push(placed);
+        let cancels = cancels.into_iter().map(|it| (it, patience(&mut random))).collect::<Vec<_>>();
+        let cancels = cancels.into_iter().map(|(it, until)| asked(&clients, noted, it, until));
+        all.extend(join_all(cancels).await);
     }
     all
+}
+
+fn patience(random: &mut StdRng) -> Duration {
+    if random.random_ratio(1, 5) { HURRY } else { DEADLINE }
+}
+
+/// Asks once.
+async fn asked(clients: &Clients, noted: &Noted, ask: Ask, patience: Duration) -> Asked {
+    noted.call(&ask, true);
+    let told = match ask.send(clients, patience).await {
+        Ok(Answer { checkout, state: CheckoutState::Succeeded, order: Some(order) }) => {
+            Told::Succeeded { checkout, order }
+        }
+        Ok(Answer { checkout, state: CheckoutState::Running, order: None }) => {
+            Told::Running { checkout }
+        }
+        Ok(answer) => panic!("told {answer:?}"),
+        Err(status) => refused(&status),
+    };
+    noted.call(&ask, false);
+    if told == Told::Nothing {
+        tokio::time::sleep(PAUSE).await;
+    } else {
+        noted.answered.fetch_add(1, Ordering::Relaxed);
+        noted.one_more.notify_one();
+    }
+    Asked { ask, told }
+}
+
+impl Noted {
+    fn call(&self, ask: &Ask, is_open: bool) {
+        let call = Call { has_coupon: ask.has_coupon(), is_open };
+        self.calls.lock().unwrap().insert(ask.request_id(), call);
+    }
+}
+
+impl Ask {
+    pub(crate) fn request_id(&self) -> Uuid {
+        let id = match self {
+            Self::Place(request) => &request.request_id,
+            Self::Cancel(request) => &request.request_id,
+        };
+        Uuid::parse_str(id).unwrap()
+    }
+
+    pub(crate) fn user_id(&self) -> i64 {
+        match self {
+            Self::Place(request) => request.user_id,
+            Self::Cancel(request) => request.user_id,
+        }
+    }
+
+    fn has_coupon(&self) -> bool {
+        matches!(self, Self::Place(request) if request.coupon_id.is_some())
+    }
+
+    /// Sends it once, and waits so long.
+    pub(crate) async fn send(
+        &self,
+        clients: &Clients,
+        patience: Duration,
+    ) -> Result<Answer, Status> {
+        let mut checkout = clients.checkout.clone();
+        Ok(match self {
+            Self::Place(request) => {
+                let mut call = Request::new(request.clone());
+                call.set_timeout(patience);
+                let answer = checkout.place_order(call).await?.into_inner();
+                let state = answer.state();
+                Answer { checkout: answer.checkout_id, state, order: answer.order }
+            }
+            Self::Cancel(request) => {
+                let mut call = Request::new(request.clone());
+                call.set_timeout(patience);
+                let answer = checkout.cancel_order(call).await?.into_inner();
+                let state = answer.state();
+                Answer { checkout: answer.checkout_id, state, order: answer.order }
+            }
+        })
+    }
 }
 
 /// A decided failure, or an error after which the contract says to ask again.
@@ -176,4 +259,14 @@ fn order(goods: &Goods, random: &mut StdRng) -> PlaceOrderRequest {
     };
     let request_id = Uuid::from_u128(random.random()).to_string();
     PlaceOrderRequest { request_id, user_id, lines, coupon_id, expected_total: None }
+}
+
+/// One or two cancels of an order: of two, one is refused.
+fn cancels(user_id: i64, order_id: i64, random: &mut StdRng) -> Vec<Ask> {
+    let count = random.random_range(1..=2);
+    let cancel = |_| {
+        let request_id = Uuid::from_u128(random.random()).to_string();
+        Ask::Cancel(CancelOrderRequest { request_id, user_id, order_id })
+    };
+    (0..count).map(cancel).collect()
 }

@@ -10,13 +10,15 @@ use uuid::Uuid;
 /// What a kill left.
 #[derive(Debug)]
 pub(crate) struct Left {
-    /// The sagas that have not ended.
+    /// The checkouts that have not ended.
     pub(crate) sagas: Vec<Seen>,
+    /// How many cancels have not ended.
+    pub(crate) cancels: usize,
     /// The requests that have a saga, ended or not.
     pub(crate) begun: BTreeSet<Uuid>,
 }
 
-/// A saga that has not ended: the states of its steps, 0 for those without a row.
+/// A checkout that has not ended: the states of its steps, 0 for those without a row.
 #[derive(Debug, QueryableByName)]
 pub(crate) struct Seen {
     #[diesel(sql_type = Binary)]
@@ -53,13 +55,14 @@ JOIN orchestrator.request q ON q.saga_id = s.saga_id
 LEFT JOIN product.saga_op p ON p.saga_id = s.saga_id AND p.step = 1
 LEFT JOIN coupon.saga_op c ON c.saga_id = s.saga_id AND c.step = 2
 LEFT JOIN wallet.saga_op w ON w.saga_id = s.saga_id AND w.step = 3
-LEFT JOIN orders_.saga_op r ON r.saga_id = s.saga_id AND r.step = 4";
+LEFT JOIN orders_.saga_op r ON r.saga_id = s.saga_id AND r.step = 4
+WHERE s.kind = 1";
 
 const UNDECIDED: &str = "
 SELECT COUNT(*) AS count
 FROM orchestrator.saga s
 LEFT JOIN orders_.saga_op r ON r.saga_id = s.saga_id AND r.step = 4
-WHERE r.state IS NULL";
+WHERE s.kind = 1 AND r.state IS NULL";
 
 async fn connect(server: &str) -> Conn {
     Conn::establish(server).await.expect("the database answers")
@@ -73,10 +76,11 @@ pub(crate) async fn execute(server: &str, sql: &str) {
 pub(crate) async fn look(server: &str) -> Left {
     let sagas = sql_query(UNFINISHED).load(&mut connect(server).await).await.unwrap();
     let begun = ids(server, "SELECT request_id AS id FROM orchestrator.request").await;
-    Left { sagas, begun }
+    let cancels = "SELECT COUNT(*) AS count FROM orchestrator.saga WHERE kind = 2";
+    Left { sagas, begun, cancels: usize::try_from(number(server, cancels).await).unwrap() }
 }
 
-/// How many sagas have not come to their register.
+/// How many checkouts have not come to their register.
 pub(crate) async fn undecided(server: &str) -> usize {
     usize::try_from(number(server, UNDECIDED).await).unwrap()
 }

@@ -25,13 +25,15 @@ pub(crate) enum Phase {
     InCompensation,
     /// Decided, and END is not durable.
     BeforeEnd,
+    /// An order's cancel has not ended.
+    InCancel,
     /// Another part of the shop died.
     Elsewhere,
 }
 
 impl Phase {
     /// Those that a run has to hit.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::BeforeStart,
         Self::InReserveStock,
         Self::InRedeemCoupon,
@@ -40,6 +42,7 @@ impl Phase {
         Self::BetweenSteps,
         Self::InCompensation,
         Self::BeforeEnd,
+        Self::InCancel,
     ];
 }
 
@@ -52,9 +55,11 @@ impl Hits {
         self.0.get(&phase).copied().unwrap_or_default()
     }
 
-    /// Durable, and not at their end.
+    /// Orders on their way: durable, and not at their end.
     pub(crate) fn undecided(&self) -> usize {
-        let is_undecided = |phase: Phase| !matches!(phase, Phase::BeforeStart | Phase::BeforeEnd);
+        let is_undecided = |phase: Phase| {
+            !matches!(phase, Phase::BeforeStart | Phase::BeforeEnd | Phase::InCancel)
+        };
         self.0.iter().filter(|(phase, _)| is_undecided(**phase)).map(|(_, count)| count).sum()
     }
 }
@@ -83,6 +88,7 @@ pub(crate) fn hits(victim: Victim, left: &Left, calls: &HashMap<Uuid, Call>) -> 
         let has_coupon = call.is_some_and(|call| call.has_coupon);
         *hits.0.entry(phase(victim, saga, has_coupon)).or_default() += 1;
     }
+    hits.0.insert(Phase::InCancel, left.cancels);
     if [Victim::Role(Role::Orchestrator), Victim::Database, Victim::Everything].contains(&victim) {
         let waiting = calls.iter().filter(|(id, call)| call.is_open && !left.begun.contains(id));
         *hits.0.entry(Phase::BeforeStart).or_default() += waiting.count();

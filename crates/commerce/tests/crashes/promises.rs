@@ -2,11 +2,11 @@
 //! have failed left nothing; what was told to be running ends; what was told nothing is resolved by its request id.
 
 use crate::apart::Apart;
-use crate::crowd::{Asked, Told};
+use crate::crowd::{Answer, Ask, Asked, Told};
 use crate::journal;
 use api::checkout::v1::get_checkout_request::Key;
 use api::checkout::v1::{
-    Checkout, CheckoutState, GetCheckoutRequest, PlaceOrderRequest, PlacedOrder, RequestKey,
+    Checkout, CheckoutKind, CheckoutState, GetCheckoutRequest, PlacedOrder, RequestKey,
 };
 use api::{Reason, Refusal};
 use commerce::clients::{Clients, patiently};
@@ -14,12 +14,14 @@ use futures_util::stream::{self, StreamExt};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::time::Instant;
-use tonic::{Code, Status};
+use tonic::{Code, Response, Status};
 use uuid::Uuid;
 
 /// How long sagas in flight may take to end: another replica's are taken over after 5 s, strays of its own after 60.
 const PATIENCE: Duration = Duration::from_mins(3);
 const LOOK: Duration = Duration::from_millis(50);
+/// How long one call waits.
+const CALL: Duration = Duration::from_secs(20);
 /// Clients who ask again at once.
 const AT_ONCE: usize = 64;
 
@@ -32,10 +34,11 @@ pub(crate) struct Tally {
     pub(crate) nothing: usize,
 }
 
-/// The checkouts so far that ended well.
+/// The checkouts and cancels so far that ended well.
 #[derive(Debug, Default)]
 pub(crate) struct Promises {
-    succeeded: BTreeSet<Uuid>,
+    placed: BTreeSet<Uuid>,
+    cancelled: BTreeSet<Uuid>,
 }
 
 impl Promises {
@@ -57,8 +60,13 @@ impl Promises {
             .buffer_unordered(AT_ONCE)
             .collect()
             .await;
-        let succeeded = ends.iter().filter(|end| end.state() == CheckoutState::Succeeded);
-        self.succeeded.extend(succeeded.map(|end| Uuid::parse_str(&end.checkout_id).unwrap()));
+        for end in ends.iter().filter(|end| end.state() == CheckoutState::Succeeded) {
+            let ended_well = match end.kind() {
+                CheckoutKind::CancelOrder => &mut self.cancelled,
+                _ => &mut self.placed,
+            };
+            ended_well.insert(Uuid::parse_str(&end.checkout_id).unwrap());
+        }
         // What was resolved just now has its answer, and perhaps not its end.
         ended(shop).await;
         self.assert_nothing_else_is_left(shop).await;
@@ -67,31 +75,64 @@ impl Promises {
         tally
     }
 
-    /// Orders, money and stock moved by the sagas that succeeded, and by no other.
+    /// Orders, money and stock were moved by the sagas that succeeded, each once, and by no other.
     async fn assert_nothing_else_is_left(&self, shop: &Apart) {
         let server = shop.server_url();
-        for (what, sql) in [
-            ("orders", "SELECT saga_id AS id FROM orders_.orders"),
+        let moved = self.placed.union(&self.cancelled).copied().collect();
+        for (what, sql, expected) in [
+            ("orders", "SELECT saga_id AS id FROM orders_.orders", &self.placed),
+            (
+                "cancelled orders",
+                "SELECT cancel_saga_id AS id FROM orders_.orders WHERE state = 3",
+                &self.cancelled,
+            ),
             (
                 "money",
                 "SELECT saga_id AS id FROM wallet.ledger WHERE saga_id IS NOT NULL \
                  GROUP BY saga_id HAVING SUM(amount) <> 0",
+                &moved,
             ),
             (
                 "stock",
                 "SELECT saga_id AS id FROM product.stock_movement WHERE saga_id IS NOT NULL \
                  GROUP BY saga_id HAVING SUM(delta) <> 0",
+                &moved,
             ),
         ] {
             let left = journal::ids(&server, sql).await;
-            let differ: Vec<_> = left.symmetric_difference(&self.succeeded).collect();
+            let differ: Vec<_> = left.symmetric_difference(expected).collect();
             assert!(differ.is_empty(), "{what} and what succeeded differ: {differ:?}");
         }
-        let used = "SELECT COUNT(*) AS count FROM coupon.issued_coupon WHERE order_id IS NOT NULL";
-        let ordered = "SELECT COUNT(*) AS count FROM orders_.orders WHERE coupon_id IS NOT NULL";
-        let counts =
-            (journal::number(&server, used).await, journal::number(&server, ordered).await);
-        assert_eq!(counts.0, counts.1, "coupons used, and orders with one");
+        for (what, count) in [
+            (
+                "orders paid other than once, or refunded other than as they should be",
+                "SELECT COUNT(*) AS count FROM orders_.orders o
+                 JOIN (SELECT order_id, SUM(amount) AS paid FROM wallet.ledger GROUP BY order_id) l
+                   ON l.order_id = o.id
+                 WHERE l.paid <> IF(o.state = 3, 0, -o.paid)",
+            ),
+            (
+                "cancelled orders whose stock is not all back, or more than that",
+                "SELECT COUNT(*) AS count FROM orders_.orders o
+                 JOIN (SELECT order_id, SUM(delta) AS units FROM product.stock_movement
+                       GROUP BY order_id) m ON m.order_id = o.id
+                 WHERE o.state = 3 AND m.units <> 0",
+            ),
+            (
+                "orders that stand and do not hold their coupon",
+                "SELECT COUNT(*) AS count FROM orders_.orders o
+                 LEFT JOIN coupon.issued_coupon i ON i.order_id = o.id
+                 WHERE o.state = 1 AND (i.id IS NULL) <> (o.coupon_id IS NULL)",
+            ),
+            (
+                "coupons held by no order that stands",
+                "SELECT COUNT(*) AS count FROM coupon.issued_coupon i
+                 LEFT JOIN orders_.orders o ON o.id = i.order_id AND o.state = 1
+                 WHERE i.order_id IS NOT NULL AND o.id IS NULL",
+            ),
+        ] {
+            assert_eq!(journal::number(&server, count).await, 0, "{what}");
+        }
     }
 }
 
@@ -109,13 +150,12 @@ async fn ended(shop: &Apart) {
 
 /// One client's promise. Returns how its order ended.
 async fn kept(clients: &Clients, asked: Asked) -> Checkout {
-    let Asked { request, told } = asked;
-    let found = checkout(clients, &request).await;
+    let Asked { ask, told } = asked;
+    let found = checkout(clients, &ask).await;
     if told == Told::Nothing {
-        return resolved(clients, request, found).await;
+        return resolved(clients, &ask, found).await;
     }
-    let end =
-        found.unwrap_or_else(|| panic!("{told:?}, and there is no such checkout: {request:?}"));
+    let end = found.unwrap_or_else(|| panic!("{told:?}, and there is no such checkout: {ask:?}"));
     match &told {
         Told::Succeeded { checkout, order } => {
             assert_eq!(*checkout, end.checkout_id);
@@ -136,11 +176,11 @@ async fn kept(clients: &Clients, asked: Asked) -> Checkout {
 /// Asks again with the same request id: the answer is what was there, if there was anything.
 async fn resolved(
     clients: &Clients,
-    request: PlaceOrderRequest,
+    ask: &Ask,
     found: Option<Checkout>,
 ) -> Checkout {
-    let answer = place(clients, &request).await;
-    let end = checkout(clients, &request).await.expect("what was answered is known");
+    let answer = decided(clients, ask).await;
+    let end = checkout(clients, ask).await.expect("what was answered is known");
     match &answer {
         Ok(order) => assert_eq!(end.order.as_ref(), Some(order)),
         Err(refusal) => {
@@ -157,9 +197,9 @@ async fn resolved(
     end
 }
 
-/// How the order of a request stands, if there is a saga for it.
-async fn checkout(clients: &Clients, request: &PlaceOrderRequest) -> Option<Checkout> {
-    let PlaceOrderRequest { user_id, request_id, .. } = request.clone();
+/// How what was asked for stands, if there is a saga for it.
+async fn checkout(clients: &Clients, ask: &Ask) -> Option<Checkout> {
+    let (user_id, request_id) = (ask.user_id(), ask.request_id().to_string());
     let get = GetCheckoutRequest { key: Some(Key::Request(RequestKey { user_id, request_id })) };
     let answer =
         patiently(PATIENCE, async || clients.checkout.clone().get_checkout(get.clone()).await);
@@ -173,17 +213,16 @@ async fn checkout(clients: &Clients, request: &PlaceOrderRequest) -> Option<Chec
 }
 
 /// Asks until it is decided.
-async fn place(clients: &Clients, request: &PlaceOrderRequest) -> Result<PlacedOrder, Refusal> {
+async fn decided(clients: &Clients, ask: &Ask) -> Result<PlacedOrder, Refusal> {
     let give_up = Instant::now() + PATIENCE;
     loop {
-        let answer = patiently(PATIENCE, async || {
-            clients.checkout.clone().place_order(request.clone()).await
-        });
-        let answer = answer.await.map_err(|status| reason(&status))?.into_inner();
-        if let (CheckoutState::Succeeded, Some(order)) = (answer.state(), answer.order) {
+        let answer = patiently(PATIENCE, async || ask.send(clients, CALL).await.map(Response::new));
+        let Answer { state, order, .. } =
+            answer.await.map_err(|status| reason(&status))?.into_inner();
+        if let (CheckoutState::Succeeded, Some(order)) = (state, order) {
             return Ok(order);
         }
-        assert!(Instant::now() < give_up, "not decided: {request:?}");
+        assert!(Instant::now() < give_up, "not decided: {ask:?}");
         tokio::time::sleep(LOOK).await;
     }
 }
