@@ -11,7 +11,7 @@ use crate::domain::CouponId;
 use ::participant::Outcome;
 use api::{Reason, Refusal};
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{AsyncCommands, Client, RedisError, RedisResult};
+use redis::{AsyncCommands, Client, RedisError};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
@@ -67,6 +67,9 @@ struct Told {
     database: AtomicU64,
 }
 
+/// A Redis that is slow or gone.
+struct NoAnswer;
+
 /// A refusal, and the counter of who knew.
 pub(crate) struct Known<'a> {
     refusal: Refusal,
@@ -91,12 +94,13 @@ impl Notices {
         format!("{}:coupon:sold_out:{}", self.prefix, coupon.0)
     }
 
-    /// `None` where nothing is posted. An answer that comes too late is an error.
-    async fn read(&self, coupon: CouponId) -> Option<RedisResult<Option<Vec<u8>>>> {
+    /// `None` where nothing is posted.
+    async fn read(&self, coupon: CouponId) -> Result<Option<Vec<u8>>, NoAnswer> {
         let mut connection = self.connection.clone();
         let key = self.key(coupon);
         // The driver's own limits do not cover waiting for a connection that another call is making.
-        tokio::time::timeout(PATIENCE, async move { connection.get(key).await }).await.ok()
+        let read = tokio::time::timeout(PATIENCE, async move { connection.get(key).await }).await;
+        read.map_err(|_| NoAnswer)?.map_err(|_: RedisError| NoAnswer)
     }
 
     /// In the background: whoever was refused does not wait for it.
@@ -122,13 +126,11 @@ impl SoldOut {
         if let Some(remembered) = self.remembered(coupon) {
             return remembered.map(|refusal| Known { refusal, by: &self.told.memory });
         }
-        let refusal = match self.notices.read(coupon).await {
-            Some(Ok(posted)) => posted.as_deref().and_then(sold_out),
-            Some(Err(_)) | None => {
-                self.remember(coupon, None, MEMORY);
-                return None;
-            }
+        let Ok(posted) = self.notices.read(coupon).await else {
+            self.remember(coupon, None, MEMORY);
+            return None;
         };
+        let refusal = posted.as_deref().and_then(sold_out);
         let lasts = if refusal.is_some() { MEMORY } else { OPEN };
         self.remember(coupon, refusal.clone(), lasts);
         refusal.map(|refusal| Known { refusal, by: &self.told.redis })

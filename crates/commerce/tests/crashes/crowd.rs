@@ -88,7 +88,7 @@ struct Noted {
 }
 
 impl Crowd {
-    pub(crate) fn gather(clients: Clients, goods: &Goods, seed: u64) -> Self {
+    pub(crate) fn gather(clients: &Clients, goods: &Goods, seed: u64) -> Self {
         let noted = Arc::<Noted>::default();
         let goods = Arc::new(goods.clone());
         let mut crowd = JoinSet::new();

@@ -142,7 +142,8 @@ async fn ended(shop: &Apart) {
     let server = shop.server_url();
     while journal::number(&server, "SELECT COUNT(*) AS count FROM orchestrator.saga").await > 0 {
         if Instant::now() > give_up {
-            panic!("not ended: {:#?}\n{}", journal::look(&server).await, shop.logs());
+            let left = journal::look(&server).await;
+            panic!("not ended: {left:#?}\n{}", shop.logs());
         }
         tokio::time::sleep(LOOK).await;
     }
@@ -174,11 +175,7 @@ async fn kept(clients: &Clients, asked: Asked) -> Checkout {
 }
 
 /// Asks again with the same request id: the answer is what was there, if there was anything.
-async fn resolved(
-    clients: &Clients,
-    ask: &Ask,
-    found: Option<Checkout>,
-) -> Checkout {
+async fn resolved(clients: &Clients, ask: &Ask, found: Option<Checkout>) -> Checkout {
     let answer = decided(clients, ask).await;
     let end = checkout(clients, ask).await.expect("what was answered is known");
     match &answer {
