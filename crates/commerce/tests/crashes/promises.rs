@@ -32,6 +32,8 @@ pub(crate) struct Tally {
     pub(crate) failed: usize,
     pub(crate) running: usize,
     pub(crate) nothing: usize,
+    /// How long it took from the last call to the end of the last saga.
+    pub(crate) ended_in: Duration,
 }
 
 /// The checkouts and cancels so far that ended well.
@@ -44,9 +46,10 @@ pub(crate) struct Promises {
 impl Promises {
     /// Waits until everything ended, and holds what was told against what there is.
     pub(crate) async fn kept(&mut self, shop: &Apart, asked: Vec<Asked>) -> Tally {
+        let since = Instant::now();
         ended(shop).await;
+        let mut tally = Tally { ended_in: since.elapsed(), ..Tally::default() };
         let clients = shop.clients();
-        let mut tally = Tally::default();
         for asked in &asked {
             *match asked.told {
                 Told::Succeeded { .. } => &mut tally.succeeded,
