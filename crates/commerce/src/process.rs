@@ -114,6 +114,11 @@ impl Process {
         self.services.calls()
     }
 
+    /// How many calls were told that a coupon campaign is sold out, by who knew it.
+    pub fn turned_away(&self) -> coupon::TurnedAway {
+        self.services.turned_away()
+    }
+
     /// Ends it in good order: no more calls, those in flight answered, sagas ended, lanes drained.
     pub async fn stop(self) {
         self.shutdown.cancel();

@@ -18,6 +18,7 @@ use db::IdBlocks;
 use desk::{Desk, Op};
 use platform::{MAX_MESSAGE_BYTES, Transport};
 use sold_out::SoldOut;
+pub use sold_out::{Notices, TurnedAway};
 use std::sync::Arc;
 use tokio_util::task::TaskTracker;
 use tonic::Status;
@@ -41,18 +42,21 @@ pub struct Coupon {
 }
 
 impl Coupon {
-    /// Starts the service on its schema; its lanes run as `tasks`. Whoever has a wallet is a user.
+    /// Starts the service on its schema; its lanes run as `tasks`. Whoever has a wallet is a user. Its replicas tell each
+    /// other by `notices` what is sold out.
     pub fn start(
         db: db::Db,
         options: Options,
         wallets: WalletServiceClient<Transport>,
+        notices: Notices,
         tasks: &TaskTracker,
     ) -> Self {
         let lanes = Arc::new(Lanes::start("coupon", &db, Desk, options, tasks));
         let blocks = |name, size| Arc::new(IdBlocks::new(db.clone(), name, size));
         let campaign_ids = blocks("coupon", CAMPAIGN_BLOCK);
         let issued_ids = blocks("issued_coupon", ISSUED_BLOCK);
-        let (users, sold_out) = (Arc::new(Users::new(wallets)), Arc::default());
+        let users = Arc::new(Users::new(wallets));
+        let sold_out = Arc::new(SoldOut::new(notices));
         Self { db, lanes, campaign_ids, issued_ids, users, sold_out }
     }
 
@@ -70,6 +74,11 @@ impl Coupon {
     /// How often each of its steps was called.
     pub fn calls(&self) -> Calls {
         self.lanes.calls()
+    }
+
+    /// How many calls were told that a campaign is sold out, by who knew it.
+    pub fn turned_away(&self) -> TurnedAway {
+        self.sold_out.turned_away()
     }
 
     /// Takes no more writes; what is queued still runs.

@@ -90,10 +90,10 @@ impl CouponService for Coupon {
         let content = IssueCouponRequest { request_id: String::new(), ..request };
         let hash = content_hash(ENCODING, &content);
         let known = self.users.contains(user).await?;
-        if known && let Some(refusal) = self.sold_out.refusal(coupon) {
+        if known && let Some(sold_out) = self.sold_out.refusal(coupon).await {
             // Who got a coupon, or any answer, before it was sold out gets that answer again: from the rows.
             if !self.is_on_record(key, (coupon, user)).await? {
-                return Err(refusal.into());
+                return Err(sold_out.told().into());
             }
         }
         // Drawn here, for the lane's own transaction must not wait for another one.

@@ -1,59 +1,201 @@
-//! Who comes too late is told so without asking the rows.
+//! Who comes too late is told so without a place in the lane.
 //!
-//! A campaign's quota never grows and no coupon is taken back, so what was once seen sold out stays so. The memory is
-//! only of what a committed transaction saw: that one grant may yet be rolled back, no campaign is sold out by it.
+//! A campaign's quota never grows and no coupon is taken back, so what was once seen sold out stays so. What is
+//! remembered, here and in Redis, is only what a committed transaction answered: no campaign is sold out by a grant that
+//! may yet be rolled back. Redis tells other replicas, and those that start later. Nothing rests on it: flushed, slow or
+//! gone, the rows decide.
+//!
+//! Nothing is remembered for long, so that even a database that was put back to an earlier state is heard before soon.
 
 use crate::domain::CouponId;
 use ::participant::Outcome;
 use api::{Reason, Refusal};
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::{AsyncCommands, Client, RedisError};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
-/// Campaigns remembered at most: what comes later is asked of the rows.
+/// Campaigns remembered at most: what comes later is asked of Redis and the rows.
 const CAMPAIGNS: usize = 10_000;
+/// How long sold out is remembered before Redis is asked again, and how long a Redis that failed is left alone.
+const MEMORY: Duration = Duration::from_secs(1);
+/// How long a campaign of which Redis knows nothing is not asked about again: a rush must not wait for it call by call.
+const OPEN: Duration = Duration::from_millis(100);
+/// How long Redis remembers, in seconds, before the rows are asked again.
+const IN_REDIS_S: u64 = 60;
+/// Redis is asked to save time: past this the rows are quicker.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// How many calls were told that a campaign is sold out, by who knew it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TurnedAway {
+    /// The memory of this process.
+    pub memory: u64,
+    /// Redis.
+    pub redis: u64,
+    /// The rows.
+    pub database: u64,
+}
+
+/// The Redis in which replicas tell each other what is sold out.
+#[derive(Clone)]
+pub struct Notices {
+    connection: ConnectionManager,
+    prefix: String,
+}
 
 /// The campaigns that were seen sold out.
-#[derive(Default)]
 pub(crate) struct SoldOut {
-    refusals: RwLock<HashMap<CouponId, Refusal>>,
+    memory: RwLock<HashMap<CouponId, Remembered>>,
+    notices: Notices,
+    told: Told,
+}
+
+/// What was last heard of a campaign.
+struct Remembered {
+    /// `None`: not known to be sold out.
+    refusal: Option<Refusal>,
+    until: Instant,
+}
+
+#[derive(Default)]
+struct Told {
+    memory: AtomicU64,
+    redis: AtomicU64,
+    database: AtomicU64,
+}
+
+/// A Redis that is slow or gone.
+struct NoAnswer;
+
+/// A refusal, and the counter of who knew.
+pub(crate) struct Known<'a> {
+    refusal: Refusal,
+    by: &'a AtomicU64,
+}
+
+impl Notices {
+    /// Notices in the Redis at `url`, their keys beginning with `prefix`. Connects when first used; needs a tokio runtime.
+    ///
+    /// # Errors
+    /// A URL that is none.
+    pub fn open(url: &str, prefix: &str) -> Result<Self, RedisError> {
+        let config = ConnectionManagerConfig::new()
+            .set_response_timeout(Some(PATIENCE))
+            .set_connection_timeout(Some(PATIENCE))
+            .set_number_of_retries(0);
+        let connection = ConnectionManager::new_lazy_with_config(Client::open(url)?, config)?;
+        Ok(Self { connection, prefix: prefix.to_owned() })
+    }
+
+    fn key(&self, coupon: CouponId) -> String {
+        format!("{}:coupon:sold_out:{}", self.prefix, coupon.0)
+    }
+
+    /// `None` where nothing is posted.
+    async fn read(&self, coupon: CouponId) -> Result<Option<Vec<u8>>, NoAnswer> {
+        let mut connection = self.connection.clone();
+        let key = self.key(coupon);
+        // The driver's own limits do not cover waiting for a connection that another call is making.
+        let read = tokio::time::timeout(PATIENCE, async move { connection.get(key).await }).await;
+        read.map_err(|_| NoAnswer)?.map_err(|_: RedisError| NoAnswer)
+    }
+
+    /// In the background: whoever was refused does not wait for it.
+    fn post(&self, coupon: CouponId, refusal: Vec<u8>) {
+        let mut connection = self.connection.clone();
+        let key = self.key(coupon);
+        tokio::spawn(async move {
+            let posted = connection.set_ex::<_, _, ()>(key, refusal, IN_REDIS_S).await;
+            if let Err(error) = posted {
+                tracing::debug!(%error, "other replicas are not told that a campaign is sold out");
+            }
+        });
+    }
 }
 
 impl SoldOut {
+    pub(crate) fn new(notices: Notices) -> Self {
+        Self { memory: RwLock::default(), notices, told: Told::default() }
+    }
+
     /// The refusal that the rows would give to whoever has nothing on record.
-    pub(crate) fn refusal(&self, coupon: CouponId) -> Option<Refusal> {
-        self.refusals.read().unwrap_or_else(PoisonError::into_inner).get(&coupon).cloned()
+    pub(crate) async fn refusal(&self, coupon: CouponId) -> Option<Known<'_>> {
+        if let Some(remembered) = self.remembered(coupon) {
+            return remembered.map(|refusal| Known { refusal, by: &self.told.memory });
+        }
+        let Ok(posted) = self.notices.read(coupon).await else {
+            self.remember(coupon, None, MEMORY);
+            return None;
+        };
+        let refusal = posted.as_deref().and_then(sold_out);
+        let lasts = if refusal.is_some() { MEMORY } else { OPEN };
+        self.remember(coupon, refusal.clone(), lasts);
+        refusal.map(|refusal| Known { refusal, by: &self.told.redis })
     }
 
     /// Learns from what a committed transaction answered.
     pub(crate) fn learn(&self, coupon: CouponId, outcome: &Outcome) {
-        let Outcome::Rejected { refusal, .. } = outcome else { return };
-        let Ok(refusal) = Refusal::decode(refusal) else { return };
-        if refusal.reason != Reason::CouponSoldOut {
-            return;
-        }
-        let mut refusals = self.refusals.write().unwrap_or_else(PoisonError::into_inner);
-        if refusals.len() < CAMPAIGNS {
-            refusals.insert(coupon, refusal);
+        let Outcome::Rejected { refusal: encoded, .. } = outcome else { return };
+        let Some(refusal) = sold_out(encoded) else { return };
+        self.told.database.fetch_add(1, Ordering::Relaxed);
+        // The calls that were in the lane together learn together: one of them tells.
+        if self.remember(coupon, Some(refusal), MEMORY) {
+            self.notices.post(coupon, encoded.clone());
         }
     }
+
+    pub(crate) fn turned_away(&self) -> TurnedAway {
+        let Told { memory, redis, database } = &self.told;
+        let [memory, redis, database] =
+            [memory, redis, database].map(|count| count.load(Ordering::Relaxed));
+        TurnedAway { memory, redis, database }
+    }
+
+    /// What is remembered of the campaign, unless that is too long ago.
+    #[expect(clippy::option_option, reason = "nothing remembered is not the same as not sold out")]
+    fn remembered(&self, coupon: CouponId) -> Option<Option<Refusal>> {
+        let memory = self.memory.read().unwrap_or_else(PoisonError::into_inner);
+        let Remembered { refusal, until } = memory.get(&coupon)?;
+        (Instant::now() < *until).then(|| refusal.clone())
+    }
+
+    /// Tells whether this is news.
+    fn remember(&self, coupon: CouponId, refusal: Option<Refusal>, lasts: Duration) -> bool {
+        let now = Instant::now();
+        let mut memory = self.memory.write().unwrap_or_else(PoisonError::into_inner);
+        if memory.len() >= CAMPAIGNS && !memory.contains_key(&coupon) {
+            memory.retain(|_, it| now < it.until);
+            if memory.len() >= CAMPAIGNS {
+                return refusal.is_some();
+            }
+        }
+        let fresh = memory.get(&coupon).filter(|it| now < it.until);
+        let is_known = fresh.is_some_and(|it| it.refusal.is_some());
+        if is_known {
+            // A call that asked Redis before another one learned of it.
+            return false;
+        }
+        let is_news = refusal.is_some();
+        memory.insert(coupon, Remembered { refusal, until: now + lasts });
+        is_news
+    }
+}
+
+impl Known<'_> {
+    /// The refusal, which is now told.
+    pub(crate) fn told(self) -> Refusal {
+        self.by.fetch_add(1, Ordering::Relaxed);
+        self.refusal
+    }
+}
+
+/// The refusal, if that is what it says.
+fn sold_out(encoded: &[u8]) -> Option<Refusal> {
+    Refusal::decode(encoded).ok().filter(|refusal| refusal.reason == Reason::CouponSoldOut)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_sold_out_is_remembered_and_only_for_its_campaign() {
-        let sold_out = SoldOut::default();
-        let rejected = |reason| Outcome::Rejected {
-            refusal: Refusal::new(reason).with("quota", 5).encode(),
-            replayed: false,
-        };
-        sold_out.learn(CouponId(1), &rejected(Reason::CouponNotIssuable));
-        sold_out.learn(CouponId(2), &Outcome::Done { reply: Vec::new(), replayed: false });
-        sold_out.learn(CouponId(3), &rejected(Reason::CouponSoldOut));
-        assert_eq!([1, 2].map(|id| sold_out.refusal(CouponId(id))), [None, None]);
-        let told = sold_out.refusal(CouponId(3)).unwrap();
-        assert_eq!((told.reason, told.metadata["quota"].as_str()), (Reason::CouponSoldOut, "5"));
-    }
-}
+mod tests;

@@ -14,6 +14,7 @@
     reason = "a test that cannot be set up has failed"
 )]
 
+mod cancelled;
 mod compensated;
 mod lost;
 mod node;

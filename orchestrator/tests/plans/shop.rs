@@ -109,7 +109,9 @@ impl Shop {
         let users =
             platform::transport::local(Services::default().with(wallets.public()), &chassis);
         let users = WalletServiceClient::new(users);
-        let coupons = coupon::Coupon::start(coupon.clone(), options, users, &tasks);
+        // No Redis: nothing of this rests on it.
+        let notices = coupon::Notices::open("redis://127.0.0.1:1", "none").unwrap();
+        let coupons = coupon::Coupon::start(coupon.clone(), options, users, notices, &tasks);
 
         let public = Services::default()
             .with(products.public())
@@ -355,6 +357,6 @@ fn place(user_id: i64, lines: &[(i64, i64)], coupon_id: Option<i64>) -> PlaceOrd
     PlaceOrderRequest { request_id: request_id(), user_id, lines, coupon_id, expected_total: None }
 }
 
-fn cancel(user_id: i64, order_id: i64) -> CancelOrderRequest {
+pub(crate) fn cancel(user_id: i64, order_id: i64) -> CancelOrderRequest {
     CancelOrderRequest { request_id: request_id(), user_id, order_id }
 }

@@ -11,7 +11,7 @@ use api::product::v1::product_service_client::ProductServiceClient;
 use api::ranking::v1::ranking_service_server::RankingServiceServer;
 use api::wallet::v1::wallet_participant_service_client::WalletParticipantServiceClient;
 use api::wallet::v1::wallet_service_client::WalletServiceClient;
-use coupon::Coupon;
+use coupon::{Coupon, Notices, TurnedAway};
 use db::Db;
 use events::{Bell, Bus, Consumer, RedisStreams, Relay};
 use migrations::Schema;
@@ -115,6 +115,11 @@ impl Services {
         counts
     }
 
+    /// How many calls were told that a campaign is sold out, by who knew it.
+    pub(super) fn turned_away(&self) -> TurnedAway {
+        self.coupon.as_ref().map(Coupon::turned_away).unwrap_or_default()
+    }
+
     /// What operators call.
     pub(super) fn admin(&self) -> platform::Services {
         match &self.orchestrator {
@@ -157,7 +162,8 @@ impl Starting<'_> {
                 let here = wallet.as_ref().map(|it| services(it.public()));
                 let wallets = links::to_public(self.config, &self.inside, Role::Wallet, here)?;
                 let wallets = WalletServiceClient::new(wallets);
-                Some(Coupon::start(db, self.lanes(lanes.coupon), wallets, tasks))
+                let notices = Notices::open(self.redis_url()?, &self.config.redis.prefix)?;
+                Some(Coupon::start(db, self.lanes(lanes.coupon), wallets, notices, tasks))
             }
             None => None,
         };
@@ -191,9 +197,12 @@ impl Starting<'_> {
     }
 
     fn redis(&self) -> Result<redis::Client> {
+        Ok(redis::Client::open(self.redis_url()?)?)
+    }
+
+    fn redis_url(&self) -> Result<&str> {
         let url = self.config.redis.url();
-        let url = url.ok_or_else(|| Problem::needed("redis.url", "this process"))?;
-        Ok(redis::Client::open(url)?)
+        Ok(url.ok_or_else(|| Problem::needed("redis.url", "this process"))?)
     }
 
     async fn ranking(&self, product: Option<&Product>) -> Result<ranking::Service> {

@@ -19,7 +19,8 @@ use api::wallet::v1::{
     ListWalletTransactionsResponse,
 };
 use api::{Reason, Refusal};
-use coupon::Coupon;
+use coupon::{Coupon, Notices};
+use db::Db;
 use migrations::Schema;
 use participant::Options;
 use platform::{Chassis, Limits, transport};
@@ -41,6 +42,8 @@ pub(crate) const DAY: i64 = 86_400;
 pub(crate) struct Shop {
     pub(crate) service: Coupon,
     wallets: Wallets,
+    db: Db,
+    notices: Notices,
 }
 
 /// Wallets of the users up to a number.
@@ -52,14 +55,31 @@ struct Wallets {
 impl Shop {
     /// A service with several lanes, so that transactions do meet, and users 1 to 1,000.
     pub(crate) async fn start() -> Self {
+        Self::on_redis(&testkit::redis_url().await).await
+    }
+
+    /// The same on another Redis.
+    pub(crate) async fn on_redis(redis: &str) -> Self {
         let (db, _) = testkit::database(Schema::Coupon).await;
-        let options = Options { count: 4, ..Options::default() };
         let wallets = Wallets { users: Arc::new(AtomicI64::new(1_000)) };
+        let notices = Notices::open(redis, &request_id()).unwrap();
+        Self::with(db, wallets, notices)
+    }
+
+    /// Another process of the same service.
+    pub(crate) fn replica(&self) -> Self {
+        Self::with(self.db.clone(), self.wallets.clone(), self.notices.clone())
+    }
+
+    fn with(db: Db, wallets: Wallets, notices: Notices) -> Self {
+        let options = Options { count: 4, ..Options::default() };
         let chassis = Chassis::new(Limits::default(), TaskTracker::new());
         let routes = Routes::new(WalletServiceServer::new(wallets.clone()));
         let transport = transport::local(routes, &chassis);
         let client = WalletServiceClient::new(transport);
-        Self { service: Coupon::start(db, options, client, &TaskTracker::new()), wallets }
+        let tasks = TaskTracker::new();
+        let service = Coupon::start(db.clone(), options, client, notices.clone(), &tasks);
+        Self { service, wallets, db, notices }
     }
 
     pub(crate) fn public(&self) -> CouponServiceClient<CouponServiceServer<Coupon>> {

@@ -4,5 +4,6 @@
 
 mod calls;
 mod harness;
+mod notices;
 mod rush;
 mod steps;

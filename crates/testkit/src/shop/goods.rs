@@ -110,7 +110,12 @@ impl Shop {
 
     /// Fresh users with empty wallets.
     pub async fn users(&self, count: usize) -> Vec<i64> {
-        stream::iter(0..count).map(|_| self.user(0)).buffered(AT_ONCE).collect().await
+        self.buyers(count, 0).await
+    }
+
+    /// Fresh users, each with this balance.
+    pub async fn buyers(&self, count: usize, balance: i64) -> Vec<i64> {
+        stream::iter(0..count).map(|_| self.user(balance)).buffered(AT_ONCE).collect().await
     }
 
     /// A product with this price in won and this stock.

@@ -18,6 +18,7 @@ use crate::servers::{fresh_database, fresh_redis};
 use commerce::config::Config;
 use commerce::process::{Listening, Process};
 use commerce::roles::Roles;
+use coupon::TurnedAway;
 use db::{Db, Options};
 use embedded::Redis;
 use migrations::Schema;
@@ -173,6 +174,15 @@ impl Shop {
         self.live.lock().expect("no test panicked inside").take()
     }
 
+    /// How many calls were told that a coupon campaign is sold out, by who knew it, since the shop was opened.
+    ///
+    /// # Panics
+    /// When it is closed.
+    pub fn turned_away(&self) -> TurnedAway {
+        let live = self.live.lock().expect("no test panicked inside");
+        live.as_ref().expect("the shop is open").process.turned_away()
+    }
+
     /// Where it listens.
     pub fn listening(&self) -> Listening {
         self.listening
@@ -186,6 +196,14 @@ impl Shop {
     /// The URL of its Redis.
     pub fn redis_url(&self) -> String {
         self.redis.url()
+    }
+
+    /// Empties its Redis: streams, best sellers and all.
+    pub async fn flush_redis(&self) {
+        let client = redis::Client::open(self.redis_url()).expect("the Redis has a URL");
+        let connection = client.get_multiplexed_async_connection().await;
+        let mut connection = connection.expect("the Redis answers");
+        redis::cmd("FLUSHALL").exec_async(&mut connection).await.expect("an empty Redis");
     }
 
     /// The URL of a schema's database.
