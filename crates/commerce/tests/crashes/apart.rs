@@ -27,6 +27,9 @@ const PORTS: std::ops::Range<u16> = 12_000..32_000;
 /// Connections of the crowd to the orchestrator.
 const CONNECTIONS: usize = 16;
 
+/// A role's listeners, in the order of its ports.
+const LISTENERS: [&str; 3] = ["public", "participant", "admin"];
+
 /// Who is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Victim {
@@ -57,6 +60,8 @@ pub(crate) struct Apart {
     variables: BTreeMap<Role, Vec<(String, String)>>,
     addresses: Addresses,
     running: BTreeMap<Role, Child>,
+    /// Second replicas of roles.
+    joined: Vec<Child>,
     logs: TempDir,
 }
 
@@ -77,13 +82,38 @@ impl Apart {
         for (role, [public, ..]) in &ports {
             *addresses.service(role.name()).unwrap() = format!("127.0.0.1:{public}");
         }
-        let variables = |role| variables(role, &ports, &mysql, &redis);
+        let variables = |role| variables(&ports[&role], &ports, &mysql, &redis);
         let variables = Role::ALL.into_iter().map(|role| (role, variables(role))).collect();
         let logs = tempfile::tempdir().unwrap();
-        let running = BTreeMap::new();
-        let mut shop = Self { mysql, redis, variables, addresses, running, logs };
+        let (running, joined) = (BTreeMap::new(), Vec::new());
+        let mut shop = Self { mysql, redis, variables, addresses, running, joined, logs };
         shop.run_roles().await;
         shop
+    }
+
+    /// Starts a second replica of a role. Tells clients of the shop that ask it where they would ask the first.
+    pub(crate) async fn join(&mut self, role: Role) -> Clients {
+        let ports = [(); 3].map(|()| free_port());
+        let mut variables = self.variables[&role].clone();
+        for (listener, port) in LISTENERS.into_iter().zip(ports) {
+            let name = Key::find(&format!("listen.{listener}")).unwrap().variable();
+            let variable = variables.iter_mut().find(|(other, _)| *other == name).unwrap();
+            variable.1 = format!("127.0.0.1:{port}");
+        }
+        self.joined.push(start(&variables, role, self.logs.path()).await);
+        let mut addresses = self.addresses.clone();
+        *addresses.service(role.name()).unwrap() = format!("127.0.0.1:{}", ports[0]);
+        Clients::new(&addresses, CONNECTIONS).unwrap()
+    }
+
+    /// Holds a role still, as a machine does that hangs.
+    pub(crate) fn freeze(&self, role: Role) {
+        signal(&self.running[&role], Signal::STOP);
+    }
+
+    /// Lets a role go on that was held still.
+    pub(crate) fn thaw(&self, role: Role) {
+        signal(&self.running[&role], Signal::CONT);
     }
 
     /// Clients of the shop, on connections of their own.
@@ -171,8 +201,7 @@ impl Apart {
 
     fn signal(&self, signal: Signal) {
         for process in self.running.values() {
-            let pid = process.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
-            kill_process(pid.unwrap(), signal).unwrap();
+            self::signal(process, signal);
         }
     }
 
@@ -189,12 +218,17 @@ impl Apart {
     }
 
     pub(crate) async fn stop(mut self) {
-        for role in Role::ALL {
-            self.kill_role(role).await;
+        for process in self.running.values_mut().chain(&mut self.joined) {
+            process.kill().await.unwrap();
         }
         self.redis.stop().await.unwrap();
         self.mysql.stop().await.unwrap();
     }
+}
+
+fn signal(process: &Child, signal: Signal) {
+    let pid = process.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+    kill_process(pid.unwrap(), signal).unwrap();
 }
 
 fn database(schema: Schema) -> &'static str {
@@ -206,7 +240,7 @@ fn database(schema: Schema) -> &'static str {
 
 /// A role's settings, which name every port: it comes back where it was.
 fn variables(
-    role: Role,
+    own: &[u16; 3],
     ports: &BTreeMap<Role, [u16; 3]>,
     mysql: &MySql,
     redis: &Redis,
@@ -217,7 +251,7 @@ fn variables(
             variables.push((key.variable(), value));
         }
     };
-    for (listener, port) in ["public", "participant", "admin"].into_iter().zip(ports[&role]) {
+    for (listener, port) in LISTENERS.into_iter().zip(own) {
         set(&format!("listen.{listener}"), format!("127.0.0.1:{port}"));
     }
     for schema in Schema::ALL {

@@ -20,6 +20,7 @@ mod goods;
 mod journal;
 mod phase;
 mod promises;
+mod replicas;
 
 use apart::{Apart, Victim};
 use commerce::roles::Role;

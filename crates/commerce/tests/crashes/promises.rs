@@ -140,7 +140,7 @@ impl Promises {
 }
 
 /// Waits until no saga is left, in whichever state.
-async fn ended(shop: &Apart) {
+pub(crate) async fn ended(shop: &Apart) {
     let give_up = Instant::now() + PATIENCE;
     let server = shop.server_url();
     while journal::number(&server, "SELECT COUNT(*) AS count FROM orchestrator.saga").await > 0 {
