@@ -80,7 +80,7 @@ impl Run {
         crowd.answered(100).await;
         let asked = crowd.dismiss().await;
         let told = self.promises.kept(&self.shop, asked).await;
-        println!("  {told:?}, all kept");
+        println!("  {told}");
     }
 
     /// Kills one, under the crowd's eyes.
