@@ -133,7 +133,7 @@ async fn a_role_the_database_and_everything_die_and_no_promise_is_broken() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes five minutes"]
+#[ignore = "takes three minutes"]
 async fn whoever_dies_in_whichever_phase_no_promise_is_broken() {
     let mut run = Run::start().await;
     let mut victims = [Victim::ALL; 4].concat();
