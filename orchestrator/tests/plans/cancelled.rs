@@ -2,9 +2,9 @@
 //! one restock.
 
 use crate::node::{Ask, Node, Told};
-use crate::scenarios::{Case, Scenario, cases};
+use crate::scenarios::{Scenario, cases};
 use crate::shop::{Shop, Stage, World, cancel, one_attempt, patient, trace};
-use crate::snapshot::{Snapshot, until};
+use crate::snapshot::until;
 use crate::wire::Fault;
 use api::checkout::v1::{CancelOrderRequest, CheckoutState};
 use api::outcome::IDEMPOTENCY_REPLAYED;
@@ -56,31 +56,31 @@ async fn of_many_cancels_at_once_one_refunds_and_restocks_and_the_others_are_tol
     }
 }
 
-/// An order that stands still in one of its steps, and a cancel that met it there.
+/// An order that stands still in one of its calls, and a cancel that met it there.
 struct Met {
     what: String,
     world: World,
-    step: &'static str,
+    call: &'static str,
     order_id: i64,
     cancel: Ask,
     /// The cancel's trace.
     trace: String,
     answer: Result<Told, Status>,
-    success: Snapshot,
 }
 
 impl Met {
-    async fn begin(shop: &Shop, node: &Node, other: &Node, case: &Case, fault: Fault) -> Self {
-        let same = |it: &&Scenario| it.coupon == case.scenario.coupon;
-        let cancelling = cancels(node).into_iter().find(same).unwrap();
-        let success = shop.success(other, cancelling).await;
-        let world = shop.world(other, case.scenario).await;
-        let step = case.step();
-        shop.wire.next(&world.trace, step, &[fault]);
+    /// The order runs on `node` until `call` is out, and the cancel on `other`.
+    async fn begin(
+        (shop, node, other): (&Shop, &Node, &Node),
+        world: World,
+        call: &'static str,
+        fault: Fault,
+    ) -> Self {
+        shop.wire.next(&world.trace, call, &[fault]);
         node.ask_and_leave(&world.trace, world.ask.clone());
         let out = || async {
-            let answered = shop.wire.answered(&world.trace, step) == 1;
-            let sent = shop.wire.sent(&world.trace, step) == 1;
+            let answered = shop.wire.answered(&world.trace, call) == 1;
+            let sent = shop.wire.sent(&world.trace, call) == 1;
             (if fault.is_done() { answered } else { sent }).then_some(())
         };
         until("the call is out", out).await;
@@ -88,8 +88,8 @@ impl Met {
         let order_id = node.checkout(&saga).await.order_id;
         let (cancel, trace) = (Ask::Cancel(cancel(world.user, order_id)), trace());
         let answer = other.ask(&trace, cancel.clone()).await;
-        let what = format!("{case} {fault:?}");
-        Self { what, world, step, order_id, cancel, trace, answer, success }
+        let what = format!("{call} {fault:?} of {:?}", world.ask);
+        Self { what, world, call, order_id, cancel, trace, answer }
     }
 }
 
@@ -101,15 +101,19 @@ async fn a_cancel_beside_an_order_that_runs_or_dies_in_any_step_undoes_it_once_o
     let mut met = Vec::new();
     for case in cases(&node).iter().filter(|case| case.scenario.plan.kind == CHECKOUT) {
         for fault in [Fault::HUNG, Fault::DONE_AND_HUNG] {
+            let same = |it: &&Scenario| it.coupon == case.scenario.coupon;
+            let cancelling = cancels(&node).into_iter().find(same).unwrap();
+            let success = shop.success(&other, cancelling).await;
+            let world = shop.world(&other, case.scenario).await;
             let confirmed = case.is_register() && fault.is_done();
-            met.push((confirmed, Met::begin(&shop, &node, &other, case, fault).await));
+            let of = (&shop, &node, &other);
+            met.push((confirmed, success, Met::begin(of, world, case.step(), fault).await));
         }
     }
     node.kill();
 
-    for (confirmed, met) in met {
-        let Met { what, world, step, order_id, cancel: first, trace: traced, answer, success } =
-            met;
+    for (confirmed, success, met) in met {
+        let Met { what, world, call, order_id, cancel: first, trace: traced, answer } = met;
         // There is an order as soon as the register is done, whether or not anybody knows.
         if confirmed {
             assert_eq!(answer.as_ref().unwrap().state, CheckoutState::Succeeded, "{what}");
@@ -143,9 +147,37 @@ async fn a_cancel_beside_an_order_that_runs_or_dies_in_any_step_undoes_it_once_o
         assert_eq!(shop.snapshot(&cancelled).await, success, "{what}");
 
         // What was on its way when the order's replica died revives nothing.
-        for late in shop.deliver_late(&world, step).await {
+        for late in shop.deliver_late(&world, call).await {
             assert_eq!(late.mark(IDEMPOTENCY_REPLAYED), Some("true"), "{what}");
         }
         assert_eq!(shop.snapshot(&cancelled).await, success, "{what}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancel_beside_an_order_that_is_being_undone_finds_no_order_and_refunds_nothing() {
+    let shop = Shop::start().await;
+    let node = shop.node(one_attempt()).await;
+    let other = shop.node(one_attempt()).await;
+    let mut met = Vec::new();
+    for case in cases(&node).iter().filter(|case| case.scenario.plan.kind == CHECKOUT) {
+        let Some(undo) = case.undo() else { continue };
+        for fault in [Fault::HUNG, Fault::DONE_AND_HUNG] {
+            let world = shop.world(&other, case.scenario).await;
+            shop.doom(&world, case);
+            let before = shop.standing(&world).await;
+            met.push((before, Met::begin((&shop, &node, &other), world, undo, fault).await));
+        }
+    }
+    node.kill();
+
+    for (before, Met { what, world, order_id, answer, .. }) in met {
+        assert_eq!(refusal(&answer).reason, Reason::OrderNotFound, "{what}");
+        let failed = || async { other.ask(&world.trace, world.ask.clone()).await.err() };
+        let status = until("the order fails", failed).await;
+        assert_eq!(Refusal::from_status(&status).unwrap().reason, Reason::SagaAborted, "{what}");
+        let later = other.ask(&trace(), Ask::Cancel(cancel(world.user, order_id))).await;
+        assert_eq!(refusal(&later).reason, Reason::OrderNotFound, "{what}");
+        assert_eq!(shop.standing(&world).await, before, "{what}");
     }
 }

@@ -12,6 +12,7 @@ use api::{Reason, Refusal};
 use commerce::clients::{Clients, patiently};
 use futures_util::stream::{self, StreamExt};
 use std::collections::BTreeSet;
+use std::fmt;
 use std::time::Duration;
 use tokio::time::Instant;
 use tonic::{Code, Response, Status};
@@ -26,7 +27,7 @@ const CALL: Duration = Duration::from_secs(20);
 const AT_ONCE: usize = 64;
 
 /// What clients had been told, by count.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Tally {
     pub(crate) succeeded: usize,
     pub(crate) failed: usize,
@@ -34,6 +35,17 @@ pub(crate) struct Tally {
     pub(crate) nothing: usize,
     /// How long it took from the last call to the end of the last saga.
     pub(crate) ended_in: Duration,
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { succeeded, failed, running, nothing, ended_in } = self;
+        write!(
+            f,
+            "told: {succeeded} succeeded, {failed} failed, {running} running, {nothing} nothing; \
+             ended after {ended_in:.1?}"
+        )
+    }
 }
 
 /// The checkouts and cancels so far that ended well.
