@@ -44,6 +44,12 @@ impl Caller {
         Self { saga: start.saga, trace: start.trace.clone() }
     }
 
+    /// Calls that no saga makes; `saga` names them in logs.
+    pub(crate) fn of_nobody(saga: SagaId) -> Self {
+        let trace = Trace { trace_id: saga.to_string(), traceparent: String::new() };
+        Self { saga, trace }
+    }
+
     pub(crate) fn key(&self, step: StepNo) -> StepKey {
         StepKey { saga_id: self.saga.0.to_vec(), step: i32::from(step.0) }
     }

@@ -8,6 +8,7 @@ mod answer;
 mod calls;
 mod cancel;
 mod checkout;
+mod housekeeping;
 mod operate;
 mod order_ids;
 mod record;

@@ -97,6 +97,11 @@ impl Orchestrator {
         self.engine.plans().map(|plan| (plan.id(), plan.steps())).collect()
     }
 
+    /// Whether a saga is in flight here.
+    pub fn is_driving(&self, saga: SagaId) -> bool {
+        self.engine.watch(saga).is_some()
+    }
+
     /// Sagas in flight here.
     pub fn live(&self) -> usize {
         self.engine.live()
@@ -123,6 +128,7 @@ impl Orchestrator {
             placed_at,
             deadline_at,
             trace: Trace { trace_id: context.trace_id.clone(), traceparent: context.traceparent() },
+            request_id: Some(asked.request.request_id),
         };
         let request_id = asked.request.request_id;
         let owns_object = asked.plan == checkout::ID;

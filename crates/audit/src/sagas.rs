@@ -3,8 +3,8 @@
 //! The journal's snapshot is opened before those of the participants. So a saga that had ended in it has all of its
 //! effects in theirs, and nothing of it changes afterwards: it can be checked to the last row beside live traffic. A
 //! saga that was under way is only counted. What the participants know and the journal did not yet is looked up in a
-//! second snapshot of the journal, opened after theirs: START is durable before any effect, so it is there, or was
-//! never begun.
+//! second snapshot of the journal, opened after theirs: START is durable before any effect, so it is there, was never
+//! begun, or is at or below the journal's floor and forgotten.
 
 use crate::dossier::{ENDED, Ended, Files};
 use crate::files::{Filed, coupon, order, product, wallet};
@@ -68,6 +68,7 @@ pub(crate) async fn check(of: &mut Snapshots, findings: &mut Findings) -> Result
     let purged = floor_of_product.max(floor_of_coupon).max(floor_of_wallet).max(floor_of_order);
     walked.uses.some_purged = floor_of_coupon > SagaId([0; 16]);
 
+    let forgotten = journal::floor(journal).await?.unwrap_or(SagaId([0; 16]));
     let unfinished = journal::unfinished(journal).await?;
     let under_way: BTreeSet<SagaId> = unfinished.iter().map(journal::Unfinished::saga).collect();
     walked.explained = waiting(&unfinished);
@@ -98,7 +99,8 @@ pub(crate) async fn check(of: &mut Snapshots, findings: &mut Findings) -> Result
         walked.uses.note(coupon.as_ref(), order.as_ref());
         let Some(end) = next.take_if(|ended| ended.saga() == saga) else {
             findings.row(&SAGA_KNOWN);
-            if !under_way.contains(&saga) {
+            // What the journal has forgotten left orders and entries behind, which stay.
+            if saga > forgotten && !under_way.contains(&saga) {
                 walked.unknown.push(saga);
             }
             continue;
@@ -153,12 +155,15 @@ struct Known {
     saga_id: Bytes16,
 }
 
-/// Looks up sagas that the journal did not know, in a snapshot that is newer than all others.
+/// Looks up sagas that the journal did not know, in a snapshot that is newer than all others. Those at or below its
+/// floor it may have forgotten.
 pub(crate) async fn check_known(
     newer: &mut Snapshot,
     unknown: &[SagaId],
     findings: &mut Findings,
 ) -> Result<()> {
+    let floor = journal::floor(newer).await?.unwrap_or(SagaId([0; 16]));
+    let unknown: Vec<SagaId> = unknown.iter().copied().filter(|saga| *saga > floor).collect();
     for sagas in unknown.chunks(LOOKED_UP) {
         let ids: Vec<String> = sagas.iter().map(hex).collect();
         let ids = ids.join(",");

@@ -1,11 +1,19 @@
-//! An audit beside live traffic, and of a shop that fell over in the middle of it.
+//! An audit beside live traffic, of a shop that fell over in the middle of it, and of one that has forgotten much.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use api::checkout::v1::{CancelOrderRequest, CheckoutLine, PlaceOrderRequest};
 use api::saga::v1::ResolveSagaRequest;
+use api::{coupon, order, product, wallet};
+use chrono::Utc;
+use migrations::Schema;
+use participant::{Housekeeper, Housekeeping};
+use saga::journal::Journal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
 use testkit::{Coupon, Shop, request_id};
 use tokio::task::JoinSet;
+use tokio_util::task::TaskTracker;
 
 /// Users who order at once.
 const USERS: usize = 8;
@@ -67,7 +75,7 @@ impl Traffic {
     async fn goes_on(&self, orders: u32) {
         let enough = self.placed.load(Ordering::SeqCst) + orders;
         while self.placed.load(Ordering::SeqCst) < enough {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 
@@ -122,4 +130,47 @@ async fn what_a_resolved_saga_left_standing_is_explained() {
     let [explained] = ids.as_slice() else { panic!("{report}") };
     assert!(explained.starts_with(&saga) && explained.contains(": 3 units of product"), "{report}");
     shop.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_forgotten_is_no_offence() {
+    let shop = Arc::new(Shop::start().await);
+    let traffic = Traffic::begin(shop.clone()).await;
+    traffic.goes_on(50).await;
+    traffic.end();
+    traffic.customers.join_all().await;
+    shop.settled().await;
+    forget_everything(&shop).await;
+    let report = audit::run(&shop.targets()).await.unwrap();
+    assert!(report.is_clean(), "{report}");
+    // Beside what is new.
+    let traffic = Traffic::begin(shop.clone()).await;
+    traffic.goes_on(20).await;
+    traffic.end();
+    traffic.customers.join_all().await;
+    shop.stop_and_audit().await;
+}
+
+/// Housekeeping in all schemas, for which everything that has ended is old.
+async fn forget_everything(shop: &Shop) {
+    let tasks = TaskTracker::new();
+    let db = shop.db(Schema::Orchestrator).await;
+    let journal = Journal::open(db, lane::Options::default(), &tasks);
+    let now = Utc::now();
+    let floor = journal.raise_floor(now).await.unwrap().unwrap().0.to_vec();
+    let raise = wallet::v1::RaiseFloorRequest { floor: floor.clone() };
+    shop.wallet_participant().raise_floor(raise).await.unwrap();
+    let raise = product::v1::RaiseFloorRequest { floor: floor.clone() };
+    shop.product_participant().raise_floor(raise).await.unwrap();
+    let raise = coupon::v1::RaiseFloorRequest { floor: floor.clone() };
+    shop.coupon_participant().raise_floor(raise).await.unwrap();
+    let raise = order::v1::RaiseFloorRequest { floor };
+    shop.order_participant().raise_floor(raise).await.unwrap();
+    assert!(journal.forget(now).await.unwrap() > 0);
+    let options = Housekeeping { interval: Duration::from_secs(1), retention: Duration::ZERO };
+    for schema in [Schema::Wallet, Schema::Product, Schema::Coupon, Schema::Order] {
+        let db = shop.db(schema).await;
+        let forgotten = Housekeeper::new(db, options).round().await.unwrap();
+        assert!(forgotten.steps > 0, "{}", schema.name());
+    }
 }

@@ -7,8 +7,9 @@ use ::participant::grpc::{self, OnRecord, step_key};
 use ::participant::{Call, content_hash};
 use api::coupon::v1::coupon_participant_service_server::CouponParticipantService;
 use api::coupon::v1::{
-    GetStepsRequest, GetStepsResponse, RedeemCouponRequest, RedeemCouponResponse,
-    RestoreCouponRequest, RestoreCouponResponse, UndoRedeemRequest, UndoRedeemResponse,
+    GetStepsRequest, GetStepsResponse, RaiseFloorRequest, RaiseFloorResponse, RedeemCouponRequest,
+    RedeemCouponResponse, RestoreCouponRequest, RestoreCouponResponse, UndoRedeemRequest,
+    UndoRedeemResponse,
 };
 use api::{Check, Refusal};
 use tonic::{Request, Response, Status};
@@ -75,5 +76,15 @@ impl CouponParticipantService for Coupon {
         request.check()?;
         let records = grpc::steps(&self.db, &request.saga_ids).await?;
         Ok(Response::new(GetStepsResponse { records }))
+    }
+
+    async fn raise_floor(
+        &self,
+        request: Request<RaiseFloorRequest>,
+    ) -> Result<Response<RaiseFloorResponse>, Status> {
+        let request = request.into_inner();
+        request.check()?;
+        let floor = grpc::raise_floor(&self.db, &request.floor).await?;
+        Ok(Response::new(RaiseFloorResponse { floor }))
     }
 }

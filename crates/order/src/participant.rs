@@ -8,7 +8,8 @@ use api::order::v1::order_participant_service_server::OrderParticipantService;
 use api::order::v1::{
     BeginCancelRequest, BeginCancelResponse, ConfirmOrderRequest, ConfirmOrderResponse,
     FinishCancelRequest, FinishCancelResponse, GetStepsRequest, GetStepsResponse,
-    VoidCancelRequest, VoidCancelResponse, VoidOrderRequest, VoidOrderResponse,
+    RaiseFloorRequest, RaiseFloorResponse, VoidCancelRequest, VoidCancelResponse, VoidOrderRequest,
+    VoidOrderResponse,
 };
 use participant::{Call, content_hash};
 use tonic::{Request, Response, Status};
@@ -99,5 +100,15 @@ impl OrderParticipantService for Order {
         request.check()?;
         let records = grpc::steps(&self.db, &request.saga_ids).await?;
         Ok(Response::new(GetStepsResponse { records }))
+    }
+
+    async fn raise_floor(
+        &self,
+        request: Request<RaiseFloorRequest>,
+    ) -> Result<Response<RaiseFloorResponse>, Status> {
+        let request = request.into_inner();
+        request.check()?;
+        let floor = grpc::raise_floor(&self.db, &request.floor).await?;
+        Ok(Response::new(RaiseFloorResponse { floor }))
     }
 }

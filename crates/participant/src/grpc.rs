@@ -65,6 +65,16 @@ pub async fn steps(db: &Db, saga_ids: &[Vec<u8>]) -> Result<Vec<StepRecord>, Sta
     rows.into_iter().map(record).collect()
 }
 
+/// Raises the schema's floor, and tells where it is then.
+///
+/// # Errors
+/// `INVALID_FIELD`; those of the database.
+pub async fn raise_floor(db: &Db, floor: &[u8]) -> Result<Vec<u8>, Status> {
+    let floor = saga_id("floor", floor)?;
+    let raised = crate::purge::raise_floor(db, floor).await.map_err(|error| refuse_db(&error))?;
+    Ok(raised.0.to_vec())
+}
+
 /// A fault of the database, told without its words.
 pub fn refuse_db(error: &db::Error) -> Status {
     let reason = match error {

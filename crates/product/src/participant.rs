@@ -7,9 +7,9 @@ use ::participant::grpc::{self, OnRecord, step_key};
 use ::participant::{Call, content_hash};
 use api::product::v1::product_participant_service_server::ProductParticipantService;
 use api::product::v1::{
-    GetStepsRequest, GetStepsResponse, ReleaseStockRequest, ReleaseStockResponse,
-    ReserveStockRequest, ReserveStockResponse, RestockProductsRequest, RestockProductsResponse,
-    StockLine,
+    GetStepsRequest, GetStepsResponse, RaiseFloorRequest, RaiseFloorResponse, ReleaseStockRequest,
+    ReleaseStockResponse, ReserveStockRequest, ReserveStockResponse, RestockProductsRequest,
+    RestockProductsResponse, StockLine,
 };
 use api::{Check, Refusal};
 use tonic::{Request, Response, Status};
@@ -69,6 +69,16 @@ impl ProductParticipantService for Product {
         request.check()?;
         let records = grpc::steps(&self.db, &request.saga_ids).await?;
         Ok(Response::new(GetStepsResponse { records }))
+    }
+
+    async fn raise_floor(
+        &self,
+        request: Request<RaiseFloorRequest>,
+    ) -> Result<Response<RaiseFloorResponse>, Status> {
+        let request = request.into_inner();
+        request.check()?;
+        let floor = grpc::raise_floor(&self.db, &request.floor).await?;
+        Ok(Response::new(RaiseFloorResponse { floor }))
     }
 }
 

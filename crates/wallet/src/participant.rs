@@ -6,8 +6,9 @@ use crate::{Wallet, trace};
 use ::participant::grpc::{self, OnRecord, step_key};
 use api::wallet::v1::wallet_participant_service_server::WalletParticipantService;
 use api::wallet::v1::{
-    DebitWalletRequest, DebitWalletResponse, GetStepsRequest, GetStepsResponse,
-    RefundWalletRequest, RefundWalletResponse, UndoDebitRequest, UndoDebitResponse,
+    DebitWalletRequest, DebitWalletResponse, GetStepsRequest, GetStepsResponse, RaiseFloorRequest,
+    RaiseFloorResponse, RefundWalletRequest, RefundWalletResponse, UndoDebitRequest,
+    UndoDebitResponse,
 };
 use api::{Check, Refusal};
 use participant::{Call, content_hash};
@@ -67,6 +68,16 @@ impl WalletParticipantService for Wallet {
         request.check()?;
         let records = grpc::steps(&self.db, &request.saga_ids).await?;
         Ok(Response::new(GetStepsResponse { records }))
+    }
+
+    async fn raise_floor(
+        &self,
+        request: Request<RaiseFloorRequest>,
+    ) -> Result<Response<RaiseFloorResponse>, Status> {
+        let request = request.into_inner();
+        request.check()?;
+        let floor = grpc::raise_floor(&self.db, &request.floor).await?;
+        Ok(Response::new(RaiseFloorResponse { floor }))
     }
 }
 

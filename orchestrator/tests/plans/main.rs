@@ -16,6 +16,7 @@
 
 mod cancelled;
 mod compensated;
+mod forgotten;
 mod lost;
 mod node;
 mod operated;

@@ -29,6 +29,7 @@ use tonic::body::Body;
 use tonic::metadata::MetadataMap;
 use tonic::service::Routes;
 use tower::{Layer, ServiceExt};
+use uuid::Uuid;
 
 /// How long a client waits for its answer.
 const PATIENCE: Duration = Duration::from_secs(50);
@@ -105,6 +106,7 @@ pub(crate) fn is_replayed(metadata: &MetadataMap) -> bool {
 pub(crate) struct Node {
     runtime: Option<Runtime>,
     plans: Vec<(PlanId, &'static [StepInfo])>,
+    orchestrator: Orchestrator,
     checkout: CheckoutServiceClient<Transport>,
     admin: SagaAdminServiceClient<Transport>,
 }
@@ -125,10 +127,25 @@ impl Node {
         let transport = far(service, runtime.handle().clone());
         Self {
             plans: orchestrator.plans(),
+            orchestrator,
             checkout: CheckoutServiceClient::new(transport.clone()),
             admin: SagaAdminServiceClient::new(transport),
             runtime: Some(runtime),
         }
+    }
+
+    /// Forgets all that has ended. Tells how many sagas that were.
+    pub(crate) async fn forget(&self) -> usize {
+        let orchestrator = self.orchestrator.clone();
+        let forgetting = async move { orchestrator.forget(Duration::ZERO).await };
+        let runtime = self.runtime.as_ref().unwrap();
+        runtime.spawn(forgetting).await.unwrap().unwrap()
+    }
+
+    /// Whether the replica works on a saga.
+    pub(crate) fn is_driving(&self, saga: &str) -> bool {
+        let saga = Uuid::parse_str(saga).unwrap();
+        self.orchestrator.is_driving(saga.into())
     }
 
     /// The plans that the replica knows, with all their steps.

@@ -105,6 +105,11 @@ pub(crate) struct Case {
 }
 
 impl Case {
+    /// The steps that take part, in order.
+    pub(crate) fn steps(&self) -> &[StepInfo] {
+        &self.steps
+    }
+
     /// The step.
     pub(crate) fn step(&self) -> &'static str {
         self.steps[self.at].name

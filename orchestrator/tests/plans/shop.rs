@@ -151,6 +151,25 @@ impl Shop {
         Node::start(self.journal.clone(), participants, options).await
     }
 
+    /// The rows of a table of the journal.
+    pub(crate) async fn journal_rows(&self, table: &str) -> i64 {
+        Self::rows(&self.db, table).await
+    }
+
+    /// The rows of a table.
+    pub(crate) async fn rows(db: &Db, table: &str) -> i64 {
+        #[derive(QueryableByName)]
+        struct Count {
+            #[diesel(sql_type = BigInt)]
+            count: i64,
+        }
+        let sql = format!("SELECT COUNT(*) AS count FROM {table}");
+        let count = db.read(async move |conn: &mut Conn| -> db::Result<Count> {
+            Ok(sql_query(sql).get_result(conn).await?)
+        });
+        count.await.unwrap().count
+    }
+
     /// The counter of the replica that began last.
     pub(crate) async fn newest_beat(&self) -> i64 {
         #[derive(QueryableByName)]
@@ -258,6 +277,13 @@ impl Shop {
         let charge = ChargeWalletRequest { request_id: request_id(), user_id, amount: 100_000 };
         wallets.charge_wallet(charge).await.unwrap();
         user_id
+    }
+
+    /// A charge that is refused.
+    pub(crate) async fn charge_nobody(&self) {
+        let user_id = self.nobody();
+        let charge = ChargeWalletRequest { request_id: request_id(), user_id, amount: 1_000 };
+        self.wallets.clone().charge_wallet(charge).await.unwrap_err();
     }
 
     async fn product(&self, price: i64, stock: i64) -> i64 {

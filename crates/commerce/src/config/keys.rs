@@ -127,6 +127,19 @@ pub const KEYS: &[Key] = &[
         "64",
         "calls to one participant at once for sagas of dead replicas",
     ),
+    key("housekeeping.interval", span(SECOND, HOUR), "1min", "how often what is old is deleted"),
+    key(
+        "idempotency.retention",
+        span(7 * DAY, 3_650 * DAY),
+        "7d",
+        "how long ended sagas and refused requests are remembered",
+    ),
+    key(
+        "outbox.retention",
+        span(3 * DAY, 3_650 * DAY),
+        "4d",
+        "how long events stay that everybody has had",
+    ),
     key("limits.streams", Rule::Integer(1, 65_535), "256", "calls in flight on one connection"),
     key("limits.in_flight", Rule::Integer(1, 1_000_000), "8192", "calls in flight on a listener"),
     key(

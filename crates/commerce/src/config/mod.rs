@@ -35,6 +35,12 @@ pub struct Config {
     pub lanes: Lanes,
     /// The saga engine.
     pub saga: Saga,
+    /// Deleting what is old.
+    pub housekeeping: Housekeeping,
+    /// Ended sagas and refused requests.
+    pub idempotency: Kept,
+    /// Events that everybody has had.
+    pub outbox: Kept,
     /// What a listener bears.
     pub limits: Limits,
     /// Where other processes are.
@@ -127,6 +133,22 @@ pub struct Saga {
     pub max_live: usize,
     /// Driven for dead replicas.
     pub max_recovering: usize,
+}
+
+/// Deleting what is old.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Housekeeping {
+    /// Between two rounds.
+    pub interval: Span,
+}
+
+/// How long something is kept.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kept {
+    /// So long.
+    pub retention: Span,
 }
 
 /// What a listener bears.

@@ -13,10 +13,11 @@ use api::wallet::v1::wallet_participant_service_client::WalletParticipantService
 use api::wallet::v1::wallet_service_client::WalletServiceClient;
 use coupon::{Coupon, Notices, TurnedAway};
 use db::Db;
-use events::{Bell, Bus, Consumer, RedisStreams, Relay};
+use events::{Bell, Bus, Consumer, Purge, RedisStreams, Relay};
 use migrations::Schema;
 use orchestrator::{Orchestrator, Participants};
 use order::Order;
+use participant::{Housekeeper, Housekeeping};
 use platform::{Chassis, MAX_MESSAGE_BYTES};
 use product::Product;
 use ranking::{CONSUMER, Counter, Rebuild, Store};
@@ -187,6 +188,13 @@ impl Starting<'_> {
         let bus = self.bus(schema)?;
         let relay = Relay::new(db.clone(), bus, Bell::default(), events::RelayOptions::default());
         self.tasks.spawn(relay.run(self.background.clone()));
+        let interval = self.config.housekeeping.interval.into();
+        let purge = Purge::new(db.clone(), self.bus(schema)?, self.config.outbox.retention.into());
+        self.tasks.spawn(purge.run(interval, self.background.clone()));
+        let retention = self.config.idempotency.retention.into();
+        let options = Housekeeping { interval, retention };
+        let housekeeper = Housekeeper::new(db.clone(), options);
+        self.tasks.spawn(housekeeper.run(self.background.clone()));
         Ok(Some(db))
     }
 
@@ -250,7 +258,12 @@ impl Starting<'_> {
             max_recovering: saga.max_recovering,
         };
         let lane = self.lanes(1).lane;
-        Ok(Orchestrator::start(db, participants, options, lane, self.tasks))
+        let orchestrator = Orchestrator::start(db, participants, options, lane, self.tasks);
+        let interval = self.config.housekeeping.interval.into();
+        let retention = self.config.idempotency.retention.into();
+        let keeping = orchestrator.clone().keep_house(interval, retention, self.background.clone());
+        self.tasks.spawn(keeping);
+        Ok(orchestrator)
     }
 
     fn lanes(&self, count: usize) -> participant::Options {

@@ -82,7 +82,7 @@ impl Apart {
         for (role, [public, ..]) in &ports {
             *addresses.service(role.name()).unwrap() = format!("127.0.0.1:{public}");
         }
-        let variables = |role| variables(&ports[&role], &ports, &mysql, &redis);
+        let variables = |role| variables(ports[&role], &ports, &mysql, &redis);
         let variables = Role::ALL.into_iter().map(|role| (role, variables(role))).collect();
         let logs = tempfile::tempdir().unwrap();
         let (running, joined) = (BTreeMap::new(), Vec::new());
@@ -240,7 +240,7 @@ fn database(schema: Schema) -> &'static str {
 
 /// A role's settings, which name every port: it comes back where it was.
 fn variables(
-    own: &[u16; 3],
+    own: [u16; 3],
     ports: &BTreeMap<Role, [u16; 3]>,
     mysql: &MySql,
     redis: &Redis,

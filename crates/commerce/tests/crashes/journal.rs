@@ -91,6 +91,12 @@ pub(crate) async fn number(server: &str, sql: &str) -> i64 {
     count.count
 }
 
+/// Numbers, as `count`.
+pub(crate) async fn numbers(server: &str, sql: &str) -> BTreeSet<i64> {
+    let rows: Vec<Count> = sql_query(sql).load(&mut connect(server).await).await.unwrap();
+    rows.iter().map(|row| row.count).collect()
+}
+
 /// Ids of sagas or requests, as `id`.
 pub(crate) async fn ids(server: &str, sql: &str) -> BTreeSet<Uuid> {
     let rows: Vec<Id> = sql_query(sql).load(&mut connect(server).await).await.unwrap();

@@ -4,9 +4,10 @@ use crate::support::{append, bus, client, event, everything, published, relay, s
 use api::events::v1::EventEnvelope;
 use db::{Conn, Db, Script};
 use diesel_async::RunQueryDsl;
-use events::{Bell, Bus, Positions, Shard, bus::Append, bus::Message};
+use events::{Bell, Bus, Positions, Purge, Shard, bus::Append, bus::Message};
 use prost::Message as _;
 use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
 
 fn decode(message: &Message) -> EventEnvelope {
     EventEnvelope::decode(message.envelope.as_slice()).unwrap()
@@ -240,4 +241,35 @@ async fn a_stream_is_trimmed_below_its_slowest_consumer_and_waits_for_it() {
     assert!((2..=1_501).contains(&first), "trimmed up to {first}");
     bus.acknowledge("slow", &at(10_000)).await.unwrap();
     until(async || bus.state().await.unwrap().shards[shard].top == 12_000).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_everybody_has_had_are_deleted_and_the_numbers_go_on() {
+    let (db, (redis, bus)) = (schema().await, bus(&["counter"]).await);
+    let running = relay(&db, bus.clone(), &Bell::default());
+    append(&db, (1..=10).map(|version| event(7, version)).collect()).await;
+    published(&db).await;
+    let purge = Purge::new(db.clone(), bus.clone(), Duration::ZERO);
+    let shard = Shard::of("order", 7);
+    assert_eq!(purge.round().await.unwrap(), 0, "the consumer has had none");
+
+    acknowledge(&*bus, shard, 6).await;
+    assert_eq!(purge.round().await.unwrap(), 6);
+    let patient = Purge::new(db.clone(), bus.clone(), Duration::from_hours(1));
+    acknowledge(&*bus, shard, 10).await;
+    assert_eq!(patient.round().await.unwrap(), 0, "none is old");
+    assert_eq!(purge.round().await.unwrap(), 4);
+
+    append(&db, vec![event(7, 11)]).await;
+    published(&db).await;
+    let last = everything(&*bus).await.pop().unwrap().1.pop().unwrap();
+    assert_eq!((last.position, decode(&last).version), (11, 11));
+    drop((running, redis));
+}
+
+/// A consumer is done with a shard up to a position.
+async fn acknowledge(bus: &dyn Bus, shard: Shard, position: i64) {
+    let mut positions = Positions::default();
+    positions[shard] = position;
+    bus.acknowledge("counter", &positions).await.unwrap();
 }

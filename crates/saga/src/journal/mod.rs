@@ -5,6 +5,7 @@
 
 mod claim;
 mod end;
+mod floor;
 mod operation;
 mod read;
 mod record;

@@ -36,6 +36,8 @@ pub struct Start {
     pub deadline_at: DateTime<Utc>,
     /// The caller's trace.
     pub trace: Trace,
+    /// The client's request id; `None` where a program began it that did not keep it here.
+    pub request_id: Option<[u8; 16]>,
 }
 
 /// A saga that is to be started for a client's request.
@@ -185,6 +187,7 @@ pub(super) struct SagaRow {
     pub(super) owner: Bytes16,
     pub(super) state: i8,
     pub(super) attention: Option<String>,
+    pub(super) request_id: Option<Bytes16>,
 }
 
 #[derive(Debug, Clone, Queryable, Insertable)]
@@ -202,6 +205,7 @@ pub(super) struct HistoryRow {
     pub(super) outcome: i8,
     pub(super) result: Vec<u8>,
     pub(super) ended_at: NaiveDateTime,
+    pub(super) request_id: Option<Bytes16>,
 }
 
 impl SagaRow {
@@ -223,6 +227,7 @@ impl SagaRow {
             owner,
             state: RunningState::Running.code(),
             attention: None,
+            request_id: start.request_id.map(Bytes16),
         }
     }
 
@@ -238,6 +243,7 @@ impl SagaRow {
             placed_at: db::from_db(self.placed_at),
             deadline_at: db::from_db(self.deadline_at),
             trace: Trace { trace_id: self.trace_id, traceparent: self.traceparent },
+            request_id: self.request_id.map(|id| id.0),
         };
         Ok(Running { start, state, attention: self.attention, owner: self.owner.into() })
     }
@@ -263,6 +269,7 @@ impl HistoryRow {
             outcome: outcome.code(),
             result,
             ended_at: db::to_db(ended_at),
+            request_id: start.request_id.map(Bytes16),
         }
     }
 
@@ -279,6 +286,7 @@ impl HistoryRow {
             placed_at,
             deadline_at: placed_at,
             trace: Trace { trace_id: self.trace_id, traceparent: String::new() },
+            request_id: self.request_id.map(|id| id.0),
         };
         Ok(Ended { start, outcome, result: self.result, ended_at: db::from_db(self.ended_at) })
     }

@@ -17,6 +17,7 @@ diesel::table! {
         owner -> Binary,
         state -> TinyInt,
         attention -> Nullable<VarChar>,
+        request_id -> Nullable<Binary>,
     }
 }
 
@@ -34,6 +35,7 @@ diesel::table! {
         outcome -> TinyInt,
         result -> Blob,
         ended_at -> Datetime,
+        request_id -> Nullable<Binary>,
     }
 }
 

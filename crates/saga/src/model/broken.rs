@@ -4,7 +4,7 @@ use crate::decide::{ActReply, Event, Phase, UndoReply, VoidReply};
 use crate::outcome::{AbortReason, Failure, Outcome};
 
 use super::Violation;
-use super::saga::{Executor, Saga};
+use super::saga::{Executor, Purge, Saga};
 
 /// A rule that is broken, named by what happens instead.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,6 +22,9 @@ pub(super) enum Broken {
     VoidWritesNoReason,
     PurgedWithoutFloor,
     PurgedWhileUnfinished,
+    RowPurgedBeforeFloorRaised,
+    FloorLowered,
+    StartedBelowFloor,
     // The executor.
     StartNotAwaited,
     AbortWithoutVoid,
@@ -46,7 +49,7 @@ pub(super) enum Broken {
 
 impl Broken {
     /// Every broken rule and what the explorer finds of it.
-    pub(super) const ALL: [(Self, Violation); 30] = {
+    pub(super) const ALL: [(Self, Violation); 33] = {
         use Broken::*;
         use Violation::*;
         [
@@ -62,6 +65,9 @@ impl Broken {
             (VoidWritesNoReason, ReasonLost),
             (PurgedWithoutFloor, EffectAfterEnd),
             (PurgedWhileUnfinished, Stuck),
+            (RowPurgedBeforeFloorRaised, EffectAfterEnd),
+            (FloorLowered, EffectAfterEnd),
+            (StartedBelowFloor, Stuck),
             (StartNotAwaited, Stuck),
             (AbortWithoutVoid, ReasonLost),
             (AbortWithoutVoidForOwnReason, RegisterWithoutSteps),
@@ -85,12 +91,16 @@ impl Broken {
 }
 
 impl Broken {
-    /// Whether the rule is about purging, and whether it is about resolving.
-    pub(super) fn needs(self) -> (bool, bool) {
-        let purge = matches!(
-            self,
-            Self::PurgedWithoutFloor | Self::PurgedWhileUnfinished | Self::PurgedTakenForUndone
-        );
+    /// What has to be purged for the rule to count, and whether it is about resolving.
+    pub(super) fn needs(self) -> (Purge, bool) {
+        let purge = match self {
+            Self::PurgedWithoutFloor
+            | Self::PurgedWhileUnfinished
+            | Self::StartedBelowFloor
+            | Self::PurgedTakenForUndone => Purge::Together,
+            Self::RowPurgedBeforeFloorRaised | Self::FloorLowered => Purge::Each,
+            _ => Purge::Never,
+        };
         let resolve = matches!(self, Self::ResolvedAtAnyTime | Self::ResolvedOnceRegisterClosed);
         (purge, resolve)
     }

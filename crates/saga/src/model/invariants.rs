@@ -72,7 +72,7 @@ impl Saga {
             Some(step) => Failure::Rejected { step, reply: Vec::new() },
             None => Failure::Aborted { reason: state.rows.get(&register)?.reply.clone() },
         };
-        (!state.purged && *failure != recorded).then_some(Violation::EndedForWrongReason)
+        (state.floors.is_empty() && *failure != recorded).then_some(Violation::EndedForWrongReason)
     }
 
     /// Whether the saga has come to its end, or never began.

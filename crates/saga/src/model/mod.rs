@@ -2,7 +2,7 @@
 //!
 //! It explores every order in which things can happen within bounds: messages delivered late and repeatedly,
 //! replies lost, executors crashing anywhere and others taking over at any time, STARTs lost, aborts by deadline
-//! and operator, barrier rows purged, an operator resolving. In every state the invariants of [`Violation`] hold;
+//! and operator, floors raised and barrier rows purged, an operator resolving. In every state the invariants of [`Violation`] hold;
 //! from every state the end can be reached without further faults; and one new executor alone always reaches it.
 //!
 //! A model that finds nothing proves little. So each rule is broken once ([`broken::Broken`], [`race::Broken`]),
@@ -24,7 +24,7 @@ use crate::shape::Shape;
 use broken::Broken;
 use explore::{Model, Verdict, explore};
 use race::Race;
-use saga::Saga;
+use saga::{Purge, Saga};
 
 /// What may never happen.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -77,7 +77,7 @@ pub(crate) enum Violation {
 fn checkout(steps: i16, executors: usize) -> Saga {
     let before = (1..steps).map(StepNo).collect();
     let shape = Shape { before, register: StepNo(steps), after: Vec::new() };
-    Saga { shape, executors, gate: false, purge: false, resolve: false, broken: None }
+    Saga { shape, executors, gate: false, purge: Purge::Never, resolve: false, broken: None }
 }
 
 fn holds<M: Model>(name: &str, model: &M) {
@@ -93,30 +93,39 @@ fn holds<M: Model>(name: &str, model: &M) {
 
 #[test]
 fn a_checkout_of_three_steps_survives_two_executors() {
-    holds("three by two", &Saga { purge: true, resolve: true, ..checkout(3, 2) });
+    holds("three by two", &Saga { purge: Purge::Together, resolve: true, ..checkout(3, 2) });
+}
+
+#[test]
+fn a_checkout_survives_participants_that_purge_one_after_the_other() {
+    holds("purged apart", &Saga { purge: Purge::Each, ..checkout(2, 2) });
+    holds("purged apart, three by one", &Saga { purge: Purge::Each, ..checkout(3, 1) });
 }
 
 #[test]
 fn a_checkout_of_four_steps_survives_two_executors() {
-    holds("four by two", &Saga { purge: true, resolve: true, ..checkout(4, 2) });
+    holds("four by two", &Saga { purge: Purge::Together, resolve: true, ..checkout(4, 2) });
 }
 
 #[test]
 fn a_checkout_of_three_steps_survives_three_executors() {
-    holds("three by three", &Saga { purge: true, ..checkout(3, 3) });
+    holds("three by three", &Saga { purge: Purge::Together, ..checkout(3, 3) });
 }
 
 #[test]
 fn a_cancellation_survives_three_executors() {
     let shape = Shape { before: vec![], register: StepNo(1), after: vec![StepNo(2), StepNo(3)] };
-    holds("gate first", &Saga { shape, gate: true, purge: true, ..checkout(1, 3) });
+    holds("gate first", &Saga { shape, gate: true, purge: Purge::Together, ..checkout(1, 3) });
 }
 
 #[test]
 fn a_register_in_the_middle_survives_two_executors() {
     let steps = |numbers: [i16; 2]| numbers.map(StepNo).to_vec();
     let shape = Shape { before: steps([1, 2]), register: StepNo(3), after: steps([4, 5]) };
-    holds("middle", &Saga { shape, gate: true, purge: true, resolve: true, ..checkout(1, 2) });
+    holds(
+        "middle",
+        &Saga { shape, gate: true, purge: Purge::Together, resolve: true, ..checkout(1, 2) },
+    );
 }
 
 #[test]

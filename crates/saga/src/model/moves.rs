@@ -1,13 +1,12 @@
 //! Everything that can happen to a saga next.
 
-use std::collections::BTreeMap;
-
 use participant::barrier::{RowState, StepNo};
 
 use super::Violation;
 use super::broken::{Broken, aborted};
 use super::explore::{Model, Move};
-use super::saga::{End, Executor, Message, Saga, Start, State, end, is, tell};
+use super::participants::Rows;
+use super::saga::{End, Executor, Message, Purge, Saga, Start, State, end, is, tell};
 use crate::decide::{ActReply, Command, Event, Known, Phase, UndoReply, VoidReply};
 use crate::outcome::{AbortReason, Outcome};
 use crate::resolve::may_resolve;
@@ -34,6 +33,8 @@ pub(super) enum Label {
     ReadFromEnd,
     ReadFromRegister,
     RowsPurged,
+    FloorRaised(StepNo),
+    RowPurged(StepNo),
     OperatorResolves,
     BreaksRule,
 }
@@ -240,11 +241,7 @@ impl Saga {
             moves.can(Label::StartDurable, State { start: Start::Durable, ..from.clone() });
             moves.may(Label::StartLost, State { start: Start::Lost, ..from.clone() });
         }
-        let early = self.breaks(Broken::PurgedWhileUnfinished) && from.start == Start::Durable;
-        if self.purge && (from.end.is_some() || early) && !from.purged {
-            let rows = BTreeMap::new();
-            moves.may(Label::RowsPurged, State { purged: true, rows, ..from.clone() });
-        }
+        self.purging(moves);
         if self.resolve && from.end.is_none() && from.start == Start::Durable {
             let rows = from.rows.iter().map(|(&step, row)| (step, row.state)).collect();
             let closed = is(from, self.shape.register, RowState::Tombstone);
@@ -256,6 +253,49 @@ impl Saga {
             if allowed {
                 let end = Some(End::Resolved);
                 moves.may(Label::OperatorResolves, State { end, ..from.clone() });
+            }
+        }
+    }
+
+    /// Participants raise their floors, each by itself, and only then purge. The journal's floor, which they follow, is above
+    /// no unfinished saga, and START draws an id that is above it.
+    fn purging(&self, moves: &mut Moves<'_>) {
+        let from = moves.from;
+        let over = from.end.is_some()
+            || match self.broken {
+                Some(Broken::PurgedWhileUnfinished) => from.start == Start::Durable,
+                Some(Broken::StartedBelowFloor) => from.start == Start::InFlight,
+                _ => false,
+            };
+        match self.purge {
+            Purge::Never => {}
+            Purge::Together if !over => {}
+            Purge::Together => {
+                let (floors, rows) = (self.shape.steps().collect(), Rows::new());
+                moves.may(Label::RowsPurged, State { floors, rows, ..from.clone() });
+            }
+            Purge::Each => self.purging_each(moves, over),
+        }
+    }
+
+    fn purging_each(&self, moves: &mut Moves<'_>, over: bool) {
+        let from = moves.from;
+        for step in self.shape.steps() {
+            let raised = from.floors.contains(&step);
+            if over && !raised {
+                let mut next = from.clone();
+                next.floors.insert(step);
+                moves.may(Label::FloorRaised(step), next);
+            }
+            if raised && self.breaks(Broken::FloorLowered) {
+                let mut next = from.clone();
+                next.floors.remove(&step);
+                moves.may(Label::BreaksRule, next);
+            }
+            if raised || (over && self.breaks(Broken::RowPurgedBeforeFloorRaised)) {
+                let mut next = from.clone();
+                next.rows.remove(&step);
+                moves.may(Label::RowPurged(step), next);
             }
         }
     }

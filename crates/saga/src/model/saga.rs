@@ -18,11 +18,22 @@ pub(super) struct Saga {
     pub(super) executors: usize,
     /// Whether the register may be refused, as a cancellation's gate is.
     pub(super) gate: bool,
-    /// Whether barrier rows are purged behind a floor once the saga ended.
-    pub(super) purge: bool,
+    /// How barrier rows are purged once the saga ended.
+    pub(super) purge: Purge,
     /// Whether an operator resolves the saga as soon as that is allowed.
     pub(super) resolve: bool,
     pub(super) broken: Option<Broken>,
+}
+
+/// How participants raise their floors and delete their rows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Purge {
+    /// They do not.
+    Never,
+    /// All of them at one moment.
+    Together,
+    /// Each raises its floor when it likes, and later deletes its row.
+    Each,
 }
 
 /// Everything that counts.
@@ -30,7 +41,8 @@ pub(super) struct Saga {
 pub(super) struct State {
     pub(super) start: Start,
     pub(super) end: Option<End>,
-    pub(super) purged: bool,
+    /// The participants, by their step, whose floors this saga is not above.
+    pub(super) floors: BTreeSet<StepNo>,
     pub(super) rows: Rows,
     /// How often a step's effect stands; absent for never.
     pub(super) effects: BTreeMap<StepNo, u8>,
@@ -80,7 +92,7 @@ impl Saga {
         State {
             start: Start::Unasked,
             end: None,
-            purged: false,
+            floors: BTreeSet::new(),
             rows: Rows::new(),
             effects: BTreeMap::new(),
             sent: BTreeSet::new(),
@@ -139,7 +151,8 @@ impl Saga {
         let mut answers = Vec::new();
         let mut rule = |ruling| {
             let mut next = state.clone();
-            let (reply, ran) = participants::act(&mut next.rows, self.floor(state), step, ruling);
+            let (reply, ran) =
+                participants::act(&mut next.rows, self.floor(state, step), step, ruling);
             if ran {
                 take_effect(&mut next, step);
             }
@@ -183,7 +196,7 @@ impl Saga {
     pub(super) fn undo(&self, state: &State, step: StepNo) -> (State, UndoReply) {
         let before = state.rows.get(&step).map(|row| row.state);
         let mut next = state.clone();
-        let (reply, undone) = participants::undo(&mut next.rows, self.floor(state), step);
+        let (reply, undone) = participants::undo(&mut next.rows, self.floor(state, step), step);
         match (self.broken, before) {
             (Some(Broken::CompensationOfNothingLeavesNoTombstone), None) => {
                 next.rows.remove(&step);
@@ -215,13 +228,14 @@ impl Saga {
             written.clear();
         }
         let mut next = state.clone();
-        let reply = participants::void(&mut next.rows, self.floor(state), register, written);
+        let floor = self.floor(state, register);
+        let reply = participants::void(&mut next.rows, floor, register, written);
         (next, reply)
     }
 
-    /// Whether participants that find no row take the saga for a purged one.
-    fn floor(&self, state: &State) -> bool {
-        state.purged && !self.breaks(Broken::PurgedWithoutFloor)
+    /// Whether the participant of a step, finding no row, takes the saga for a purged one.
+    fn floor(&self, state: &State, step: StepNo) -> bool {
+        state.floors.contains(&step) && !self.breaks(Broken::PurgedWithoutFloor)
     }
 }
 

@@ -1,0 +1,189 @@
+//! Sagas that ended long ago are forgotten, and what still comes of them has no effect.
+//!
+//! "Long ago" is a moment here: the tests forget with no retention at all.
+
+use crate::node::{Node, Verb};
+use crate::scenarios::cases;
+use crate::shop::{Shop, Stage, World, patient};
+use crate::snapshot::{Snapshot, until};
+use crate::wire::Fault;
+use api::Reason;
+use api::checkout::v1::CheckoutState;
+use api::outcome::IDEMPOTENCY_REPLAYED;
+use participant::{Housekeeper, Housekeeping};
+use std::time::Duration;
+use testkit::request_id;
+
+const AT_ONCE: Housekeeping =
+    Housekeeping { interval: Duration::from_secs(1), retention: Duration::ZERO };
+
+/// One round of everybody's housekeeping. Tells how many sagas the journal forgot.
+async fn forget(shop: &Shop, node: &Node) -> usize {
+    let forgotten = node.forget().await;
+    for db in [&shop.product, &shop.coupon, &shop.wallet, &shop.order] {
+        Housekeeper::new(db.clone(), AT_ONCE).round().await.unwrap();
+    }
+    forgotten
+}
+
+/// A saga that ended, how it left its world, and its steps.
+struct Past {
+    world: World,
+    after: Snapshot,
+    /// What it sent: actions, compensations and voids.
+    sent: Vec<&'static str>,
+}
+
+/// Sagas of every scenario: some that succeeded and some that were undone.
+async fn past(shop: &Shop, node: &Node) -> Vec<Past> {
+    let mut all = Vec::new();
+    for case in cases(node) {
+        let world = shop.world(node, case.scenario).await;
+        if case.is_register() {
+            shop.doom(&world, &case);
+            node.ask(&world.trace, world.ask.clone()).await.unwrap_err();
+        } else {
+            let told = node.ask(&world.trace, world.ask.clone()).await.unwrap();
+            assert_eq!(told.state, CheckoutState::Succeeded, "{case}");
+        }
+        let ended = || async { node.checkout_of(&world.ask).await.unwrap().ended_at };
+        until("the end is recorded", ended).await;
+        let names = case.steps().iter().flat_map(|info| [Some(info.name), info.undo]);
+        let sent = names.flatten().filter(|name| shop.wire.answered(&world.trace, name) > 0);
+        let sent = sent.collect();
+        let after = shop.snapshot(&world).await;
+        all.push(Past { world, after, sent });
+    }
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_that_comes_late_of_a_forgotten_saga_has_an_effect() {
+    let shop = Shop::start().await;
+    let node = shop.node(patient()).await;
+    let past = past(&shop, &node).await;
+    assert!(forget(&shop, &node).await >= past.len());
+    for rows in ["saga", "saga_history", "request"] {
+        assert_eq!(shop.journal_rows(rows).await, 0, "{rows}");
+    }
+    for db in [&shop.product, &shop.coupon, &shop.wallet, &shop.order] {
+        assert_eq!(Shop::rows(db, "saga_op").await, 0);
+    }
+    for Past { world, after, sent } in &past {
+        for name in sent {
+            let late = shop.wire.deliver(shop.wire.first(&world.trace, name)).await;
+            let is_action = cases(&node).iter().any(|case| case.step() == *name);
+            if is_action {
+                assert_eq!(late.reason(), Some(Reason::SagaPurged), "{name}");
+            } else {
+                late.ok::<()>().expect(name);
+            }
+        }
+        assert_eq!(shop.snapshot(world).await, *after);
+    }
+    for db in [&shop.product, &shop.coupon, &shop.wallet, &shop.order] {
+        assert_eq!(Shop::rows(db, "saga_op").await, 0, "a late request leaves no row");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_executor_that_missed_the_end_and_the_purge_changes_nothing() {
+    let stage = Stage::start(patient()).await;
+    let Stage { shop, node, .. } = &*stage;
+    let mut missed = Vec::new();
+    for case in cases(node).into_iter().filter(|case| !case.is_past_register()) {
+        let world = stage.world(&case).await;
+        let before = shop.standing(&world).await;
+        shop.wire.always(&world.trace, case.step(), Fault::REQUEST_LOST);
+        node.ask_and_leave(&world.trace, world.ask.clone());
+        let saga = node.started(&world.ask).await;
+        // Another replica ends it, while this one is cut off from the step that it asks for.
+        stage.other().operate(Verb::Abort, &request_id(), &saga).await.unwrap();
+        missed.push((case, world, saga, before));
+    }
+    assert!(forget(shop, stage.other()).await >= missed.len());
+    for (case, world, ..) in &missed {
+        shop.wire.heal(&world.trace, case.step());
+    }
+    for (case, world, saga, before) in missed {
+        let gone = || async { (!node.is_driving(&saga)).then_some(()) };
+        until("its executor has left", gone).await;
+        assert_eq!(shop.standing(&world).await, before, "{case}");
+    }
+    for db in [&shop.product, &shop.coupon, &shop.wallet, &shop.order] {
+        assert_eq!(Shop::rows(db, "saga_op").await, 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_refusals_of_clients_are_forgotten_and_what_was_done_is_not() {
+    let shop = Shop::start().await;
+    let node = shop.node(patient()).await;
+    shop.world(&node, cases(&node).swap_remove(0).scenario).await;
+    shop.charge_nobody().await;
+    let done = Shop::rows(&shop.wallet, "idempotency WHERE refused = 0").await;
+    let day = Duration::from_hours(24);
+    let mut patient =
+        Housekeeper::new(shop.wallet.clone(), Housekeeping { retention: day, ..AT_ONCE });
+    assert_eq!(patient.round().await.unwrap().refusals, 0, "it is not old");
+    let mut housekeeper = Housekeeper::new(shop.wallet.clone(), AT_ONCE);
+    assert_eq!(housekeeper.round().await.unwrap().refusals, 1);
+    assert!(done > 0);
+    assert_eq!(Shop::rows(&shop.wallet, "idempotency").await, done);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_saga_that_has_not_ended_keeps_all_that_began_after_it() {
+    let shop = Shop::start().await;
+    let node = shop.node(patient()).await;
+    let case = cases(&node).swap_remove(0);
+    let held = shop.world(&node, case.scenario).await;
+    shop.wire.always(&held.trace, case.step(), Fault::REQUEST_LOST);
+    node.ask_and_leave(&held.trace, held.ask.clone());
+    let saga = node.started(&held.ask).await;
+    let later = past(&shop, &node).await;
+    forget(&shop, &node).await;
+    for Past { world, after, sent } in &later {
+        let name = sent[0];
+        let late = shop.wire.deliver(shop.wire.first(&world.trace, name)).await;
+        assert_ne!(late.reason(), Some(Reason::SagaPurged), "{name}");
+        assert_eq!(shop.snapshot(world).await, *after, "{name}");
+        let told = node.ask(&world.trace, world.ask.clone()).await;
+        let replayed = told.map_or_else(
+            |status| status.metadata().get(IDEMPOTENCY_REPLAYED).is_some(),
+            |told| told.replayed,
+        );
+        assert!(replayed, "its request is remembered");
+    }
+    shop.wire.heal(&held.trace, case.step());
+    let ended = || async { node.checkout(&saga).await.ended_at };
+    until("the saga has ended", ended).await;
+    assert!(forget(&shop, &node).await > later.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn housekeeping_beside_orders_forgets_only_what_has_ended() {
+    let shop = Shop::start().await;
+    let node = shop.node(patient()).await;
+    let case = cases(&node).swap_remove(0);
+    let success = shop.success(&node, case.scenario).await;
+    let orders = async {
+        for _ in 0..30 {
+            let world = shop.world(&node, case.scenario).await;
+            // Its second copy comes while others are being forgotten.
+            shop.wire.next(&world.trace, case.step(), &[Fault::DOUBLED]);
+            let told = node.ask(&world.trace, world.ask.clone()).await.unwrap();
+            assert_eq!(told.state, CheckoutState::Succeeded);
+            assert_eq!(shop.snapshot(&world).await, success);
+        }
+    };
+    let housekeeping = async {
+        loop {
+            forget(&shop, &node).await;
+        }
+    };
+    tokio::select! {
+        () = orders => {}
+        () = housekeeping => {}
+    }
+}
