@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -27,6 +27,8 @@ const PORTS: std::ops::Range<u16> = 12_000..32_000;
 /// Connections of the crowd to the orchestrator.
 const CONNECTIONS: usize = 16;
 
+/// The program of today.
+const NEW: &str = env!("CARGO_BIN_EXE_commerce");
 /// A role's listeners, in the order of its ports.
 const LISTENERS: [&str; 3] = ["public", "participant", "admin"];
 
@@ -62,11 +64,17 @@ pub(crate) struct Apart {
     running: BTreeMap<Role, Child>,
     /// Second replicas of roles.
     joined: Vec<Child>,
+    program: PathBuf,
     logs: TempDir,
 }
 
 impl Apart {
     pub(crate) async fn start() -> Self {
+        Self::of(PathBuf::from(NEW)).await
+    }
+
+    /// A shop whose roles run this program.
+    pub(crate) async fn of(program: PathBuf) -> Self {
         let mut options = MySqlOptions::temporary();
         options.buffer_pool_mib = 128;
         options.arguments =
@@ -86,7 +94,7 @@ impl Apart {
         let variables = Role::ALL.into_iter().map(|role| (role, variables(role))).collect();
         let logs = tempfile::tempdir().unwrap();
         let (running, joined) = (BTreeMap::new(), Vec::new());
-        let mut shop = Self { mysql, redis, variables, addresses, running, joined, logs };
+        let mut shop = Self { mysql, redis, variables, addresses, running, joined, program, logs };
         shop.run_roles().await;
         shop
     }
@@ -100,10 +108,32 @@ impl Apart {
             let variable = variables.iter_mut().find(|(other, _)| *other == name).unwrap();
             variable.1 = format!("127.0.0.1:{port}");
         }
-        self.joined.push(start(&variables, role, self.logs.path()).await);
+        self.joined.push(start(&self.program, &variables, role, self.logs.path()).await);
         let mut addresses = self.addresses.clone();
         *addresses.service(role.name()).unwrap() = format!("127.0.0.1:{}", ports[0]);
         Clients::new(&addresses, CONNECTIONS).unwrap()
+    }
+
+    /// What starts from now on runs the program of today.
+    pub(crate) fn upgrade(&mut self) {
+        self.program = PathBuf::from(NEW);
+    }
+
+    /// Ends a role in good order and starts it again.
+    pub(crate) async fn renew(&mut self, role: Role) {
+        let mut process = self.running.remove(&role).unwrap();
+        drop(process.stdin.take());
+        process.wait().await.unwrap();
+        self.run_roles().await;
+    }
+
+    /// Brings the databases up to date, as an operator does before an upgrade.
+    pub(crate) async fn migrate(&self) {
+        let mut migrate = Command::new(NEW);
+        let variables = &self.variables[&Role::Orchestrator];
+        migrate.arg("migrate").envs(variables.iter().map(|(name, value)| (name, value)));
+        let migrated = migrate.output().await.unwrap();
+        assert!(migrated.status.success(), "{migrated:?}");
     }
 
     /// Holds a role still, as a machine does that hangs.
@@ -193,7 +223,8 @@ impl Apart {
     async fn run_roles(&mut self) {
         for role in Role::ALL {
             if !self.running.contains_key(&role) {
-                let process = start(&self.variables[&role], role, self.logs.path()).await;
+                let variables = &self.variables[&role];
+                let process = start(&self.program, variables, role, self.logs.path()).await;
                 self.running.insert(role, process);
             }
         }
@@ -268,9 +299,9 @@ fn variables(
     variables
 }
 
-async fn start(variables: &[(String, String)], role: Role, logs: &Path) -> Child {
+async fn start(program: &Path, variables: &[(String, String)], role: Role, logs: &Path) -> Child {
     let log = File::options().create(true).append(true).open(logs.join(role.name())).unwrap();
-    let mut process = Command::new(env!("CARGO_BIN_EXE_commerce"))
+    let mut process = Command::new(program)
         .args(["--json", "serve", role.name(), "--until-stdin-ends"])
         .envs(variables.iter().map(|(name, value)| (name, value)))
         // Held open by the handle: it ends when this test does, however that is.

@@ -21,6 +21,7 @@ mod journal;
 mod phase;
 mod promises;
 mod replicas;
+mod upgrade;
 
 use apart::{Apart, Victim};
 use commerce::roles::Role;

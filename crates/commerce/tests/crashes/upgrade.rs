@@ -1,0 +1,34 @@
+//! From an older program to the one of today, under load.
+
+use crate::apart::Apart;
+use crate::crowd::Crowd;
+use crate::goods::Goods;
+use crate::promises::Promises;
+use commerce::roles::Role;
+use std::path::PathBuf;
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs an older program, named by COMMERCE_OLD"]
+async fn a_schema_grows_and_the_program_is_replaced_role_by_role_under_load() {
+    let old = std::env::var("COMMERCE_OLD").expect("COMMERCE_OLD names an older `commerce`");
+    let mut shop = Apart::of(PathBuf::from(old)).await;
+    let mut goods = Goods::make(&shop.clients()).await;
+    goods.new_campaign(&shop.clients()).await;
+    let crowd = Crowd::gather(&shop.clients(), &goods, 11);
+    crowd.answered(500).await;
+    // The old program goes on over the new schemas.
+    shop.migrate().await;
+    crowd.answered(1_000).await;
+    // Then both work side by side: a new orchestrator beside the old one, and one new role after the other.
+    shop.upgrade();
+    shop.join(Role::Orchestrator).await;
+    for role in Role::ALL {
+        crowd.answered(500).await;
+        shop.renew(role).await;
+    }
+    crowd.answered(500).await;
+    let asked = crowd.dismiss().await;
+    let told = Promises::default().kept(&shop, asked).await;
+    println!("{told}, all kept");
+    shop.stop().await;
+}
