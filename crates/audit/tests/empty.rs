@@ -41,7 +41,7 @@ async fn an_empty_shop_is_clean_to_an_auditor_who_may_only_read() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_floor_and_a_missing_shard_are_told_by_name() {
     let targets = targets().await;
-    let wallet = testkit::mysql().await.url_for("root", "", database_of(&targets.wallet));
+    let wallet = testkit::mysql().await.url_of(database_of(&targets.wallet));
     let db = db::Db::open(db::Options::new(wallet)).await.unwrap();
     let sql = "DELETE FROM saga_floor; DELETE FROM outbox_shard WHERE shard = 7";
     db.read(async |conn: &mut db::Conn| conn.batch_execute(sql).await.map_err(db::Error::from))

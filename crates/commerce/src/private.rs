@@ -13,8 +13,10 @@ use std::path::Path;
 
 /// The user who may read everything and change nothing.
 const AUDITOR: &str = "auditor";
-/// Larger than what a burst of orders writes between two checkpoints, and room for many lanes.
-const SERVER_ARGUMENTS: [&str; 2] = ["--innodb-log-file-size=256M", "--max-connections=1000"];
+/// Larger than what a burst of orders writes between two checkpoints.
+const REDO_LOG_MIB: u32 = 256;
+/// Room for many lanes.
+const CONNECTIONS: &str = "--max-connections=1000";
 
 /// The servers that were started; those that were configured are not ours.
 pub struct PrivateServers {
@@ -60,7 +62,8 @@ impl PrivateServers {
 
 async fn start_mysql(config: &mut Config) -> Result<MySql> {
     let mut options = MySqlOptions::kept(folder(&config.data_dir, "mysql"));
-    options.arguments = SERVER_ARGUMENTS.map(str::to_owned).to_vec();
+    options.redo_log_mib = Some(REDO_LOG_MIB);
+    options.arguments = vec![CONNECTIONS.to_owned()];
     let server = MySql::start(options).await.context("starting a private database server")?;
     make_databases(&server.url(), config).await.context("making the databases")?;
     let names = Schema::ALL.map(|schema| (schema, config.database.name(schema)));

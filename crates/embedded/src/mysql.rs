@@ -1,5 +1,6 @@
 //! A private MariaDB or MySQL.
 
+use std::env;
 use std::ffi::OsString;
 use std::io::{self, Read as _};
 use std::os::unix::net::UnixStream;
@@ -17,6 +18,10 @@ mod layout;
 const MYSQL: Wanted = Wanted { names: &["mariadbd", "mysqld"], package: PACKAGE };
 /// Holds MariaDB's server and the scripts that lay out a data folder.
 const PACKAGE: &str = "mariadb-server-core";
+/// Names the server program for options that name none, so that tests run on another server without a change.
+const PROGRAM_VARIABLE: &str = "EMBEDDED_MYSQLD";
+/// `1`: options that do not say otherwise have a binary log.
+const BINLOG_VARIABLE: &str = "EMBEDDED_MYSQL_BINLOG";
 
 /// How a private MariaDB or MySQL is to run.
 #[derive(Debug, Clone)]
@@ -28,13 +33,17 @@ pub struct MySqlOptions {
     /// A commit is on disk when it is answered, and torn pages are mended. False is for tests that show what is
     /// refused. Default: true.
     pub durable: bool,
-    /// Writes a binary log, flushed at every commit where `durable`. Default: false.
+    /// Writes a binary log, flushed at every commit where `durable`. Default: false, or true where the environment has
+    /// `EMBEDDED_MYSQL_BINLOG=1`.
     pub binlog: bool,
     /// Memory for pages, in MiB. Default: 256.
     pub buffer_pool_mib: u32,
-    /// The server program. Default: `mariadbd` or `mysqld`, where distributions put them.
+    /// Room for the redo log, in MiB; MariaDB and MySQL have different settings for it. Default: the server's own.
+    pub redo_log_mib: Option<u32>,
+    /// The server program. Default: the one that the environment names in `EMBEDDED_MYSQLD`, else `mariadbd` or
+    /// `mysqld`, where distributions put them.
     pub program: Option<PathBuf>,
-    /// Further arguments, after our own, such as `--slow-query-log=1`.
+    /// Further arguments, after our own, such as `--slow-query-log=1`: for what both servers know.
     pub arguments: Vec<String>,
 }
 
@@ -59,6 +68,7 @@ struct Installed {
     durable: bool,
     binlog: bool,
     buffer_pool_mib: u32,
+    redo_log_mib: Option<u32>,
     arguments: Vec<String>,
 }
 
@@ -73,14 +83,17 @@ impl MySqlOptions {
         Self::at(Place::Temporary)
     }
 
+    /// The one place where the environment is asked.
     fn at(place: Place) -> Self {
+        let named = env::var_os(PROGRAM_VARIABLE).filter(|program| !program.is_empty());
         Self {
             place,
             listen: Listen::default(),
             durable: true,
-            binlog: false,
+            binlog: env::var_os(BINLOG_VARIABLE).is_some_and(|binlog| binlog == "1"),
             buffer_pool_mib: 256,
-            program: None,
+            redo_log_mib: None,
+            program: named.map(PathBuf::from),
             arguments: Vec::new(),
         }
     }
@@ -94,13 +107,29 @@ impl MySql {
     /// [`Error::Ended`] and [`Error::Silent`] with the end of its log when it does not come up.
     pub async fn start(options: MySqlOptions) -> Result<Self, Error> {
         let server = blocking(move || {
-            let program = MYSQL.find(options.program.as_deref())?;
+            let MySqlOptions {
+                place,
+                listen,
+                durable,
+                binlog,
+                buffer_pool_mib,
+                redo_log_mib,
+                program,
+                arguments,
+            } = options;
+            let program = MYSQL.find(program.as_deref())?;
             let flavour = Flavour::of(&program)?;
-            let folder = server::open(&options.place)?;
+            let folder = server::open(&place)?;
             layout::lay_out(&program, flavour, &folder)?;
-            let MySqlOptions { durable, binlog, buffer_pool_mib, arguments, listen, .. } = options;
-            let installed =
-                Installed { program, flavour, durable, binlog, buffer_pool_mib, arguments };
+            let installed = Installed {
+                program,
+                flavour,
+                durable,
+                binlog,
+                buffer_pool_mib,
+                redo_log_mib,
+                arguments,
+            };
             Server::start(installed, folder, listen)
         });
         Ok(Self { server: Arc::new(server.await?) })
@@ -213,13 +242,27 @@ impl Engine for Installed {
         }
         if self.binlog {
             settings.extend(["--log-bin=binlog".to_owned(), "--server-id=1".to_owned()]);
-            settings.extend([format!("--sync-binlog={durable}"), "--binlog-format=ROW".to_owned()]);
+            settings.push(format!("--sync-binlog={durable}"));
         } else {
             settings.push("--skip-log-bin".to_owned());
         }
-        if self.flavour == Flavour::MySql {
-            // It would listen on another port, and look for a folder that a package makes.
-            settings.extend(["--mysqlx=OFF".to_owned(), "--secure-file-priv=NULL".to_owned()]);
+        match self.flavour {
+            Flavour::MariaDb => {
+                if self.binlog {
+                    // MySQL writes rows unless told otherwise, and warns whoever tells it.
+                    settings.push("--binlog-format=ROW".to_owned());
+                }
+                if let Some(mib) = self.redo_log_mib {
+                    settings.push(format!("--innodb-log-file-size={mib}M"));
+                }
+            }
+            Flavour::MySql => {
+                // It would listen on another port, and look for a folder that a package makes.
+                settings.extend(["--mysqlx=OFF".to_owned(), "--secure-file-priv=NULL".to_owned()]);
+                if let Some(mib) = self.redo_log_mib {
+                    settings.push(format!("--innodb-redo-log-capacity={mib}M"));
+                }
+            }
         }
         settings.extend(self.arguments.iter().cloned());
         arguments.extend(settings.into_iter().map(OsString::from));

@@ -89,7 +89,8 @@ async fn what_was_committed_survives_a_crash_and_the_address_stays() -> Result<(
 
 #[tokio::test]
 async fn it_is_durable_and_set_up_as_the_shop_needs_it() -> Result<()> {
-    let server = MySql::start(MySqlOptions::temporary()).await?;
+    let options = MySqlOptions { binlog: false, ..MySqlOptions::temporary() };
+    let server = MySql::start(options).await?;
     assert_eq!(setting(&server, "innodb_flush_log_at_trx_commit").await?, "1");
     assert_eq!(setting(&server, "innodb_doublewrite").await?, "ON");
     assert_eq!(setting(&server, "innodb_lock_wait_timeout").await?, "2");

@@ -2,7 +2,8 @@
 //!
 //! One MariaDB serves all tests of a test program: it starts when first asked for, on a temporary folder, and dies with
 //! the program. It commits as durably as the real one, only smaller. Tests do not disturb each other because each takes
-//! databases of its own.
+//! databases of its own. `TEST_MYSQL_URL` names a server to use instead, of any kind and version; `EMBEDDED_MYSQLD` a
+//! server program (see `embedded`).
 //!
 //! Everything here panics when it fails: that is how a test ends. All of it needs
 //! `#[tokio::test(flavor = "multi_thread")]`.
@@ -12,7 +13,7 @@ mod servers;
 #[cfg(feature = "shop")]
 mod shop;
 
-pub use servers::{database, fresh_database, mysql, redis, redis_url};
+pub use servers::{Given, Server, database, fresh_database, mysql, redis, redis_url};
 #[cfg(feature = "shop")]
 pub use shop::{
     Builder, Coupon, Shop, at_once, checkout_on, coupons_on, orders_on, patiently, place,

@@ -47,3 +47,21 @@ async fn commits_are_durable_in_tests_too() {
         .unwrap();
     assert_eq!(setting.value, "1");
 }
+
+/// The test script asks for what this prints: it tells on which server the tests run.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_server_tells_what_it_is() {
+    let (db, _) = testkit::database(Schema::Wallet).await;
+    let setting = db
+        .read(async |conn: &mut db::Conn| -> db::Result<Setting> {
+            let told = "SELECT CONCAT(VERSION(), ', ', @@version_comment, ', log_bin=', @@GLOBAL.log_bin, \
+                        ', sync_binlog=', @@GLOBAL.sync_binlog) AS value";
+            Ok(sql_query(told).get_result(conn).await?)
+        })
+        .await
+        .unwrap();
+    println!("database server: {}", setting.value);
+    if std::env::var("EMBEDDED_MYSQL_BINLOG").is_ok_and(|binlog| binlog == "1") {
+        assert!(setting.value.contains("log_bin=1, sync_binlog=1"), "{}", setting.value);
+    }
+}

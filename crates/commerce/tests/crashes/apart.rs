@@ -77,8 +77,7 @@ impl Apart {
     pub(crate) async fn of(program: PathBuf) -> Self {
         let mut options = MySqlOptions::temporary();
         options.buffer_pool_mib = 128;
-        options.arguments =
-            ["--innodb-log-file-size=64M", "--performance-schema=OFF"].map(str::to_owned).to_vec();
+        options.redo_log_mib = Some(64);
         let mysql = MySql::start(options).await.unwrap();
         let redis = Redis::start(RedisOptions::temporary()).await.unwrap();
         for schema in Schema::ALL {

@@ -1,28 +1,18 @@
 //! Servers and a schema for the tests of this crate.
 
-use db::{Conn, Db, Options, Script};
-use diesel_async::{AsyncConnection, SimpleAsyncConnection};
-use embedded::{MySql, MySqlOptions, Redis, RedisOptions};
+use db::{Conn, Db, Script};
+use embedded::{Redis, RedisOptions};
 use events::{Bell, Bus, Event, Positions, RedisStreams, Relay, Shard, bus::Message};
+use migrations::Schema;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
-
-static MYSQL: OnceCell<MySql> = OnceCell::const_new();
 
 /// A fresh schema with an outbox.
 pub(crate) async fn schema() -> Db {
     // Shown when a test fails; the first test of the process wins.
     let _ = tracing_subscriber::fmt().with_test_writer().try_init();
-    let mysql =
-        MYSQL.get_or_init(async || MySql::start(MySqlOptions::temporary()).await.unwrap()).await;
-    let name = format!("test_{}", uuid::Uuid::now_v7().simple());
-    let mut conn = Conn::establish(&mysql.url()).await.unwrap();
-    conn.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
-    let url = mysql.url_for("root", "", &name);
-    migrations::run(migrations::Schema::Order, &url).await.unwrap();
-    Db::open(Options::new(url)).await.unwrap()
+    testkit::database(Schema::Order).await.0
 }
 
 /// A Redis of its own, which ends with the handle, and the bus on it.

@@ -5,9 +5,9 @@ use api::product::v1::Product;
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use db::{Conn, Db, Script};
-use diesel_async::{AsyncConnection, SimpleAsyncConnection};
-use embedded::{MySql, MySqlOptions, Redis, RedisOptions};
+use embedded::{Redis, RedisOptions};
 use events::{Bell, Consumer, Event, RedisStreams, Relay};
+use migrations::Schema;
 use prost::Message;
 use ranking::domain::best;
 use ranking::store::Clock;
@@ -15,7 +15,6 @@ use ranking::{CONSUMER, Counter, Products, Rebuild, Service, Store};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::sync::OnceCell;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::Status;
 
@@ -62,19 +61,6 @@ pub(crate) async fn ranking(store: &Store) -> Vec<(i64, i64)> {
     entries.iter().map(|entry| (entry.product_id, entry.orders)).collect()
 }
 
-static MYSQL: OnceCell<MySql> = OnceCell::const_new();
-
-async fn order_schema() -> Db {
-    let mysql =
-        MYSQL.get_or_init(async || MySql::start(MySqlOptions::temporary()).await.unwrap()).await;
-    let name = format!("test_{}", uuid::Uuid::now_v7().simple());
-    let mut conn = Conn::establish(&mysql.url()).await.unwrap();
-    conn.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
-    let url = mysql.url_for("root", "", &name);
-    migrations::run(migrations::Schema::Order, &url).await.unwrap();
-    Db::open(db::Options::new(url)).await.unwrap()
-}
-
 /// Knows every product, and counts how often it is asked.
 #[derive(Default)]
 pub(crate) struct Catalogue(pub(crate) AtomicUsize);
@@ -107,7 +93,7 @@ pub(crate) struct Shop {
 
 impl Shop {
     pub(crate) async fn open() -> Self {
-        let (redis, db) = (redis().await, order_schema().await);
+        let (redis, db) = (redis().await, testkit::database(Schema::Order).await.0);
         let (hand, bell) = (Hand::new(), Bell::default());
         let store = store(&redis, &hand);
         let bus = RedisStreams::new(client(&redis), "test", "order", &[CONSUMER]).unwrap();
