@@ -59,7 +59,7 @@ pub(crate) fn corruptions(history: &History) -> Vec<Corruption> {
             "doubled",
             format!(
                 "INSERT INTO saga_history SELECT {NEW}, kind, plan_version, subject, object, \
-                weight, request, placed_at, trace_id, outcome, result, ended_at \
+                weight, request, placed_at, trace_id, outcome, result, ended_at, request_id \
                 FROM saga_history {}",
                 ended(&plain.hex)
             ),
@@ -71,7 +71,7 @@ pub(crate) fn corruptions(history: &History) -> Vec<Corruption> {
             "a saga that has ended, begun again",
             format!(
                 "INSERT INTO saga SELECT saga_id, kind, plan_version, subject, object, object, \
-                weight, request, placed_at, placed_at, trace_id, '', saga_id, 1, NULL \
+                weight, request, placed_at, placed_at, trace_id, '', saga_id, 1, NULL, NULL \
                 FROM saga_history {}",
                 ended(&plain.hex)
             ),
@@ -82,7 +82,7 @@ pub(crate) fn corruptions(history: &History) -> Vec<Corruption> {
             "a saga that nobody asked for",
             format!(
                 "INSERT INTO saga SELECT {NEW}, kind, plan_version, subject, object, object, \
-                weight, request, placed_at, placed_at, trace_id, '', saga_id, 1, NULL \
+                weight, request, placed_at, placed_at, trace_id, '', saga_id, 1, NULL, NULL \
                 FROM saga_history {}",
                 ended(&plain.hex)
             ),
