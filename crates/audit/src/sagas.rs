@@ -66,7 +66,6 @@ pub(crate) async fn check(of: &mut Snapshots, findings: &mut Findings) -> Result
     let floor_of_wallet = floor("wallet", wallet).await?;
     let floor_of_order = floor("order", order).await?;
     let purged = floor_of_product.max(floor_of_coupon).max(floor_of_wallet).max(floor_of_order);
-    walked.uses.some_purged = floor_of_coupon > SagaId([0; 16]);
 
     let forgotten = journal::floor(journal).await?.unwrap_or(SagaId([0; 16]));
     let unfinished = journal::unfinished(journal).await?;
@@ -88,6 +87,8 @@ pub(crate) async fn check(of: &mut Snapshots, findings: &mut Findings) -> Result
         let heads = [products.peek(), coupons.peek(), wallets.peek(), orders.peek()];
         let first = heads.into_iter().chain([next.as_ref().map(Ended::saga)]).flatten().min();
         let Some(saga) = first else { break };
+        // A floor alone tells of no purge: it stands below all there is while all is young.
+        walked.uses.some_purged |= saga <= floor_of_coupon;
         let product = products.take(saga).await?;
         let coupon = coupons.take(saga).await?;
         let wallet = wallets.take(saga).await?;

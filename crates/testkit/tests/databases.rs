@@ -49,7 +49,7 @@ async fn commits_are_durable_in_tests_too() {
 }
 
 /// The test script asks for what this prints: it tells on which server the tests run.
-#[expect(clippy::print_stdout, reason = "the script that runs it reads what it says")]
+#[expect(clippy::print_stdout, reason = "it is printed to be read")]
 #[tokio::test(flavor = "multi_thread")]
 async fn the_server_tells_what_it_is() {
     let (db, _) = testkit::database(Schema::Wallet).await;
