@@ -11,7 +11,7 @@ use api::saga::v1::{
     GetSagaResponse, ListSagasRequest, ListSagasResponse, PauseRecoveryRequest,
     PauseRecoveryResponse, ResolveSagaRequest, ResolveSagaResponse, ResumeRecoveryRequest,
     ResumeRecoveryResponse, RetrySagaRequest, RetrySagaResponse, Saga, SagaFailure, SagaResolution,
-    SagaState, SagaStep, SagaTrouble,
+    SagaState, SagaStep, SagaStepState, SagaTrouble,
 };
 use api::{Check, Reason, Refusal, RequestId};
 use chrono::{TimeDelta, Utc};
@@ -84,11 +84,16 @@ impl Admin {
 
     async fn steps(&self, start: &Start) -> Result<Vec<SagaStep>, Status> {
         let script = self.script(start)?;
+        let floor = self.orchestrator.engine.journal().floor().await;
+        let forgotten = start.saga <= floor.map_err(|error| unavailable(&error))?;
         let rows = Rows::read(&self.orchestrator.participants, start).await;
         let shape = script.shape();
         let applying = script.steps().iter().filter(|info| shape.steps().any(|s| s == info.step));
         let steps = applying.map(|info| {
-            let (state, at) = rows.shown(info);
+            let (state, at) = match rows.shown(info) {
+                (SagaStepState::Nothing, at) if forgotten => (SagaStepState::Purged, at),
+                shown => shown,
+            };
             SagaStep {
                 step: i32::from(info.step.0),
                 name: info.name.to_owned(),

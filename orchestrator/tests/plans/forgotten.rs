@@ -10,9 +10,11 @@ use crate::wire::Fault;
 use api::Reason;
 use api::checkout::v1::CheckoutState;
 use api::outcome::IDEMPOTENCY_REPLAYED;
+use api::saga::v1::SagaStepState;
 use participant::{Housekeeper, Housekeeping};
 use std::time::Duration;
 use testkit::request_id;
+use tonic::Code;
 
 const AT_ONCE: Housekeeping =
     Housekeeping { interval: Duration::from_secs(1), retention: Duration::ZERO };
@@ -116,6 +118,23 @@ async fn an_executor_that_missed_the_end_and_the_purge_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_saga_that_a_person_resolved_stays_and_its_steps_are_shown_as_purged() {
+    let stage = Stage::start(patient()).await;
+    let Stage { shop, node, .. } = &*stage;
+    let case = cases(node).swap_remove(0);
+    let world = stage.world(&case).await;
+    shop.doom(&world, &case);
+    shop.wire.always(&world.trace, case.undo().unwrap(), Fault::refused(Code::PermissionDenied));
+    let saga = stage.ask(&world).await.unwrap().checkout_id;
+    let resolved = || async { node.operate(Verb::Resolve, &request_id(), &saga).await.ok() };
+    let told = until("the saga can be resolved", resolved).await.saga;
+    assert!(node.steps(&saga).await.values().any(|state| *state == SagaStepState::Done));
+    forget(shop, node).await;
+    assert_eq!(node.saga(&saga).await.saga.unwrap(), told);
+    assert!(node.steps(&saga).await.values().all(|state| *state == SagaStepState::Purged));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn old_refusals_of_clients_are_forgotten_and_what_was_done_is_not() {
     let shop = Shop::start().await;
     let node = shop.node(patient()).await;
@@ -177,13 +196,15 @@ async fn housekeeping_beside_orders_forgets_only_what_has_ended() {
             assert_eq!(shop.snapshot(&world).await, success);
         }
     };
+    let mut forgotten = 0;
     let housekeeping = async {
         loop {
-            forget(&shop, &node).await;
+            forgotten += forget(&shop, &node).await;
         }
     };
     tokio::select! {
         () = orders => {}
         () = housekeeping => {}
     }
+    assert!(forgotten > 0, "some had ended before the last began");
 }

@@ -191,8 +191,8 @@ pub(super) struct ReplayArgs {
 /// Where a running shop is.
 #[derive(Debug, Args)]
 pub(super) struct ConnectArgs {
-    /// HOST:PORT of the public services; or SERVICE=HOST:PORT, repeated, where they are apart. Default: the shop that
-    /// runs on the data folder, else listen.public.
+    /// HOST:PORT of the public services; or SERVICE=HOST:PORT, repeated, where they are apart. Without it, `demo`
+    /// takes the shop that runs on the data folder, else listen.public; `replay` starts a shop of its own.
     #[arg(long, value_name = "[SERVICE=]HOST:PORT")]
     pub connect: Vec<String>,
 }

@@ -23,6 +23,20 @@ const PAUSE: Duration = Duration::from_millis(10);
 const BATCH: i64 = 500;
 
 impl Journal {
+    /// The floor: sagas at or below it are over, and participants may have forgotten them.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn floor(&self) -> Result<SagaId> {
+        self.db
+            .read(async |conn: &mut Conn| -> Result<SagaId> {
+                let row = saga_floor::table.find(1).select(saga_floor::floor);
+                let floor: Bytes16 = row.first(conn).await?;
+                Ok(SagaId(floor.0))
+            })
+            .await
+    }
+
     /// Raises the floor as far as it may be, but not to sagas that began at `kept_from` or later. Tells where it is then;
     /// `None` when its row was never free: another time, then.
     ///

@@ -80,6 +80,10 @@ impl Executor<'_> {
                 }
             };
             let Some(event) = event else { return self.answer_from_journal().await };
+            if matches!(event, Event::AbortWanted(_)) {
+                // The call that it stood at is given up.
+                self.control.set_trouble(None);
+            }
             (known, command) = decide(shape, known, event);
         }
     }
