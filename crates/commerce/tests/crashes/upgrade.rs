@@ -8,9 +8,9 @@ use commerce::roles::Role;
 use std::path::PathBuf;
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs an older program, named by COMMERCE_OLD"]
+#[ignore = "needs an older program, named by OLD_COMMERCE"]
 async fn a_schema_grows_and_the_program_is_replaced_role_by_role_under_load() {
-    let old = std::env::var("COMMERCE_OLD").expect("COMMERCE_OLD names an older `commerce`");
+    let old = std::env::var("OLD_COMMERCE").expect("OLD_COMMERCE names an older `commerce`");
     let mut shop = Apart::of(PathBuf::from(old)).await;
     let mut goods = Goods::make(&shop.clients()).await;
     goods.new_campaign(&shop.clients()).await;
