@@ -1,9 +1,10 @@
 //! Changes against the events that tell of them.
 //!
 //! Tables and outbox are read as one stream, sorted by aggregate and version, so that a change and its event come side
-//! by side and nothing is kept. An event may be gone once its retention is over: never before 72 hours, and never
+//! by side and nothing is kept; events that share a row are copied out of it first. An event may be gone once its retention is over: never before 72 hours, and never
 //! while an older event of the same aggregate is still there.
 
+use crate::batches::{self, BATCH};
 use crate::findings::Findings;
 use crate::invariant::Invariant;
 use crate::snapshot::Snapshot;
@@ -54,7 +55,7 @@ pub(crate) struct Row {
     event_type: String,
     #[diesel(sql_type = Datetime)]
     at: NaiveDateTime,
-    /// Numbers of the change that its event tells, too; of an event its row's id and its position.
+    /// Numbers of the change that its event tells, too; of an event its row's id and position, and its place in the row.
     #[diesel(sql_type = BigInt)]
     pub(crate) a: i64,
     #[diesel(sql_type = BigInt)]
@@ -69,6 +70,15 @@ pub(crate) struct Row {
     payload: Vec<u8>,
 }
 
+/// Where an event stands in the outbox.
+#[derive(Clone, Copy)]
+struct Stand {
+    /// Its row's id, and its place in the row.
+    row: (i64, i64),
+    /// Its row's position.
+    position: i64,
+}
+
 /// An aggregate up to here.
 #[derive(Default)]
 struct Aggregate {
@@ -77,8 +87,8 @@ struct Aggregate {
     /// Changes that no event has told yet, the first of them being `next`.
     due: Option<Row>,
     next: i64,
-    /// The row and the position of the newest event.
-    newest: Option<(i64, i64)>,
+    /// Where the newest event stands.
+    newest: Option<Stand>,
 }
 
 impl Events {
@@ -88,14 +98,23 @@ impl Events {
         snapshot: &mut Snapshot,
         findings: &mut Findings,
     ) -> Result<()> {
+        batches::unpack(snapshot).await?;
         // A position that the relay has not given yet comes after all that it has.
+        let unnumbered = i64::MAX;
+        let events = |row: &str, place: &str, from: &str| {
+            format!(
+                "SELECT aggregate_kind AS kind, aggregate_id AS id, version, version AS through, \
+                1 AS is_event, event_type, occurred_at AS at, {row} AS a, \
+                COALESCE(position, {unnumbered}) AS b, {place} AS c, 0 AS d, 0 AS e, payload \
+                FROM {from}"
+            )
+        };
         let sql = format!(
-            "{} UNION ALL SELECT aggregate_kind AS kind, aggregate_id AS id, version, \
-            version AS through, 1 AS is_event, event_type, occurred_at AS at, id AS a, \
-            COALESCE(position, {}) AS b, 0 AS c, 0 AS d, 0 AS e, payload FROM outbox \
-            ORDER BY kind, id, version, is_event, a",
+            "{} UNION ALL {} WHERE event_type <> '{BATCH}' UNION ALL {} \
+            ORDER BY kind, id, version, is_event, a, c",
             self.changes,
-            i64::MAX
+            events("id", "0", "outbox"),
+            events("row_id", "place", "audit_event"),
         );
         let old = db::to_db(db::now_micros()) - RETENTION;
         let mut rows = snapshot.rows::<Row>(sql).await?;
@@ -127,9 +146,11 @@ impl Events {
 
     /// Whether the event tells of the change that is due, and comes after the events before it.
     fn accepts(&self, aggregate: &mut Aggregate, event: &Row) -> bool {
-        let in_order =
-            aggregate.newest.is_none_or(|(row, position)| event.a > row && event.b >= position);
-        aggregate.newest = Some((event.a, event.b));
+        let stand = Stand { row: (event.a, event.c), position: event.b };
+        let in_order = aggregate
+            .newest
+            .replace(stand)
+            .is_none_or(|before| stand.row > before.row && stand.position >= before.position);
         let Some(due) = aggregate.due.take_if(|_| aggregate.next == event.version) else {
             return false;
         };

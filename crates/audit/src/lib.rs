@@ -14,6 +14,7 @@
 //! Tables are read once each, row by row and sorted by the server, so that memory does not grow with them, but for a few
 //! numbers a client's request and a coupon's use.
 
+mod batches;
 mod chain;
 mod coupon_orders;
 mod dossier;
@@ -46,7 +47,7 @@ use sagas::Snapshots;
 use snapshot::Snapshot;
 use std::time::Duration;
 
-/// What is audited. Users that may read are enough.
+/// What is audited. Users with SELECT are enough, and CREATE TEMPORARY TABLES where there is an outbox.
 #[derive(Clone)]
 pub struct Targets {
     /// `mysql://user:password@host:port/database` of the wallet's schema.
@@ -83,10 +84,10 @@ pub async fn run(targets: &Targets) -> Result<Report> {
     // The journal first: what had ended then stands in all the others.
     let mut of = Snapshots {
         journal: open("orchestrator", &targets.orchestrator).await?,
-        product: open("product", &targets.product).await?,
-        coupon: open("coupon", &targets.coupon).await?,
-        wallet: open("wallet", &targets.wallet).await?,
-        order: open("order", &targets.order).await?,
+        product: open_participant("product", &targets.product).await?,
+        coupon: open_participant("coupon", &targets.coupon).await?,
+        wallet: open_participant("wallet", &targets.wallet).await?,
+        order: open_participant("order", &targets.order).await?,
     };
     let walked = sagas::check(&mut of, &mut findings).await?;
     walked.uses.check(&mut of.coupon, &mut findings).await?;
@@ -112,6 +113,11 @@ pub async fn run(targets: &Targets) -> Result<Report> {
         check_redis(redis, &mut of, &mut findings).await?;
     }
     Ok(Report { checks: findings.into_checks(), explained: walked.explained })
+}
+
+async fn open_participant(schema: &str, url: &str) -> Result<Snapshot> {
+    let snapshot = Snapshot::open_with_events(url).await;
+    snapshot.with_context(|| format!("cannot read the schema {schema}"))
 }
 
 async fn open(schema: &str, url: &str) -> Result<Snapshot> {

@@ -1,7 +1,8 @@
 //! One schema at one instant.
 
+use crate::batches;
 use anyhow::{Context, Result};
-use db::{Db, Options, Session};
+use db::{Db, Options, Script, Session};
 use diesel::QueryableByName;
 use diesel::mysql::Mysql;
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
@@ -30,10 +31,25 @@ impl Snapshot {
         Ok(Self { session })
     }
 
+    /// As [`Self::open`], with room for copies of events. Rooms are made outside of transactions that only read.
+    pub(crate) async fn open_with_events(url: &str) -> Result<Self> {
+        let mut snapshot = Self::open(url).await?;
+        snapshot.session.conn().batch_execute("COMMIT").await?;
+        let room = snapshot.session.conn().batch_execute(batches::CREATE).await;
+        room.context("the user needs SELECT and CREATE TEMPORARY TABLES on the schema")?;
+        snapshot.session.conn().batch_execute(BEGIN).await?;
+        Ok(snapshot)
+    }
+
     /// The schema as it is now.
     pub(crate) async fn renew(&mut self) -> Result<()> {
         self.session.conn().batch_execute("COMMIT").await?;
         Ok(self.session.conn().batch_execute(BEGIN).await?)
+    }
+
+    /// Fills the session's own table.
+    pub(crate) async fn write(&mut self, copies: Script) -> Result<()> {
+        Ok(copies.run(self.session.conn()).await?)
     }
 
     /// The statement's rows, one by one.

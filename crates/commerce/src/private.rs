@@ -96,7 +96,7 @@ async fn make_databases(server: &str, config: &Config) -> Result<()> {
             "CREATE DATABASE IF NOT EXISTS `{name}` CHARACTER SET utf8mb4 COLLATE utf8mb4_bin; \
              CREATE USER IF NOT EXISTS '{user}'@'localhost'; \
              GRANT ALL ON `{pattern}`.* TO '{user}'@'localhost'; \
-             GRANT SELECT ON `{pattern}`.* TO '{AUDITOR}'@'localhost'"
+             GRANT SELECT, CREATE TEMPORARY TABLES ON `{pattern}`.* TO '{AUDITOR}'@'localhost'"
         ))
         .await
         .with_context(|| format!("making the database {name}"))?;

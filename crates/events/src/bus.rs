@@ -1,5 +1,5 @@
-//! What the relay and the consumers ask of a bus. A bus carries one schema's events, a stream a shard, each event under
-//! the position that the relay gave it.
+//! What the relay and the consumers ask of a bus. A bus carries one schema's events, a stream a shard, each message
+//! under the position that the relay gave it.
 
 use crate::{PerShard, Positions, Shard};
 use async_trait::async_trait;
@@ -33,7 +33,7 @@ pub struct State {
 /// One stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct StreamState {
-    /// Position of the last event that it took.
+    /// Position of the last message that it took.
     pub top: i64,
     /// The outbox's last position as announced in this generation.
     pub head: Option<i64>,
@@ -41,21 +41,21 @@ pub struct StreamState {
     pub acknowledged: Option<i64>,
 }
 
-/// An event under its position.
+/// A row of the outbox under its position: one event, or several that one transaction made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     /// Its number within the shard, from 1.
     pub position: i64,
-    /// An encoded `commerce.events.v1.EventEnvelope`.
+    /// An encoded `commerce.events.v1.EventEnvelope`; [`unpack`](crate::unpack) yields the events.
     pub envelope: Vec<u8>,
 }
 
-/// What leads a shard from the top `after` to the top `through`: its events, unless the outbox retains them no more.
+/// What leads a shard from the top `after` to the top `through`: its messages, unless the outbox retains them no more.
 #[derive(Debug, Clone)]
 pub struct Append {
     /// The shard.
     pub shard: Shard,
-    /// The top that the events follow.
+    /// The top that the messages follow.
     pub after: i64,
     /// The top that they lead to, at least `after`.
     pub through: i64,
@@ -70,8 +70,10 @@ pub struct Append {
 pub struct DeadLetter {
     /// Its shard.
     pub shard: Shard,
-    /// Its position.
+    /// Its message's position.
     pub position: i64,
+    /// Its place in the message, from 0.
+    pub index: usize,
     /// What was wrong with it.
     pub reason: String,
     /// The envelope as it came.
@@ -120,7 +122,7 @@ pub trait Bus: Send + Sync + 'static {
 /// Reads the streams.
 #[async_trait]
 pub trait Reader: Send {
-    /// Up to `max` events a shard above the given positions, in order; waits up to `wait` for the first. Empty when none
+    /// Up to `max` messages a shard above the given positions, in order; waits up to `wait` for the first. Empty when none
     /// came.
     async fn read(
         &mut self,

@@ -4,7 +4,7 @@
 //! forget and no set of event ids to keep: what is not above the position has had its effect.
 
 use crate::bus::{self, Bus, DeadLetter, Message};
-use crate::{Positions, Shard};
+use crate::{Positions, Shard, unpack};
 use api::events::v1::EventEnvelope;
 use async_trait::async_trait;
 use prost::Message as _;
@@ -13,8 +13,8 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
-/// Events of one shard that are handed over at once, at most.
-const BATCH: usize = 256;
+/// Messages of one shard that are handed over at once, at most.
+const BATCH: usize = 32;
 /// How long a read waits for the first event.
 const WAIT: Duration = Duration::from_millis(500);
 /// Pause after a failure.
@@ -23,8 +23,10 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// An event under its position.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Delivered {
-    /// Its number within the shard.
+    /// Its message's number within the shard: events of one transaction may share it.
     pub position: i64,
+    /// Its place in the message, from 0.
+    pub index: usize,
     /// The event.
     pub envelope: EventEnvelope,
 }
@@ -53,12 +55,14 @@ pub enum Failure {
     #[error("the stored positions have moved")]
     Moved,
     /// This event can never have an effect: put it aside and hand over the others.
-    #[error("the event at {position} of shard {shard} makes no sense: {reason}")]
+    #[error("event {index} at {position} of shard {shard} makes no sense: {reason}")]
     Poison {
         /// Its shard.
         shard: Shard,
-        /// Which one.
+        /// Its message's position.
         position: i64,
+        /// Its place in the message.
+        index: usize,
         /// What is wrong with it.
         reason: String,
     },
@@ -158,11 +162,11 @@ impl Consumer {
             batches.push(self.batch(shard, positions[shard], messages).await?);
         }
         while let Err(failure) = self.handler.apply(&batches).await {
-            let Failure::Poison { shard, position, reason } = failure else {
+            let Failure::Poison { shard, position, index, reason } = failure else {
                 return Err(failure.into());
             };
-            let envelope = take_out(&mut batches, shard, position)?.encode_to_vec();
-            self.bury(shard, position, reason, envelope).await?;
+            let envelope = take_out(&mut batches, shard, position, index)?.encode_to_vec();
+            self.bury(DeadLetter { shard, position, index, reason, envelope }).await?;
         }
         for Batch { shard, through, .. } in batches {
             positions[shard] = through;
@@ -170,39 +174,56 @@ impl Consumer {
         Ok(())
     }
 
-    /// The messages as events; those that are none are put aside.
+    /// The messages' events; those that are none are put aside.
     async fn batch(&self, shard: Shard, after: i64, read: Vec<Message>) -> Result<Batch, Error> {
         let through = read.last().map_or(after, |last| last.position);
         let mut events = Vec::with_capacity(read.len());
-        for Message { position, envelope } in read {
-            match EventEnvelope::decode(envelope.as_slice()) {
-                Ok(envelope) => events.push(Delivered { position, envelope }),
-                Err(error) => self.bury(shard, position, error.to_string(), envelope).await?,
+        for message in read {
+            match open(shard, message) {
+                Ok(delivered) => events.extend(delivered),
+                Err(letter) => self.bury(letter).await?,
             }
         }
         Ok(Batch { shard, after, through, events })
     }
 
     /// Before the position passes it: better kept twice than lost.
-    async fn bury(
-        &self,
-        shard: Shard,
-        position: i64,
-        reason: String,
-        envelope: Vec<u8>,
-    ) -> Result<(), Error> {
-        error!(consumer = self.name, %shard, position, reason, "an event was put aside");
-        let letter = DeadLetter { shard, position, reason, envelope };
+    async fn bury(&self, letter: DeadLetter) -> Result<(), Error> {
+        let DeadLetter { shard, position, index, reason, .. } = &letter;
+        error!(consumer = self.name, %shard, position, index, reason, "an event was put aside");
         Ok(self.bus.bury(self.name, &letter).await?)
     }
 }
 
-fn take_out(batches: &mut [Batch], shard: Shard, position: i64) -> Result<EventEnvelope, Failure> {
-    let place = batches.iter_mut().filter(|batch| batch.shard == shard).find_map(|batch| {
-        let place = batch.events.iter().position(|event| event.position == position)?;
+/// The events of a message.
+///
+/// # Errors
+/// The message as a dead letter, where it holds none.
+pub fn open(shard: Shard, message: Message) -> Result<Vec<Delivered>, DeadLetter> {
+    let Message { position, envelope } = message;
+    match unpack(&envelope) {
+        Ok(envelopes) => {
+            let events = envelopes.into_iter().enumerate();
+            Ok(events.map(|(index, envelope)| Delivered { position, index, envelope }).collect())
+        }
+        Err(error) => {
+            Err(DeadLetter { shard, position, index: 0, reason: error.to_string(), envelope })
+        }
+    }
+}
+
+fn take_out(
+    batches: &mut [Batch],
+    shard: Shard,
+    position: i64,
+    index: usize,
+) -> Result<EventEnvelope, Failure> {
+    let taken = batches.iter_mut().filter(|batch| batch.shard == shard).find_map(|batch| {
+        let is_meant = |event: &Delivered| (event.position, event.index) == (position, index);
+        let place = batch.events.iter().position(is_meant)?;
         Some(batch.events.remove(place).envelope)
     });
-    place.ok_or_else(|| {
+    taken.ok_or_else(|| {
         Failure::Later(format!("poison at {position} of shard {shard}, which was not handed over"))
     })
 }

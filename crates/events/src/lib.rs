@@ -5,10 +5,12 @@
 //! [`Consumer`] hands what arrives to its [`Handler`].
 //!
 //! Auto-increment order is not commit order, so nothing here remembers "the last id": the relay numbers what has been
-//! committed, under the shard's lock, and that number is the event's position for ever.
+//! committed, under the shard's lock, and that number is the row's position for ever. A row is one message on the bus and
+//! tells of one event, or of several that one transaction made in one shard.
 
 pub mod bus;
 mod consumer;
+mod message;
 mod numbering;
 pub mod outbox;
 mod purge;
@@ -18,7 +20,8 @@ mod schema;
 mod shard;
 
 pub use bus::Bus;
-pub use consumer::{Batch, Consumer, Delivered, Failure, Handler};
+pub use consumer::{Batch, Consumer, Delivered, Failure, Handler, open};
+pub use message::unpack;
 pub use numbering::pending;
 pub use outbox::Event;
 pub use purge::{Error as PurgeError, Purge};

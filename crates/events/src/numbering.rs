@@ -5,7 +5,7 @@
 
 use crate::bus::Message;
 use crate::schema::outbox_shard;
-use crate::{PerShard, Shard};
+use crate::{PerShard, Shard, message};
 use api::events::v1::EventEnvelope;
 use chrono::NaiveDateTime;
 use db::{Bytes16, Conn, Error, Result};
@@ -39,20 +39,20 @@ struct LedgerRow {
     waiting: bool,
 }
 
-#[derive(QueryableByName)]
-struct Unnumbered {
-    #[diesel(sql_type = TinyInt)]
-    shard: i8,
-    #[diesel(sql_type = BigInt)]
-    id: i64,
+/// A committed row without a number.
+#[derive(Debug)]
+pub(crate) struct Unnumbered {
+    pub(crate) id: i64,
+    pub(crate) envelope: Vec<u8>,
 }
 
 #[derive(QueryableByName)]
-struct Numbered {
+struct Row {
     #[diesel(sql_type = TinyInt)]
     shard: i8,
+    /// Its id, or its number.
     #[diesel(sql_type = BigInt)]
-    position: i64,
+    key: i64,
     #[diesel(sql_type = Binary)]
     event_id: Bytes16,
     #[diesel(sql_type = VarChar)]
@@ -96,7 +96,7 @@ pub(crate) async fn survey(conn: &mut Conn) -> Result<PerShard<Ledger>> {
     Ok(ledgers)
 }
 
-/// Events that are not on the bus yet.
+/// Rows of the outbox that are not on the bus yet.
 ///
 /// # Errors
 /// Those of the database.
@@ -129,27 +129,34 @@ pub(crate) async fn lock(conn: &mut Conn, shards: &[Shard]) -> Result<BTreeMap<S
         .collect()
 }
 
-/// The ids of committed rows without a number, ascending, up to `max` a shard.
+/// What a row tells, and whose it is.
+const CONTENT: &str = "event_id, event_type, aggregate_kind, aggregate_id, version, occurred_at, \
+    trace_id, traceparent, payload";
+
+/// Committed rows without a number, ascending by id, up to `max` a shard.
 pub(crate) async fn unnumbered(
     conn: &mut Conn,
     shards: &[Shard],
     max: usize,
-) -> Result<BTreeMap<Shard, Vec<i64>>> {
-    let mut found: BTreeMap<Shard, Vec<i64>> = BTreeMap::new();
+) -> Result<BTreeMap<Shard, Vec<Unnumbered>>> {
+    let mut found: BTreeMap<Shard, Vec<Unnumbered>> = BTreeMap::new();
     if shards.is_empty() {
         return Ok(found);
     }
     let sql = union(shards.iter().map(|shard| {
         format!(
-            "SELECT shard, id FROM outbox WHERE shard = {shard} AND position IS NULL ORDER BY id LIMIT {max}"
+            "SELECT shard, id AS `key`, {CONTENT} FROM outbox \
+            WHERE shard = {shard} AND position IS NULL ORDER BY id LIMIT {max}"
         )
     }));
-    let rows: Vec<Unnumbered> = diesel::sql_query(sql).load(conn).await?;
+    let rows: Vec<Row> = diesel::sql_query(sql).load(conn).await?;
     for row in rows {
-        found.entry(Shard::from_column(row.shard)?).or_default().push(row.id);
+        let (shard, id) = (Shard::from_column(row.shard)?, row.key);
+        let row = Unnumbered { id, envelope: row.into_envelope() };
+        found.entry(shard).or_default().push(row);
     }
-    for ids in found.values_mut() {
-        ids.sort_unstable();
+    for rows in found.values_mut() {
+        rows.sort_unstable_by_key(|row| row.id);
     }
     Ok(found)
 }
@@ -158,28 +165,46 @@ pub(crate) async fn unnumbered(
 pub(crate) async fn number(
     conn: &mut Conn,
     ledgers: &mut BTreeMap<Shard, Ledger>,
-    ids: &BTreeMap<Shard, Vec<i64>>,
+    rows: &BTreeMap<Shard, Vec<Unnumbered>>,
 ) -> Result<()> {
-    let count: usize = ids.values().map(Vec::len).sum();
+    let count: usize = rows.values().map(Vec::len).sum();
     if count == 0 {
         return Ok(());
     }
     // INTERVAL(id, a, b, c) is the rank of id among sorted numbers, found by binary search.
-    let mut cases = String::new();
-    for (shard, ids) in ids {
+    let (mut cases, mut all) = (String::new(), Vec::with_capacity(count));
+    for (shard, rows) in rows {
         let Some(ledger) = ledgers.get_mut(shard) else {
             return Err(Error::Corrupt(format!("rows of shard {shard}, which is not locked")));
         };
-        let _ = write!(cases, " WHEN {shard} THEN {} + (INTERVAL(id, {}))", ledger.last, list(ids));
+        let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
+        let _ =
+            write!(cases, " WHEN {shard} THEN {} + (INTERVAL(id, {}))", ledger.last, list(&ids));
         ledger.last += i64::try_from(ids.len()).unwrap_or_default();
+        all.extend(ids);
     }
-    let all: Vec<i64> = ids.values().flatten().copied().collect();
     let sql = format!(
         "UPDATE outbox SET position = CASE shard{cases} END WHERE id IN ({}) AND position IS NULL",
         list(&all)
     );
     let found = diesel::sql_query(sql).execute(conn).await?;
     Error::expect_count(count, found)
+}
+
+/// What [`number`] has numbered of shards that stood at a position, up to `max` of each: (shard, position, max).
+pub(crate) fn just_numbered(
+    mut rows: BTreeMap<Shard, Vec<Unnumbered>>,
+    wanted: &[(Shard, i64, i64)],
+) -> BTreeMap<Shard, Vec<Message>> {
+    let messages = |(shard, last, max): &(Shard, i64, i64)| {
+        let rows = rows.remove(shard)?;
+        let positions = last.saturating_add(1)..=last.saturating_add(*max);
+        let messages = positions
+            .zip(rows)
+            .map(|(position, Unnumbered { envelope, .. })| Message { position, envelope });
+        Some((*shard, messages.collect()))
+    };
+    wanted.iter().filter_map(messages).collect()
 }
 
 /// Writes where the shards stand.
@@ -202,7 +227,7 @@ pub(crate) async fn record(conn: &mut Conn, ledgers: &BTreeMap<Shard, Ledger>) -
     Ok(())
 }
 
-/// Numbered rows above a position, up to `max` of each shard: (shard, above, max).
+/// Rows with a number above a position, up to `max` of each shard: (shard, above, max).
 pub(crate) async fn numbered(
     conn: &mut Conn,
     wanted: &[(Shard, i64, i64)],
@@ -213,15 +238,14 @@ pub(crate) async fn numbered(
     }
     let sql = union(wanted.iter().map(|(shard, above, max)| {
         format!(
-            "SELECT shard, position, event_id, event_type, aggregate_kind, aggregate_id, version, \
-            occurred_at, trace_id, traceparent, payload FROM outbox \
+            "SELECT shard, position AS `key`, {CONTENT} FROM outbox \
             WHERE shard = {shard} AND position > {above} ORDER BY position LIMIT {max}"
         )
     }));
-    let rows: Vec<Numbered> = diesel::sql_query(sql).load(conn).await?;
+    let rows: Vec<Row> = diesel::sql_query(sql).load(conn).await?;
     for row in rows {
         let shard = Shard::from_column(row.shard)?;
-        let message = Message { position: row.position, envelope: row.into_envelope() };
+        let message = Message { position: row.key, envelope: row.into_envelope() };
         found.entry(shard).or_default().push(message);
     }
     for messages in found.values_mut() {
@@ -230,19 +254,15 @@ pub(crate) async fn numbered(
     Ok(found)
 }
 
-impl Numbered {
+impl Row {
     fn into_envelope(self) -> Vec<u8> {
-        let occurred_at = self.occurred_at.and_utc();
         let envelope = EventEnvelope {
             event_id: self.event_id.0.to_vec(),
             r#type: self.event_type,
             aggregate_kind: self.aggregate_kind,
             aggregate_id: self.aggregate_id,
             version: self.version,
-            occurred_at: Some(prost_types::Timestamp {
-                seconds: occurred_at.timestamp(),
-                nanos: i32::try_from(occurred_at.timestamp_subsec_nanos()).unwrap_or_default(),
-            }),
+            occurred_at: Some(message::timestamp(db::from_db(self.occurred_at))),
             trace_parent: self.traceparent,
             trace_id: self.trace_id,
             payload: self.payload,

@@ -1,10 +1,12 @@
 //! The outbox: every committed change writes its event in its own transaction.
 
-use crate::Shard;
 use crate::schema::outbox;
+use crate::{PerShard, Shard, message};
+use api::events::v1::EventEnvelope;
 use chrono::{DateTime, NaiveDateTime, Utc};
 use db::{Bytes16, Result, Script};
 use diesel::prelude::*;
+use std::borrow::Cow;
 use uuid::Uuid;
 
 /// A change, to be told to whoever follows this schema.
@@ -24,7 +26,7 @@ pub struct Event {
     pub trace_id: String,
     /// The W3C `traceparent` of that call; empty when there was none. At most 64 bytes.
     pub traceparent: String,
-    /// The encoded payload.
+    /// The encoded payload, at most 32 KiB.
     pub payload: Vec<u8>,
 }
 
@@ -40,13 +42,21 @@ struct NewRow<'a> {
     occurred_at: NaiveDateTime,
     trace_id: &'a str,
     traceparent: &'a str,
-    payload: &'a [u8],
+    payload: Cow<'a, [u8]>,
 }
 
-impl<'a> From<&'a Event> for NewRow<'a> {
-    fn from(event: &'a Event) -> Self {
+impl<'a> NewRow<'a> {
+    fn new(shard: Shard, events: &[&'a Event]) -> Option<Self> {
+        match events {
+            [] => None,
+            [event] => Some(Self::single(shard, event)),
+            [.., last] => Some(Self::batch(shard, events, last.occurred_at)),
+        }
+    }
+
+    fn single(shard: Shard, event: &'a Event) -> Self {
         Self {
-            shard: Shard::of(event.aggregate_kind, event.aggregate_id).column(),
+            shard: shard.column(),
             event_id: Uuid::now_v7().into(),
             event_type: event.event_type,
             aggregate_kind: event.aggregate_kind,
@@ -55,17 +65,59 @@ impl<'a> From<&'a Event> for NewRow<'a> {
             occurred_at: db::to_db(event.occurred_at),
             trace_id: &event.trace_id,
             traceparent: &event.traceparent,
-            payload: &event.payload,
+            payload: Cow::Borrowed(&event.payload),
         }
+    }
+
+    /// Its columns tell of no aggregate: the events in its payload do.
+    fn batch(shard: Shard, events: &[&'a Event], occurred_at: DateTime<Utc>) -> Self {
+        let payload = message::batch(events.iter().map(|event| envelope(event)).collect());
+        Self {
+            shard: shard.column(),
+            event_id: Uuid::now_v7().into(),
+            event_type: message::BATCH,
+            aggregate_kind: "",
+            aggregate_id: 0,
+            version: 0,
+            occurred_at: db::to_db(occurred_at),
+            trace_id: "",
+            traceparent: "",
+            payload: Cow::Owned(payload),
+        }
+    }
+}
+
+fn envelope(event: &Event) -> EventEnvelope {
+    EventEnvelope {
+        event_id: Uuid::now_v7().into_bytes().to_vec(),
+        r#type: event.event_type.to_owned(),
+        aggregate_kind: event.aggregate_kind.to_owned(),
+        aggregate_id: event.aggregate_id,
+        version: event.version,
+        occurred_at: Some(message::timestamp(event.occurred_at)),
+        trace_parent: event.traceparent.clone(),
+        trace_id: event.trace_id.clone(),
+        payload: event.payload.clone(),
     }
 }
 
 /// Adds events to the writes of a transaction, which must hold the locks of the aggregates that they tell of: so an
 /// aggregate's events get their row ids in the order of its changes.
 ///
+/// Those of one shard share a row, up to a bound: a row costs the database and the bus the same, however many events it
+/// tells.
+///
 /// # Errors
 /// See [`Script::push`].
 pub fn append(writes: &mut Script, events: &[Event]) -> Result<()> {
-    let rows: Vec<NewRow<'_>> = events.iter().map(NewRow::from).collect();
+    let mut shards: PerShard<Vec<&Event>> = PerShard::from_fn(|_| Vec::new());
+    for event in events {
+        shards[Shard::of(event.aggregate_kind, event.aggregate_id)].push(event);
+    }
+    let mut rows = Vec::new();
+    for (shard, events) in shards.iter() {
+        let portions = message::portions(events, |event| event.payload.len());
+        rows.extend(portions.filter_map(|portion| NewRow::new(shard, portion)));
+    }
     writes.insert(outbox::table, rows)
 }

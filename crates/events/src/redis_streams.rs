@@ -15,7 +15,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 /// Entries that a stream keeps, about, when nobody consumes it.
-const KEPT_WITHOUT_CONSUMERS: usize = 1_000;
+const KEPT_WITHOUT_CONSUMERS: usize = 200;
 /// Time after which a silent replay counts as abandoned, in milliseconds.
 const REPLAY_TTL_MS: i64 = 60_000;
 /// The entry's only field.
@@ -199,7 +199,7 @@ impl Bus for RedisStreams {
 
     async fn bury(&self, consumer: &str, letter: &DeadLetter) -> Result<(), Error> {
         // Named by its place, so that a letter that is buried again stays one.
-        let field = format!("{}:{}", letter.shard, letter.position);
+        let field = format!("{}:{}:{}", letter.shard, letter.position, letter.index);
         let mut value = letter.reason.replace('\n', " ").into_bytes();
         value.push(b'\n');
         value.extend_from_slice(&letter.envelope);
@@ -212,18 +212,21 @@ impl Bus for RedisStreams {
         let key = self.keys.of_consumer("dead", consumer);
         let kept: HashMap<String, Vec<u8>> = self.commands.clone().hgetall(key).await?;
         let letter = |(field, value): (String, Vec<u8>)| {
-            let (shard, position) = field.split_once(':')?;
+            let mut place = field.split(':');
+            let (shard, position) = (place.next()?, place.next()?);
             let end = value.iter().position(|byte| *byte == b'\n')?;
             let (reason, envelope) = value.split_at_checked(end)?;
             Some(DeadLetter {
                 shard: Shard::new(shard.parse().ok()?)?,
                 position: position.parse().ok()?,
+                // Letters of before there were several events in a message have none.
+                index: place.next().unwrap_or("0").parse().ok()?,
                 reason: String::from_utf8_lossy(reason).into_owned(),
                 envelope: envelope.get(1..)?.to_vec(),
             })
         };
         let mut letters: Vec<DeadLetter> = kept.into_iter().filter_map(letter).collect();
-        letters.sort_by_key(|letter| (letter.shard, letter.position));
+        letters.sort_by_key(|letter| (letter.shard, letter.position, letter.index));
         Ok(letters)
     }
 }

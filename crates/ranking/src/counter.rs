@@ -78,8 +78,9 @@ fn portion(batch: &Batch) -> Result<Portion, Failure> {
     let Batch { shard, after, through, .. } = *batch;
     let mut changes = Vec::with_capacity(batch.events.len());
     for event in &batch.events {
-        let position = event.position;
-        let change = change(event).map_err(|reason| Failure::Poison { shard, position, reason })?;
+        let Delivered { position, index, .. } = *event;
+        let poison = |reason| Failure::Poison { shard, position, index, reason };
+        let change = change(event).map_err(poison)?;
         changes.extend(change);
     }
     Ok(Portion { shard, after, through, changes })

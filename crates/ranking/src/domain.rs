@@ -29,7 +29,7 @@ pub struct Entry {
 /// A change of what was ordered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// The event's position in its shard.
+    /// The position of the event's message in its shard.
     pub position: i64,
     /// Whether the order came or went.
     pub kind: Kind,

@@ -6,7 +6,6 @@ use crate::counter::change;
 use crate::domain::Change;
 use crate::requests::Lock;
 use crate::store::{self, Generation, Portion, Store, Target};
-use api::events::v1::EventEnvelope;
 use chrono::{DateTime, Utc};
 use events::bus::{self, DeadLetter, Message};
 use events::{Bus, Delivered, PerShard, Positions, Shard};
@@ -16,8 +15,8 @@ use std::time::Duration;
 use tracing::{info, warn};
 use uuid::Uuid;
 
-/// Events of one shard that are counted at once, at most.
-const BATCH: usize = 256;
+/// Messages of one shard that are counted at once, at most.
+const BATCH: usize = 32;
 /// How long a read waits for the first event.
 const WAIT: Duration = Duration::from_millis(100);
 
@@ -143,7 +142,7 @@ impl Rebuild {
             let yielded = PerShard::from_fn(|shard| batches.iter().any(|batch| batch.0 == shard));
             let mut portions = Vec::with_capacity(batches.len());
             for (shard, messages) in batches {
-                portions.extend(self.portion(shard, positions[shard], &messages).await?);
+                portions.extend(self.portion(shard, positions[shard], messages).await?);
             }
             if !portions.is_empty() {
                 counted += self.store.apply(Target::Fresh(generation), &portions).await?;
@@ -175,7 +174,7 @@ impl Rebuild {
         &self,
         shard: Shard,
         after: i64,
-        messages: &[Message],
+        messages: Vec<Message>,
     ) -> Result<Option<Portion>, Error> {
         let (Some(first), Some(last)) = (messages.first(), messages.last()) else {
             return Ok(None);
@@ -184,26 +183,30 @@ impl Rebuild {
             return Err(Error::CutOff);
         }
         let mut changes = Vec::with_capacity(messages.len());
+        let through = last.position;
         for message in messages {
-            changes.extend(self.change(shard, message).await?);
-        }
-        Ok(Some(Portion { shard, after, through: last.position, changes }))
-    }
-
-    /// What an event changes; one that makes no sense is put aside, as the consumer does.
-    async fn change(&self, shard: Shard, message: &Message) -> Result<Option<Change>, Error> {
-        let position = message.position;
-        let change = EventEnvelope::decode(message.envelope.as_slice())
-            .map_err(|error| error.to_string())
-            .and_then(|envelope| change(&Delivered { position, envelope }));
-        match change {
-            Ok(change) => Ok(change),
-            Err(reason) => {
-                let envelope = message.envelope.clone();
-                let letter = DeadLetter { shard, position, reason, envelope };
-                self.bus.bury(CONSUMER, &letter).await?;
-                Ok(None)
+            match events::open(shard, message) {
+                Ok(events) => changes.extend(self.changes(shard, events).await?),
+                Err(letter) => self.bus.bury(CONSUMER, &letter).await?,
             }
         }
+        Ok(Some(Portion { shard, after, through, changes }))
+    }
+
+    /// What events change; one that makes no sense is put aside, as the consumer does.
+    async fn changes(&self, shard: Shard, events: Vec<Delivered>) -> Result<Vec<Change>, Error> {
+        let mut changes = Vec::with_capacity(events.len());
+        for event in events {
+            match change(&event) {
+                Ok(change) => changes.extend(change),
+                Err(reason) => {
+                    let Delivered { position, index, envelope } = event;
+                    let envelope = envelope.encode_to_vec();
+                    let letter = DeadLetter { shard, position, index, reason, envelope };
+                    self.bus.bury(CONSUMER, &letter).await?;
+                }
+            }
+        }
+        Ok(changes)
     }
 }

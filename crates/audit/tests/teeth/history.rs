@@ -3,8 +3,10 @@
 use crate::bench::Bench;
 use api::checkout::v1::{CancelOrderRequest, CheckoutLine, PlaceOrderRequest, PlacedOrder};
 use api::coupon::v1::IssueCouponRequest;
+use api::coupon::v1::coupon_service_client::CouponServiceClient;
 use api::product::v1::{AdjustStockRequest, UpdateProductRequest};
 use api::wallet::v1::ChargeWalletRequest;
+use api::wallet::v1::wallet_service_client::WalletServiceClient;
 use events::SHARDS;
 use prost_types::FieldMask;
 use testkit::{Coupon, Shop, request_id};
@@ -80,6 +82,8 @@ impl History {
         for _ in 0..SHARDS * 2 {
             shop.order(regular, &[(product, 1)]).await.unwrap();
         }
+
+        rush(shop).await;
 
         let poor = shop.user(1_000).await;
         shop.issued(poor, coupon).await;
@@ -157,6 +161,43 @@ async fn cancel(shop: &Shop, user_id: i64, order_id: i64) {
 async fn charge(shop: &Shop, user_id: i64, amount: i64) {
     let request = ChargeWalletRequest { request_id: request_id(), user_id, amount };
     testkit::patiently(async || shop.wallets().charge_wallet(request.clone()).await).await.unwrap();
+}
+
+/// So many at once that every service commits several together, whose events then share a row.
+async fn rush(shop: &Shop) {
+    let users = shop.users(40).await;
+    let products = [shop.product(1_000, 50).await, shop.product(2_000, 50).await];
+    let coupon = shop.coupon(Coupon::fixed(100).quota(40)).await;
+    let charges = users.iter().map(|user| ChargeWalletRequest {
+        request_id: request_id(),
+        user_id: *user,
+        amount: 10_000,
+    });
+    testkit::at_once(shop, charges.collect(), async |channel, charge| {
+        let mut wallets = WalletServiceClient::new(channel);
+        wallets.charge_wallet(charge).await.unwrap();
+    })
+    .await;
+    let issues = users.iter().map(|user| IssueCouponRequest {
+        request_id: request_id(),
+        user_id: *user,
+        coupon_id: coupon,
+    });
+    testkit::at_once(shop, issues.collect(), async |channel, issue| {
+        CouponServiceClient::new(channel).issue_coupon(issue).await.unwrap();
+    })
+    .await;
+    let orders = users.iter().map(|user| PlaceOrderRequest {
+        request_id: request_id(),
+        user_id: *user,
+        lines: products.map(|product_id| CheckoutLine { product_id, quantity: 1 }).to_vec(),
+        coupon_id: None,
+        expected_total: None,
+    });
+    testkit::at_once(shop, orders.collect(), async |channel, order| {
+        testkit::place(channel, order).await.unwrap();
+    })
+    .await;
 }
 
 /// A new price and a few units more.

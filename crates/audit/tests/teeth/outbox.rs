@@ -1,7 +1,9 @@
 //! Events and their numbers, which every participant has.
 
 use crate::bench::{Bench, Corruption};
+use api::events::v1::{EventBatch, EventEnvelope};
 use events::Shard;
+use prost::Message as _;
 
 /// A participant's outbox, and what guards it.
 struct Outbox {
@@ -62,10 +64,19 @@ struct Middle {
     last: i64,
 }
 
+/// A row that holds several events.
+struct Shared {
+    id: i64,
+    shard: i64,
+    position: i64,
+    events: Vec<EventEnvelope>,
+}
+
 pub(crate) async fn corruptions(bench: &Bench) -> Vec<Corruption> {
     let mut all = Vec::new();
     for outbox in OUTBOXES {
         all.extend(outbox.corruptions(&outbox.middle(bench).await));
+        all.extend(outbox.shared_corruptions(&outbox.shared(bench).await));
     }
     all
 }
@@ -76,7 +87,7 @@ impl Outbox {
             o.aggregate_kind, o.aggregate_id, o.version) AS name \
             FROM outbox o JOIN outbox_shard s ON s.shard = o.shard \
             JOIN outbox next ON next.shard = o.shard AND next.position = o.position + 1 \
-            WHERE o.position > 1 ORDER BY o.id LIMIT 1";
+            WHERE o.position > 1 AND o.event_type <> 'EventBatch' ORDER BY o.id LIMIT 1";
         let found = bench.text(self.schema, sql).await.pop().expect("a shard of three events");
         let parts: Vec<&str> = found.split(',').collect();
         let number = |part: usize| parts[part].parse::<i64>().unwrap();
@@ -91,9 +102,76 @@ impl Outbox {
         }
     }
 
+    async fn shared(&self, bench: &Bench) -> Shared {
+        let sql = "SELECT CONCAT_WS(',', id, shard, position, HEX(payload)) AS name FROM outbox \
+            WHERE event_type = 'EventBatch' AND position > 0 ORDER BY id LIMIT 1";
+        let found = bench.text(self.schema, sql).await.pop().expect("a row of several events");
+        let parts: Vec<&str> = found.split(',').collect();
+        let number = |part: usize| parts[part].parse::<i64>().unwrap();
+        let digits = parts[3].as_bytes().chunks(2).map(|pair| str::from_utf8(pair).unwrap());
+        let payload: Vec<u8> =
+            digits.map(|digits| u8::from_str_radix(digits, 16).unwrap()).collect();
+        let EventBatch { events } = EventBatch::decode(payload.as_slice()).unwrap();
+        assert!(events.len() > 1, "several");
+        Shared { id: number(0), shard: number(1), position: number(2), events }
+    }
+
+    fn shared_corruptions(&self, row: &Shared) -> Vec<Corruption> {
+        let Shared { id, shard, position, events } = row;
+        let streamed = format!("shard {shard} position {position}");
+        let (first, rest) = events.split_first().unwrap();
+        let with_first = |change: &dyn Fn(&mut EventEnvelope)| {
+            let mut changed = events.clone();
+            change(&mut changed[0]);
+            row.with(changed)
+        };
+        let elsewhere = stranger(*shard, first.aggregate_id);
+        let reversed: Vec<EventEnvelope> = events.iter().rev().cloned().collect();
+        let doubled: Vec<EventEnvelope> = events.iter().chain([first]).cloned().collect();
+        let mut all = vec![
+            Corruption::new(self.rows, "one of several removed", row.with(rest.to_vec()))
+                .breaks(self.events, name(first))
+                .breaks(self.stream, &streamed),
+            Corruption::new(self.rows, "one of several doubled", row.with(doubled))
+                .breaks(self.events, name(first))
+                .breaks(self.relay, format!("event {id} twice"))
+                .breaks(self.stream, &streamed),
+            Corruption::new(
+                self.rows,
+                "the payload of one of several altered",
+                with_first(&|event| event.payload.push(0xff)),
+            )
+            .breaks(self.events, name(first))
+            .breaks(self.stream, &streamed),
+            Corruption::new(
+                self.rows,
+                "one of several of something else",
+                with_first(&|event| elsewhere.clone_into(&mut event.aggregate_kind)),
+            )
+            .breaks(self.events, name(first))
+            .breaks(self.relay, format!("event {id} shard {shard}"))
+            .breaks(self.stream, &streamed),
+            Corruption::new(
+                self.rows,
+                "several unreadable",
+                format!("UPDATE outbox SET payload = X'FF' WHERE id = {id}"),
+            )
+            .breaks(self.events, name(first))
+            .breaks(self.relay, format!("event {id} shard {shard}"))
+            .breaks(self.stream, &streamed),
+        ];
+        // Events of different aggregates have no order.
+        if let Some(next) = rest.iter().find(|event| event.aggregate_id == first.aggregate_id) {
+            let shuffled =
+                Corruption::new(self.rows, "several in another order", row.with(reversed));
+            all.push(shuffled.breaks(self.events, name(next)).breaks(self.stream, &streamed));
+        }
+        all
+    }
+
     fn corruptions(&self, middle: &Middle) -> Vec<Corruption> {
         let Middle { id, shard, position, name, follower, last, .. } = middle;
-        let stranger = stranger(middle);
+        let stranger = stranger(middle.shard, middle.aggregate_id);
         let streamed = format!("shard {shard} position {position}");
         let copied = |event_id: &str| {
             format!(
@@ -171,9 +249,22 @@ impl Outbox {
     }
 }
 
+impl Shared {
+    /// The row with other events in it.
+    fn with(&self, events: Vec<EventEnvelope>) -> String {
+        let payload = EventBatch { events }.encode_to_vec();
+        let hex = payload.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02X}"));
+        format!("UPDATE outbox SET payload = X'{hex}' WHERE id = {}", self.id)
+    }
+}
+
+/// An event as reports name it.
+fn name(event: &EventEnvelope) -> String {
+    format!("{} {} version {}", event.aggregate_kind, event.aggregate_id, event.version)
+}
+
 /// A kind of aggregate that belongs to another shard.
-fn stranger(middle: &Middle) -> &'static str {
-    let elsewhere =
-        |kind: &&str| i64::from(Shard::of(kind, middle.aggregate_id).number()) != middle.shard;
+fn stranger(shard: i64, aggregate_id: i64) -> &'static str {
+    let elsewhere = |kind: &&str| i64::from(Shard::of(kind, aggregate_id).number()) != shard;
     ["nothing", "nobody", "nowhere"].into_iter().find(elsewhere).unwrap()
 }

@@ -77,7 +77,7 @@ pub const KEYS: &[Key] = &[
     unset(
         "database.auditor.url",
         MYSQL,
-        "the server of all schemas as `audit` reads it, best as a read-only user; without it database.url",
+        "the server of all schemas as `audit` reads it, best as a user with SELECT and CREATE TEMPORARY TABLES alone; without it database.url",
     ),
     key(
         "database.pool_size",

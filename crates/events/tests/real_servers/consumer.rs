@@ -1,8 +1,12 @@
 //! Consumers: each event once, poison aside, lost events noticed.
 
-use crate::support::{append, bus, client, event, everything, published, relay, schema, until};
+use crate::support::{
+    append, append_together, bus, client, event, everything, published, relay, schema, until,
+};
+use api::events::v1::EventEnvelope;
 use async_trait::async_trait;
 use events::{Batch, Bell, Bus, Consumer, Failure, Handler, Positions, Shard};
+use prost::Message as _;
 use std::sync::{Arc, Mutex};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -31,9 +35,9 @@ impl Handler for Notes {
                 return Err(Failure::Moved);
             }
             if let Some(event) = events.iter().find(|event| event.envelope.version == 13) {
-                let (shard, position) = (*shard, event.position);
+                let (shard, position, index) = (*shard, event.position, event.index);
                 let reason = "thirteen".to_owned();
-                return Err(Failure::Poison { shard, position, reason });
+                return Err(Failure::Poison { shard, position, index, reason });
             }
         }
         if !std::mem::replace(&mut noted.stumbled, true) {
@@ -86,6 +90,23 @@ async fn every_event_has_its_effect_once_and_poison_is_put_aside() {
     let _consumer = consume(&bus, &notes);
     until(async || bus.dead_letters("notes").await.unwrap().len() == 2).await;
     assert_eq!(bus.dead_letters("notes").await.unwrap()[1].envelope, [0xff, 0xff]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn poison_is_put_aside_and_the_events_that_share_its_message_have_their_effect() {
+    let (db, (_redis, bus)) = (schema().await, bus(&["notes"]).await);
+    let notes = Arc::new(Notes::default());
+    let _relay = relay(&db, bus.clone(), &Bell::default());
+    append_together(&db, (1..=9).map(|version| event(1, version)).collect()).await;
+    append_together(&db, (10..=20).map(|version| event(1, version)).collect()).await;
+    let _consumer = consume(&bus, &notes);
+    let expected: Vec<i64> = (1..=20).filter(|version| *version != 13).collect();
+    until(async || notes.0.lock().unwrap().versions == expected).await;
+    let letters = bus.dead_letters("notes").await.unwrap();
+    assert_eq!(letters.len(), 1);
+    assert_eq!((letters[0].position, letters[0].index), (2, 3));
+    let letter = EventEnvelope::decode(letters[0].envelope.as_slice()).unwrap();
+    assert_eq!(letter.version, 13);
 }
 
 #[tokio::test(flavor = "multi_thread")]

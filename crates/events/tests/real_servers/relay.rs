@@ -1,6 +1,8 @@
 //! The relay against real servers: nothing lost, nothing doubled, order kept.
 
-use crate::support::{append, bus, client, event, everything, published, relay, schema, until};
+use crate::support::{
+    append, append_together, bus, client, event, everything, published, relay, schema, until,
+};
 use api::events::v1::EventEnvelope;
 use db::{Conn, Db, Script};
 use diesel_async::RunQueryDsl;
@@ -20,10 +22,11 @@ async fn versions(bus: &dyn Bus) -> BTreeMap<i64, Vec<i64>> {
     for (shard, messages) in everything(bus).await {
         for (message, position) in messages.iter().zip(1..) {
             assert_eq!(message.position, position, "in shard {shard}");
-            let envelope = decode(message);
-            assert!(ids.insert(envelope.event_id.clone()), "twice: {envelope:?}");
-            assert_eq!(Shard::of(&envelope.aggregate_kind, envelope.aggregate_id), shard);
-            versions.entry(envelope.aggregate_id).or_default().push(envelope.version);
+            for envelope in events::unpack(&message.envelope).unwrap() {
+                assert!(ids.insert(envelope.event_id.clone()), "twice: {envelope:?}");
+                assert_eq!(Shard::of(&envelope.aggregate_kind, envelope.aggregate_id), shard);
+                versions.entry(envelope.aggregate_id).or_default().push(envelope.version);
+            }
         }
     }
     versions
@@ -91,6 +94,42 @@ async fn each_aggregate_keeps_its_order_when_many_write_at_once_and_two_relays_r
     }
     published(&db).await;
     assert_eq!(versions(&*bus).await, expected(40, 20));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_of_one_transaction_and_shard_share_messages_in_their_order() {
+    let (db, (_redis, bus)) = (schema().await, bus(&[]).await);
+    let _relay = relay(&db, bus.clone(), &Bell::default());
+    let mut events: Vec<_> = (1..=130).map(|version| event(1, version)).collect();
+    events.extend((1..=40).map(|id| event(100 + id, 1)));
+    append_together(&db, events).await;
+    published(&db).await;
+    let mut all = versions(&*bus).await;
+    assert_eq!(all.remove(&1), Some((1..=130).collect()));
+    assert_eq!(all, (101..=140).map(|id| (id, vec![1])).collect());
+    let messages: usize = everything(&*bus).await.iter().map(|(_, shard)| shard.len()).sum();
+    // 16 shards, and what is above 64 events goes on in a second and a third message.
+    assert!(messages <= 18, "170 events in {messages} messages");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_in_a_shared_message_arrives_as_it_was_appended() {
+    let (db, (_redis, bus)) = (schema().await, bus(&[]).await);
+    let _relay = relay(&db, bus.clone(), &Bell::default());
+    let mut appended = event(7, 3);
+    appended.traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned();
+    append(&db, vec![appended.clone()]).await;
+    append_together(&db, vec![appended.clone(), appended]).await;
+    published(&db).await;
+    let all = everything(&*bus).await;
+    let (alone, shared) = (decode(&all[0].1[0]), decode(&all[0].1[1]));
+    assert_eq!((shared.r#type.as_str(), shared.aggregate_id), ("EventBatch", 0));
+    let shared = events::unpack(&all[0].1[1].envelope).unwrap();
+    assert_eq!(shared.len(), 2);
+    for event in shared {
+        assert_ne!(event.event_id, alone.event_id);
+        assert_eq!(EventEnvelope { event_id: alone.event_id.clone(), ..event }, alone);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -229,18 +268,18 @@ async fn a_stream_is_trimmed_below_its_slowest_consumer_and_waits_for_it() {
         positions[shard] = position;
         positions
     };
-    for chunk in 0..12 {
+    for chunk in 0..4 {
         append(&db, (1..=1_000).map(|n| event(1, chunk * 1_000 + n)).collect()).await;
     }
-    // 12,000 are there, and 10,000 may wait for a consumer.
-    until(async || bus.state().await.unwrap().shards[shard].top == 10_000).await;
-    bus.acknowledge("fast", &at(10_000)).await.unwrap();
+    // 4,000 are there, and 2,000 may wait for a consumer.
+    until(async || bus.state().await.unwrap().shards[shard].top == 2_000).await;
+    bus.acknowledge("fast", &at(2_000)).await.unwrap();
     bus.acknowledge("slow", &at(1_500)).await.unwrap();
-    until(async || bus.state().await.unwrap().shards[shard].top == 11_500).await;
+    until(async || bus.state().await.unwrap().shards[shard].top == 3_500).await;
     let first = everything(&*bus).await[0].1[0].position;
     assert!((2..=1_501).contains(&first), "trimmed up to {first}");
-    bus.acknowledge("slow", &at(10_000)).await.unwrap();
-    until(async || bus.state().await.unwrap().shards[shard].top == 12_000).await;
+    bus.acknowledge("slow", &at(2_000)).await.unwrap();
+    until(async || bus.state().await.unwrap().shards[shard].top == 4_000).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -48,7 +48,17 @@ pub(crate) fn event(aggregate_id: i64, version: i64) -> Event {
     }
 }
 
+/// Commits events, each in a row of its own.
 pub(crate) async fn append(db: &Db, events: Vec<Event>) {
+    let mut writes = Script::default();
+    for event in events {
+        events::outbox::append(&mut writes, &[event]).unwrap();
+    }
+    db.tx(async move |conn: &mut Conn| writes.run(conn).await).await.unwrap();
+}
+
+/// Commits events as one transaction of a service does: those of one shard share rows.
+pub(crate) async fn append_together(db: &Db, events: Vec<Event>) {
     let mut writes = Script::default();
     events::outbox::append(&mut writes, &events).unwrap();
     db.tx(async move |conn: &mut Conn| writes.run(conn).await).await.unwrap();
