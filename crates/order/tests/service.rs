@@ -13,9 +13,6 @@ use api::order::v1::{
 };
 use api::saga::v1::{StepFound, StepKey};
 use api::{Reason, Refusal};
-use db::Conn;
-use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 use migrations::Schema;
 use order::Order;
 use prost::Message;
@@ -93,14 +90,8 @@ impl Desk {
 
     /// Type, version and payload of every event, in the order of their rows.
     async fn events(&self) -> Vec<(String, i64, Vec<u8>)> {
-        diesel::table! {
-            outbox (id) { id -> BigInt, event_type -> VarChar, version -> BigInt, payload -> Blob, }
-        }
-        let rows = async move |conn: &mut Conn| -> db::Result<_> {
-            let columns = (outbox::event_type, outbox::version, outbox::payload);
-            Ok(outbox::table.order(outbox::id).select(columns).load(conn).await?)
-        };
-        self.db.read(rows).await.unwrap()
+        let events = testkit::told(&self.db).await.into_iter();
+        events.map(|event| (event.r#type, event.version, event.payload)).collect()
     }
 }
 

@@ -12,6 +12,7 @@
 mod servers;
 #[cfg(feature = "shop")]
 mod shop;
+mod told;
 
 pub use servers::{Given, Server, database, fresh_database, mysql, redis, redis_url};
 #[cfg(feature = "shop")]
@@ -19,6 +20,7 @@ pub use shop::{
     Builder, Coupon, Shop, at_once, checkout_on, coupons_on, orders_on, patiently, place,
     products_on, ranking_on, reason, wallets_on,
 };
+pub use told::told;
 
 /// A fresh id for a request.
 pub fn request_id() -> String {

@@ -14,9 +14,6 @@ use api::wallet::v1::{
     WalletTransactionKind as Kind,
 };
 use api::{Reason, Refusal};
-use db::Conn;
-use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 use migrations::Schema;
 use prost_types::Timestamp;
 use std::sync::Arc;
@@ -141,13 +138,8 @@ impl Bank {
 
     /// Type and version of every event, in the order of their rows.
     async fn events(&self) -> Vec<(String, i64)> {
-        diesel::table! { outbox (id) { id -> BigInt, event_type -> VarChar, version -> BigInt, } }
-        let rows = async move |conn: &mut Conn| -> db::Result<_> {
-            let rows =
-                outbox::table.order(outbox::id).select((outbox::event_type, outbox::version));
-            Ok(rows.load(conn).await?)
-        };
-        self.db.read(rows).await.unwrap()
+        let events = testkit::told(&self.db).await.into_iter();
+        events.map(|event| (event.r#type, event.version)).collect()
     }
 }
 

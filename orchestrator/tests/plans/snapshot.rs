@@ -56,7 +56,7 @@ impl Shop {
                  WHERE user_id = {user} ORDER BY order_id, order_line.line"
             )),
         ];
-        let mut trail = vec![
+        let trail = vec![
             (
                 &self.wallet,
                 format!(
@@ -86,17 +86,16 @@ impl Shop {
                 ),
             ),
         ];
+        let mut trail = lines(trail).await;
         for db in [&self.wallet, &self.product, &self.coupon, &self.order] {
-            trail.push((
-                db,
-                format!(
-                    "SELECT CONCAT('event ', event_type) AS line FROM outbox
-                 WHERE trace_id = '{}' ORDER BY event_type",
-                    world.trace
-                ),
-            ));
+            let told = testkit::told(db).await.into_iter();
+            let told = told.filter(|event| event.trace_id == world.trace);
+            let mut told: Vec<String> =
+                told.map(|event| format!("event {}", event.r#type)).collect();
+            told.sort_unstable();
+            trail.extend(told);
         }
-        Snapshot { standing: lines(standing).await, trail: lines(trail).await }
+        Snapshot { standing: lines(standing).await, trail }
     }
 
     /// What the user of a world has.

@@ -2,12 +2,12 @@
 
 use crate::harness::{Shop, key, reason, refusal, release, request_id, reserve};
 use api::Reason;
+use api::events::v1::EventEnvelope;
 use api::outcome::SAGA_OUTCOME;
 use api::product::v1::{
     AdjustStockRequest, GetStepsRequest, RestockProductsRequest, StockMovementKind,
 };
 use api::saga::v1::StepFound;
-use diesel_async::RunQueryDsl;
 use rand::seq::SliceRandom;
 use std::sync::Arc;
 use tokio::sync::Barrier;
@@ -232,22 +232,11 @@ async fn a_cancelled_orders_units_come_back_once_and_everything_is_on_record() {
     assert!(on_record.records.iter().all(|it| it.state() == StepFound::Done));
 }
 
-#[derive(diesel::QueryableByName)]
-struct EventRow {
-    #[diesel(sql_type = diesel::sql_types::Text)]
-    event_type: String,
-    #[diesel(sql_type = diesel::sql_types::BigInt)]
-    version: i64,
-}
-
 /// Types and versions of the events of an order's reservation.
 async fn events(shop: &Shop, order_id: i64) -> Vec<(String, i64)> {
-    let sql = format!(
-        "SELECT event_type, version FROM outbox \
-         WHERE aggregate_kind = 'reservation' AND aggregate_id = {order_id} ORDER BY id"
-    );
-    let rows = shop.db.read(async move |conn: &mut db::Conn| -> db::Result<Vec<EventRow>> {
-        Ok(diesel::sql_query(sql).load(conn).await?)
-    });
-    rows.await.unwrap().into_iter().map(|row| (row.event_type, row.version)).collect()
+    let is_meant = |event: &EventEnvelope| {
+        (event.aggregate_kind.as_str(), event.aggregate_id) == ("reservation", order_id)
+    };
+    let events = testkit::told(&shop.db).await.into_iter().filter(is_meant);
+    events.map(|event| (event.r#type, event.version)).collect()
 }
