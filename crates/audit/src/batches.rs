@@ -3,15 +3,12 @@
 
 use crate::snapshot::Snapshot;
 use anyhow::{Context, Result};
-use api::events::v1::{EventBatch, EventEnvelope};
-use chrono::{DateTime, NaiveDateTime};
+use api::events::v1::EventEnvelope;
+use chrono::NaiveDateTime;
 use db::{Bytes16, Script};
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Binary, Nullable};
-use prost::Message as _;
-
-/// The type of a row that holds several events.
-pub(crate) const BATCH: &str = "EventBatch";
+use diesel::sql_types::{BigInt, Binary, Datetime, Nullable};
+pub(crate) use events::message::BATCH;
 
 /// Makes the table, before there is a transaction that may only read.
 pub(crate) const CREATE: &str = "CREATE TEMPORARY TABLE audit_event ( \
@@ -52,6 +49,8 @@ struct Row {
     id: i64,
     #[diesel(sql_type = Nullable<BigInt>)]
     position: Option<i64>,
+    #[diesel(sql_type = Datetime)]
+    occurred_at: NaiveDateTime,
     #[diesel(sql_type = Binary)]
     payload: Vec<u8>,
 }
@@ -71,44 +70,44 @@ struct EventRow {
     payload: Vec<u8>,
 }
 
-/// Fills the table from the outbox as the snapshot has it. What cannot be taken apart yields nothing: the changes that it
-/// should tell of are then found without events.
+/// Fills the table from the outbox as the snapshot has it. What cannot be taken apart, and what no row of its own could
+/// hold, yields nothing: the changes that it should tell of are then found without events.
 pub(crate) async fn unpack(snapshot: &mut Snapshot) -> Result<()> {
     let mut after = 0;
     loop {
         let sql = format!(
-            "SELECT id, position, payload FROM outbox \
+            "SELECT id, position, occurred_at, payload FROM outbox \
             WHERE id > {after} AND event_type = '{BATCH}' ORDER BY id LIMIT {PAGE}"
         );
         let rows: Vec<Row> = snapshot.all(sql).await?;
         let Some(last) = rows.last() else { return Ok(()) };
         after = last.id;
-        let mut copies = Script::default();
-        copies.insert(audit_event::table, rows.iter().flat_map(events).collect())?;
-        snapshot.write(copies).await.context("copying events into a temporary table")?;
+        let mut writes = Script::default();
+        writes.insert(audit_event::table, rows.iter().flat_map(copies).collect())?;
+        snapshot.write(writes).await.context("copying events into a temporary table")?;
     }
 }
 
-/// The events of a row that holds several.
+/// The events of a row that holds several; none where it cannot be read.
 pub(crate) fn inner(payload: &[u8]) -> Vec<EventEnvelope> {
-    EventBatch::decode(payload).map(|batch| batch.events).unwrap_or_default()
+    events::message::inner(payload).unwrap_or_default()
 }
 
-fn events(row: &Row) -> impl Iterator<Item = EventRow> {
-    let (row_id, position) = (row.id, row.position);
+fn copies(row: &Row) -> impl Iterator<Item = EventRow> {
+    let Row { id: row_id, position, occurred_at, .. } = *row;
     (0..).zip(inner(&row.payload)).filter_map(move |(place, event)| {
-        let at = event.occurred_at?;
-        let at = DateTime::from_timestamp(at.seconds, u32::try_from(at.nanos).ok()?)?;
+        let fits = event.r#type.len() <= 64 && event.aggregate_kind.len() <= 32;
+        let event_id = event.event_id.try_into().ok().filter(|_| fits)?;
         Some(EventRow {
             row_id,
             place,
             position,
-            event_id: Bytes16(event.event_id.try_into().ok()?),
+            event_id: Bytes16(event_id),
             event_type: event.r#type,
             aggregate_kind: event.aggregate_kind,
             aggregate_id: event.aggregate_id,
             version: event.version,
-            occurred_at: db::to_db(at),
+            occurred_at,
             payload: event.payload,
         })
     })

@@ -1,8 +1,8 @@
 //! Changes against the events that tell of them.
 //!
 //! Tables and outbox are read as one stream, sorted by aggregate and version, so that a change and its event come side
-//! by side and nothing is kept; events that share a row are copied out of it first. An event may be gone once its retention is over: never before 72 hours, and never
-//! while an older event of the same aggregate is still there.
+//! by side and nothing is kept; events that share a row are copied out of it first. An event may be gone once its
+//! retention is over: never before 72 hours, and never while an older event of the same aggregate is still there.
 
 use crate::batches::{self, BATCH};
 use crate::findings::Findings;

@@ -1,4 +1,5 @@
-//! Checks every invariant that the design implies, beside live traffic, by reading alone.
+//! Checks every invariant that the design implies, beside live traffic, by reading alone: all that it writes is a
+//! temporary table of its own.
 //!
 //! # How it can be right while the shop is open
 //!

@@ -24,21 +24,22 @@ const BEGIN: &str = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
 impl Snapshot {
     /// The schema of `url` as it is now.
     pub(crate) async fn open(url: &str) -> Result<Self> {
-        let db = Db::open(Options::new(url)).await?;
-        let mut session = db.session().await.context("the database does not answer")?;
-        session.conn().batch_execute(SETUP).await?;
-        session.conn().batch_execute(BEGIN).await?;
-        Ok(Self { session })
+        Self::begin(connect(url).await?).await
     }
 
-    /// As [`Self::open`], with room for copies of events. Rooms are made outside of transactions that only read.
+    /// As [`Self::open`], with the table that [`batches::unpack`] fills.
     pub(crate) async fn open_with_events(url: &str) -> Result<Self> {
-        let mut snapshot = Self::open(url).await?;
-        snapshot.session.conn().batch_execute("COMMIT").await?;
-        let room = snapshot.session.conn().batch_execute(batches::CREATE).await;
-        room.context("the user needs SELECT and CREATE TEMPORARY TABLES on the schema")?;
-        snapshot.session.conn().batch_execute(BEGIN).await?;
-        Ok(snapshot)
+        let mut session = connect(url).await?;
+        session.conn().batch_execute(batches::CREATE).await.context(
+            "making a temporary table for events that share a row; if the user may not, \
+            GRANT CREATE TEMPORARY TABLES on this schema to it, beside SELECT",
+        )?;
+        Self::begin(session).await
+    }
+
+    async fn begin(mut session: Session) -> Result<Self> {
+        session.conn().batch_execute(BEGIN).await?;
+        Ok(Self { session })
     }
 
     /// The schema as it is now.
@@ -47,9 +48,9 @@ impl Snapshot {
         Ok(self.session.conn().batch_execute(BEGIN).await?)
     }
 
-    /// Fills the session's own table.
-    pub(crate) async fn write(&mut self, copies: Script) -> Result<()> {
-        Ok(copies.run(self.session.conn()).await?)
+    /// Writes to the session's own table, which is all that a transaction that only reads may write to.
+    pub(crate) async fn write(&mut self, writes: Script) -> Result<()> {
+        Ok(writes.run(self.session.conn()).await?)
     }
 
     /// The statement's rows, one by one.
@@ -84,4 +85,11 @@ impl Snapshot {
         }
         Ok(())
     }
+}
+
+async fn connect(url: &str) -> Result<Session> {
+    let db = Db::open(Options::new(url)).await?;
+    let mut session = db.session().await.context("the database does not answer")?;
+    session.conn().batch_execute(SETUP).await?;
+    Ok(session)
 }

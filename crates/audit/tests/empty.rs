@@ -6,17 +6,21 @@ use diesel_async::SimpleAsyncConnection;
 use migrations::Schema;
 use std::collections::BTreeSet;
 
-async fn targets() -> Targets {
-    // Reading is all that an auditor may do, and copying to tables of its own.
+/// Reading is all that an auditor may do, and copying to tables of its own.
+const AUDITOR: (&str, &str) = ("auditor", "SELECT, CREATE TEMPORARY TABLES");
+
+/// An empty shop, as seen by a user with these rights.
+async fn targets((user, rights): (&str, &str)) -> Targets {
     let server = testkit::mysql().await;
     let (admin, wallet) = testkit::database(Schema::Wallet).await;
-    let grant = "CREATE USER IF NOT EXISTS auditor IDENTIFIED BY 'reads'; \
-        GRANT SELECT, CREATE TEMPORARY TABLES ON *.* TO auditor";
+    let grant = format!(
+        "CREATE USER IF NOT EXISTS {user} IDENTIFIED BY 'reads'; GRANT {rights} ON *.* TO {user}"
+    );
     admin
-        .read(async |conn: &mut db::Conn| conn.batch_execute(grant).await.map_err(db::Error::from))
+        .read(async |conn: &mut db::Conn| conn.batch_execute(&grant).await.map_err(db::Error::from))
         .await
         .unwrap();
-    let as_auditor = |url: &str| server.url_for("auditor", "reads", database_of(url));
+    let as_auditor = |url: &str| server.url_for(user, "reads", database_of(url));
     let mut urls = vec![as_auditor(&wallet)];
     for schema in [Schema::Product, Schema::Coupon, Schema::Order, Schema::Orchestrator] {
         let (_, url) = testkit::database(schema).await;
@@ -33,14 +37,21 @@ fn database_of(url: &str) -> &str {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_empty_shop_is_clean_to_an_auditor_who_may_only_read_and_copy() {
-    let report = audit::run(&targets().await).await.unwrap();
+    let report = audit::run(&targets(AUDITOR).await).await.unwrap();
     assert!(report.is_clean(), "{report}");
     assert_eq!(report.checks.len(), INVARIANTS.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_auditor_who_may_only_read_is_told_which_right_is_missing() {
+    let error = audit::run(&targets(("reader", "SELECT")).await).await.unwrap_err();
+    let told = format!("{error:#}");
+    assert!(told.contains("GRANT CREATE TEMPORARY TABLES"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_missing_floor_and_a_missing_shard_are_told_by_name() {
-    let targets = targets().await;
+    let targets = targets(AUDITOR).await;
     let wallet = testkit::mysql().await.url_of(database_of(&targets.wallet));
     let db = db::Db::open(db::Options::new(wallet)).await.unwrap();
     let sql = "DELETE FROM saga_floor; DELETE FROM outbox_shard WHERE shard = 7";

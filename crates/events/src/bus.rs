@@ -46,7 +46,7 @@ pub struct StreamState {
 pub struct Message {
     /// Its number within the shard, from 1.
     pub position: i64,
-    /// An encoded `commerce.events.v1.EventEnvelope`; [`unpack`](crate::unpack) yields the events.
+    /// An encoded `commerce.events.v1.EventEnvelope`; [`Message::open`] yields the events.
     pub envelope: Vec<u8>,
 }
 

@@ -4,7 +4,8 @@
 //! forget and no set of event ids to keep: what is not above the position has had its effect.
 
 use crate::bus::{self, Bus, DeadLetter, Message};
-use crate::{Positions, Shard, unpack};
+use crate::message::unpack;
+use crate::{Positions, Shard};
 use api::events::v1::EventEnvelope;
 use async_trait::async_trait;
 use prost::Message as _;
@@ -179,7 +180,7 @@ impl Consumer {
         let through = read.last().map_or(after, |last| last.position);
         let mut events = Vec::with_capacity(read.len());
         for message in read {
-            match open(shard, message) {
+            match message.open(shard) {
                 Ok(delivered) => events.extend(delivered),
                 Err(letter) => self.bury(letter).await?,
             }
@@ -195,19 +196,23 @@ impl Consumer {
     }
 }
 
-/// The events of a message.
-///
-/// # Errors
-/// The message as a dead letter, where it holds none.
-pub fn open(shard: Shard, message: Message) -> Result<Vec<Delivered>, DeadLetter> {
-    let Message { position, envelope } = message;
-    match unpack(&envelope) {
-        Ok(envelopes) => {
-            let events = envelopes.into_iter().enumerate();
-            Ok(events.map(|(index, envelope)| Delivered { position, index, envelope }).collect())
-        }
-        Err(error) => {
-            Err(DeadLetter { shard, position, index: 0, reason: error.to_string(), envelope })
+impl Message {
+    /// The events of this message of a shard.
+    ///
+    /// # Errors
+    /// The message as a dead letter, where it cannot be read.
+    pub fn open(self, shard: Shard) -> Result<Vec<Delivered>, DeadLetter> {
+        let Self { position, envelope } = self;
+        match unpack(&envelope) {
+            Ok(envelopes) => {
+                let events = (0..).zip(envelopes);
+                Ok(events
+                    .map(|(index, envelope)| Delivered { position, index, envelope })
+                    .collect())
+            }
+            Err(error) => {
+                Err(DeadLetter { shard, position, index: 0, reason: error.to_string(), envelope })
+            }
         }
     }
 }

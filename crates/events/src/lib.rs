@@ -10,7 +10,7 @@
 
 pub mod bus;
 mod consumer;
-mod message;
+pub mod message;
 mod numbering;
 pub mod outbox;
 mod purge;
@@ -20,8 +20,7 @@ mod schema;
 mod shard;
 
 pub use bus::Bus;
-pub use consumer::{Batch, Consumer, Delivered, Failure, Handler, open};
-pub use message::unpack;
+pub use consumer::{Batch, Consumer, Delivered, Failure, Handler};
 pub use numbering::pending;
 pub use outbox::Event;
 pub use purge::{Error as PurgeError, Purge};

@@ -6,7 +6,7 @@ use prost::{DecodeError, Message};
 use prost_types::Timestamp;
 
 /// The type of a message that holds several events.
-pub(crate) const BATCH: &str = "EventBatch";
+pub const BATCH: &str = "EventBatch";
 
 /// Events of one message.
 const MOST_EVENTS: usize = 64;
@@ -23,7 +23,15 @@ pub fn unpack(message: &[u8]) -> Result<Vec<EventEnvelope>, DecodeError> {
     if envelope.r#type != BATCH {
         return Ok(vec![envelope]);
     }
-    Ok(EventBatch::decode(envelope.payload.as_slice())?.events)
+    inner(&envelope.payload)
+}
+
+/// The events that the payload of a message of the type [`BATCH`] holds.
+///
+/// # Errors
+/// For bytes that no outbox wrote.
+pub fn inner(payload: &[u8]) -> Result<Vec<EventEnvelope>, DecodeError> {
+    Ok(EventBatch::decode(payload)?.events)
 }
 
 /// The payload that holds these events.

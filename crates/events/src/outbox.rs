@@ -26,7 +26,7 @@ pub struct Event {
     pub trace_id: String,
     /// The W3C `traceparent` of that call; empty when there was none. At most 64 bytes.
     pub traceparent: String,
-    /// The encoded payload, at most 32 KiB.
+    /// The encoded payload, at most 65,535 bytes: the database refuses more.
     pub payload: Vec<u8>,
 }
 

@@ -185,7 +185,7 @@ impl Rebuild {
         let mut changes = Vec::with_capacity(messages.len());
         let through = last.position;
         for message in messages {
-            match events::open(shard, message) {
+            match message.open(shard) {
                 Ok(events) => changes.extend(self.changes(shard, events).await?),
                 Err(letter) => self.bus.bury(CONSUMER, &letter).await?,
             }

@@ -175,7 +175,7 @@ async fn rush(shop: &Shop) {
     });
     testkit::at_once(shop, charges.collect(), async |channel, charge| {
         let mut wallets = WalletServiceClient::new(channel);
-        wallets.charge_wallet(charge).await.unwrap();
+        testkit::patiently(async || wallets.charge_wallet(charge.clone()).await).await.unwrap();
     })
     .await;
     let issues = users.iter().map(|user| IssueCouponRequest {
@@ -184,7 +184,8 @@ async fn rush(shop: &Shop) {
         coupon_id: coupon,
     });
     testkit::at_once(shop, issues.collect(), async |channel, issue| {
-        CouponServiceClient::new(channel).issue_coupon(issue).await.unwrap();
+        let mut coupons = CouponServiceClient::new(channel);
+        testkit::patiently(async || coupons.issue_coupon(issue.clone()).await).await.unwrap();
     })
     .await;
     let orders = users.iter().map(|user| PlaceOrderRequest {

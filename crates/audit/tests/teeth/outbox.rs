@@ -153,6 +153,13 @@ impl Outbox {
             .breaks(self.stream, &streamed),
             Corruption::new(
                 self.rows,
+                "one of several of a type that no column holds",
+                with_first(&|event| event.r#type = "x".repeat(65)),
+            )
+            .breaks(self.events, name(first))
+            .breaks(self.stream, &streamed),
+            Corruption::new(
+                self.rows,
                 "several unreadable",
                 format!("UPDATE outbox SET payload = X'FF' WHERE id = {id}"),
             )

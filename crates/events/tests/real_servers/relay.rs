@@ -22,7 +22,7 @@ async fn versions(bus: &dyn Bus) -> BTreeMap<i64, Vec<i64>> {
     for (shard, messages) in everything(bus).await {
         for (message, position) in messages.iter().zip(1..) {
             assert_eq!(message.position, position, "in shard {shard}");
-            for envelope in events::unpack(&message.envelope).unwrap() {
+            for envelope in events::message::unpack(&message.envelope).unwrap() {
                 assert!(ids.insert(envelope.event_id.clone()), "twice: {envelope:?}");
                 assert_eq!(Shard::of(&envelope.aggregate_kind, envelope.aggregate_id), shard);
                 versions.entry(envelope.aggregate_id).or_default().push(envelope.version);
@@ -124,7 +124,7 @@ async fn an_event_in_a_shared_message_arrives_as_it_was_appended() {
     let all = everything(&*bus).await;
     let (alone, shared) = (decode(&all[0].1[0]), decode(&all[0].1[1]));
     assert_eq!((shared.r#type.as_str(), shared.aggregate_id), ("EventBatch", 0));
-    let shared = events::unpack(&all[0].1[1].envelope).unwrap();
+    let shared = events::message::unpack(&all[0].1[1].envelope).unwrap();
     assert_eq!(shared.len(), 2);
     for event in shared {
         assert_ne!(event.event_id, alone.event_id);
