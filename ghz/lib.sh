@@ -77,7 +77,7 @@ start_shop() {
 fill() {
   local out
   out=$("$ghz" --insecure --proto "$proto/$1.proto" --import-paths proto --call "$2" -n "$3" -c "$4" -t 20s -d "$5" \
-    "$address") || die "$2 failed: $out"
+    "$address" 2>&1) || die "$2 failed: $out"
   grep -q "\[OK\] *$3 responses" <<<"$out" || die "preparing the shop, $2 did not succeed each time: $out"
 }
 
@@ -96,7 +96,7 @@ prepare_shop() {
   fill coupon/v1/coupon_service commerce.coupon.v1.CouponService/CreateCoupon 1 1 "$(coupon $((users / 2)))"
   # One at a time, so that order n is user n's.
   fill checkout/v1/checkout_service $checkout "$orders" 1 \
-    '{"request_id":"00000000-0000-4000-8000-{{printf "%012d" .RequestNumber}}","user_id":"'"$user"'",
+    '{"request_id":"00000000-0000-4000-8000-{{printf `%012d` .RequestNumber}}","user_id":"'"$user"'",
       "lines":[{"product_id":"{{add (mod .RequestNumber 5) 1}}","quantity":1}]}'
 }
 
