@@ -9,5 +9,7 @@
 
 mod counts;
 mod histories;
+mod memory;
+mod reads;
 mod served;
 mod support;
