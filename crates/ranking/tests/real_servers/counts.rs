@@ -172,7 +172,8 @@ async fn the_finished_hour_stays_each_minute_leaves_once_and_the_hour_fades_when
 }
 
 #[tokio::test]
-async fn a_cancel_after_the_order_left_the_window_and_an_order_that_comes_too_late_change_nothing() {
+async fn a_cancel_after_the_order_left_the_window_and_an_order_that_comes_too_late_change_nothing()
+{
     let mut fed = Fed::new().await;
     let placed = start() - seconds(40);
     let order = fed.order(placed, &[1]).await;

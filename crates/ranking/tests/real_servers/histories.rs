@@ -185,9 +185,8 @@ impl History {
                 };
             }
         }
-        let is_counted = |order: &&&Change| {
-            (minute(self.now) - WINDOW..self.now).contains(&order.placed_at)
-        };
+        let is_counted =
+            |order: &&&Change| (minute(self.now) - WINDOW..self.now).contains(&order.placed_at);
         let mut entries: BTreeMap<i64, Entry> = BTreeMap::new();
         for order in orders.values().filter(is_counted) {
             for product_id in order.products.iter().copied() {

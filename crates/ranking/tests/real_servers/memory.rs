@@ -144,7 +144,9 @@ async fn memory_does_not_grow_with_the_orders_when_every_product_is_ordered_in_e
     }
     full.tell("counting 20 orders of 100 products at once").await;
     let used = full.used_memory().await;
-    println!("used_memory {used:.3} GiB: {PRODUCTS} products once in every minute of {HOURS} hours");
+    println!(
+        "used_memory {used:.3} GiB: {PRODUCTS} products once in every minute of {HOURS} hours"
+    );
     let all = (used - before) * SHARE;
     println!("which is {all:.2} GiB for 100,000 products");
     assert!(all <= MOST, "{all} GiB for 100,000");
