@@ -12,4 +12,5 @@ mod histories;
 mod memory;
 mod reads;
 mod served;
+mod speed;
 mod support;
