@@ -54,7 +54,7 @@ impl Trap {
     async fn stand(&self, place: Place) {
         if place == self.place && self.passes.fetch_sub(1, Ordering::SeqCst) <= 0 {
             println!("{THERE}");
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }
@@ -133,7 +133,7 @@ async fn relays_and_consumes_until_it_is_killed() {
     let _relay = relay(&db, bus.clone(), &Bell::default());
     let _consumer = Rows::open(db).await.consume(bus);
     println!("{BEGUN}");
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// Starts the process, and returns when it says this.
