@@ -1,6 +1,6 @@
 //! The best sellers over gRPC.
 
-use crate::list::{List, unavailable};
+use crate::list::{List, Told, unavailable};
 use crate::products::Products;
 use crate::rebuild::{Rebuild, Start};
 use crate::store::Store;
@@ -53,11 +53,12 @@ impl RankingService for Service {
             Ok(limit) if limit > 0 => limit,
             _ => DEFAULT_LIMIT,
         };
-        let copy = self.list.get().await?;
+        let Told { copy, max_age } = self.list.get().await?;
         Ok(Response::new(ListTopProductsResponse {
             products: copy.products.iter().take(limit).cloned().collect(),
             window_start: Some(timestamp(copy.window.start)),
             as_of: Some(timestamp(copy.window.as_of)),
+            max_age: max_age.try_into().ok(),
         }))
     }
 

@@ -1,8 +1,9 @@
-//! The counts in Redis: generations of minute buckets, their running total, and the positions of what was counted, each
+//! The counts in Redis: generations of hour buckets, their running total, and the positions of what was counted, each
 //! change of which is one script.
 //!
-//! Every minute of the window has its bucket, so what leaves the window can be subtracted minute by minute and a cancelled
-//! order finds the place where it was counted. The buckets are subtracted by a persisted cursor, and fade only then.
+//! An hour's bucket knows the minute of each order, so what leaves the window can be subtracted minute by minute and a
+//! cancelled order finds the place where it was counted; all minutes of a product's hour share one short value, so memory
+//! is bounded by products and hours, not by orders. The buckets are subtracted by a persisted cursor, and fade only then.
 //! One generation is served; another may be filled beside it and take its place by one change of a pointer.
 
 use crate::domain::{Change, Entry, Kind, WINDOW_MINUTES, Window};
@@ -18,6 +19,9 @@ use uuid::Uuid;
 
 /// A script over a full batch may take longer than the driver's half second when the machine is busy.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// Generations of an older layout, which nobody serves any more: its minutes had a bucket each.
+const OLDER: [&str; 2] = ["generation", "g:"];
+
 /// Why the counts could not be read or changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -143,7 +147,7 @@ impl Store {
     /// [`Error::Missing`]; those of Redis.
     pub async fn positions(&self) -> Result<(Generation, Positions), Error> {
         let mut connection = self.connection.clone();
-        let generation: Option<String> = connection.get(self.key("generation")).await?;
+        let generation: Option<String> = connection.get(self.key("served")).await?;
         let generation = Generation(generation.ok_or(Error::Missing)?);
         let key = |what: &str| format!("{}{}:{what}", self.generations(), generation.0);
         let mut both = redis::pipe();
@@ -179,12 +183,13 @@ impl Store {
             arguments.push(change.products.len().to_string());
             arguments.extend(change.products.iter().map(i64::to_string));
         }
-        let script = script!("lua/window.lua", "lua/apply.lua");
+        let script = script!("lua/counts.lua", "lua/window.lua", "lua/apply.lua");
         let (counted,) = self.run(script, target, &arguments).await?;
         Ok(counted)
     }
 
-    /// The products with at least as many orders as the one in place `limit`: so ties at the end of the list are whole.
+    /// All products that may be among the best `limit`: so a tie at the end of the list is decided by
+    /// [`best`](crate::domain::best) alone.
     ///
     /// # Errors
     /// [`Error::Missing`]; those of Redis.
@@ -202,7 +207,7 @@ impl Store {
 
     async fn read(&self, limit: u32) -> Result<Snapshot, Error> {
         type Answer = (String, i64, i64, HashMap<u8, i64>, Vec<i64>);
-        let script = script!("lua/window.lua", "lua/read.lua");
+        let script = script!("lua/counts.lua", "lua/window.lua", "lua/read.lua");
         let (generation, minute, now, stored, numbers): Answer =
             self.run(script, Target::Served, &[limit.to_string()]).await?;
         let mut entries = Vec::with_capacity(numbers.len() / 3);
@@ -245,14 +250,18 @@ impl Store {
     async fn sweep(&self, served: &Generation) -> Result<(), Error> {
         let mut connection = self.connection.clone();
         let kept = format!("{}{}:", self.generations(), served.0);
+        let [pointer, older] = OLDER.map(|name| self.key(name));
+        let is_dropped = |key: &String| {
+            let is_other = key.starts_with(&self.generations()) && !key.starts_with(&kept);
+            is_other || *key == pointer || key.starts_with(&older)
+        };
         let mut cursor = 0_u64;
         loop {
             let mut scan = redis::cmd("SCAN");
-            scan.arg(cursor).arg("MATCH").arg(format!("{}*", self.generations()));
+            scan.arg(cursor).arg("MATCH").arg(self.key("*"));
             let (next, keys): (u64, Vec<String>) =
                 scan.arg("COUNT").arg(1_000).query_async(&mut connection).await?;
-            let dropped: Vec<String> =
-                keys.into_iter().filter(|key| !key.starts_with(&kept)).collect();
+            let dropped: Vec<String> = keys.into_iter().filter(is_dropped).collect();
             if !dropped.is_empty() {
                 let () = connection.unlink(dropped).await?;
             }
@@ -268,7 +277,7 @@ impl Store {
     }
 
     fn generations(&self) -> String {
-        self.key("g:")
+        self.key("hours:")
     }
 
     /// Runs a script until it has nothing left to make up for.
@@ -287,7 +296,7 @@ impl Store {
                 Clock::Redis => String::new(),
                 Clock::Moved(hand) => hand.load(Ordering::SeqCst).to_string(),
             };
-            let mut call = script.key(self.key("generation"));
+            let mut call = script.key(self.key("served"));
             call.arg(self.generations()).arg(generation).arg(now).arg(WINDOW_MINUTES);
             let mut answer: Vec<Value> =
                 call.arg(arguments).invoke_async(&mut self.connection.clone()).await?;

@@ -121,7 +121,7 @@ mod tests {
         ListTopProductsResponse {
             products: counts.into_iter().map(product).collect(),
             window_start: Some(Timestamp { seconds: 100, nanos: 0 }),
-            as_of: None,
+            ..ListTopProductsResponse::default()
         }
     }
 

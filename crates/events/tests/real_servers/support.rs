@@ -23,7 +23,11 @@ pub(crate) async fn bus(consumers: &[&str]) -> (Redis, Arc<RedisStreams>) {
 }
 
 pub(crate) fn client(redis: &Redis) -> redis::Client {
-    redis::Client::open(redis.url()).unwrap()
+    client_at(&redis.url())
+}
+
+pub(crate) fn client_at(url: &str) -> redis::Client {
+    redis::Client::open(url).unwrap()
 }
 
 /// Runs a relay until the token is cancelled or dropped.

@@ -17,7 +17,7 @@ local function apply(kind, placed, order, products)
   if kind == '-' then
     if redis.call('ZREM', key('future'), order) == 1 then
       redis.call('HDEL', key('future:products'), order)
-    elseif minute_of(placed) >= cursor then
+    elseif not is_before(placed) then
       for _, product in ipairs(products) do take_out(product, order, placed) end
     end
   elseif tonumber(placed) >= now then

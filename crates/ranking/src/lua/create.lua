@@ -1,3 +1,3 @@
 -- Begins an empty generation.
-redis.call('SET', key('cursor'), first)
+redis.call('HSET', key('cursor'), 'minute', first)
 return { 'ok' }

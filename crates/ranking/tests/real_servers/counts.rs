@@ -7,7 +7,7 @@ use events::Shard;
 use ranking::Store;
 use ranking::domain::{Change, Kind, best};
 use ranking::store::{Error, Portion, Target};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 fn change(kind: Kind, position: i64, placed_at: DateTime<Utc>, products: &[i64]) -> Change {
     Change { position, kind, order_id: position, placed_at, products: products.to_vec() }
@@ -53,16 +53,19 @@ impl Fed {
         ranking(&self.store).await
     }
 
-    /// Seconds until each minute's bucket fades; -1 where it stays.
-    async fn buckets(&self) -> HashMap<String, i64> {
+    /// The hours whose buckets are kept, since 1970, and whether they fade.
+    async fn buckets(&self) -> BTreeMap<i64, bool> {
         let mut connection = client(&self.redis).get_multiplexed_async_connection().await.unwrap();
         let mut ask = redis::cmd("KEYS");
-        let keys: Vec<String> = ask.arg("test:*:m:*").query_async(&mut connection).await.unwrap();
-        let mut buckets = HashMap::new();
+        let keys: Vec<String> = ask.arg("test:*").query_async(&mut connection).await.unwrap();
+        let mut buckets = BTreeMap::new();
         for key in keys {
+            let mut parts = key.rsplit(':');
+            let (block, hour) = (parts.next().unwrap(), parts.next().unwrap());
+            let (Ok(_), Ok(hour)) = (block.parse::<i64>(), hour.parse()) else { continue };
             let mut ask = redis::cmd("TTL");
             let ttl: i64 = ask.arg(&key).query_async(&mut connection).await.unwrap();
-            buckets.insert(key.rsplit(':').next().unwrap().to_owned(), ttl);
+            buckets.insert(hour, ttl > 0);
         }
         buckets
     }
@@ -139,27 +142,133 @@ async fn an_order_counts_from_after_its_instant_until_its_minute_is_72_hours_old
 }
 
 #[tokio::test]
-async fn the_finished_hour_stays_and_each_minute_leaves_once_and_then_fades() {
+async fn the_finished_hour_stays_each_minute_leaves_once_and_the_hour_fades_when_all_of_it_left() {
     let mut fed = Fed::new().await;
-    let hour = "2025-07-24T09:59:00Z".parse::<DateTime<Utc>>().unwrap();
-    for minute in 0..3 {
+    let hour = "2025-07-24T09:00:00Z".parse::<DateTime<Utc>>().unwrap();
+    let nine = hour.timestamp() / 3_600;
+    for minute in [0, 58, 59, 60] {
         fed.order(hour + seconds(60 * minute), &[1, 10 + minute]).await;
     }
     fed.hand.advance(TimeDelta::hours(1));
-    assert_eq!(fed.ranking().await, [(1, 3), (12, 1), (11, 1), (10, 1)]);
-    assert!(fed.buckets().await.values().all(|ttl| *ttl == -1));
+    assert_eq!(fed.ranking().await, [(1, 4), (70, 1), (69, 1), (68, 1), (10, 1)]);
+    assert_eq!(fed.buckets().await, BTreeMap::from([(nine, false), (nine + 1, false)]));
     fed.hand.set(hour + HOURS_72 + seconds(60));
-    assert_eq!(fed.ranking().await, [(1, 2), (12, 1), (11, 1)]);
-    let mut ttls: Vec<bool> = fed.buckets().await.values().map(|ttl| *ttl > 0).collect();
-    ttls.sort_unstable();
-    assert_eq!(ttls, [false, false, true], "only what was subtracted may fade");
-    assert_eq!(fed.ranking().await, [(1, 2), (12, 1), (11, 1)]);
+    assert_eq!(fed.ranking().await, [(1, 3), (70, 1), (69, 1), (68, 1)]);
+    assert_eq!(fed.ranking().await, [(1, 3), (70, 1), (69, 1), (68, 1)]);
+    fed.hand.set(hour + HOURS_72 + seconds(3_600) - TimeDelta::microseconds(1));
+    assert_eq!(fed.ranking().await, [(1, 2), (70, 1), (69, 1)]);
+    assert_eq!(fed.buckets().await, BTreeMap::from([(nine, false), (nine + 1, false)]));
+    fed.hand.advance(TimeDelta::microseconds(1));
+    assert_eq!(fed.ranking().await, [(1, 1), (70, 1)]);
+    // Only what was subtracted may fade.
+    assert_eq!(fed.buckets().await, BTreeMap::from([(nine, true), (nine + 1, false)]));
     // After an absence longer than the window nothing is left.
     fed.hand.advance(TimeDelta::days(40));
     assert_eq!(fed.ranking().await, []);
+    assert!(fed.buckets().await.values().all(|fades| *fades));
     let later = hour + TimeDelta::days(42);
     fed.order(later, &[1]).await;
     assert_eq!(fed.ranking().await, [(1, 1)]);
+}
+
+#[tokio::test]
+async fn a_cancel_after_the_order_left_the_window_and_an_order_that_comes_too_late_change_nothing()
+{
+    let mut fed = Fed::new().await;
+    let placed = start() - seconds(40);
+    let order = fed.order(placed, &[1]).await;
+    fed.order(start() - seconds(1), &[1]).await;
+    fed.hand.set(placed + HOURS_72 + seconds(60));
+    fed.cancel(order, placed, &[1]).await;
+    assert_eq!(fed.ranking().await, [(1, 1)]);
+    fed.order(placed, &[2]).await;
+    assert_eq!(fed.ranking().await, [(1, 1)]);
+    // Late, and still in the window: it leaves with its minute.
+    fed.order(start(), &[2]).await;
+    assert_eq!(fed.ranking().await, [(2, 1), (1, 1)]);
+    fed.hand.advance(seconds(60));
+    assert_eq!(fed.ranking().await, []);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_brings_nothing_back() {
+    let mut fed = Fed::new().await;
+    let placed = start() - HOURS_72 + seconds(60);
+    let order = fed.order(placed, &[1]).await;
+    fed.hand.advance(seconds(120));
+    fed.order(placed, &[2]).await;
+    fed.hand.set(start());
+    fed.cancel(order, placed, &[1]).await;
+    assert_eq!(fed.ranking().await, []);
+}
+
+#[tokio::test]
+async fn a_minute_of_thousands_of_orders_and_an_hour_of_orders_in_every_minute_leave_whole() {
+    let mut fed = Fed::new().await;
+    let hour = "2025-07-24T08:00:00Z".parse::<DateTime<Utc>>().unwrap();
+    let mut expected = 0;
+    for minute in 0..60 {
+        // Around what a byte holds, and far above.
+        let orders = [1, 255, 256, 3_000][minute % 4];
+        let placed = hour + seconds(60 * i64::try_from(minute).unwrap());
+        let changes: Vec<Change> = (1..=orders)
+            .map(|n| change(Kind::Confirmed, fed.position + n, placed + seconds(n % 60), &[1, 2]))
+            .collect();
+        let (after, through) = (fed.position, fed.position + orders);
+        let shard = Shard::new(0).unwrap();
+        let portion = Portion { shard, after, through, changes };
+        fed.store.apply(Target::Served, &[portion]).await.unwrap();
+        fed.position = through;
+        expected += orders;
+    }
+    fed.cancel(1, hour + seconds(1), &[2]).await;
+    assert_eq!(fed.ranking().await, [(1, expected), (2, expected - 1)]);
+    for minute in 0..60 {
+        expected -= [1, 255, 256, 3_000][minute % 4];
+        let minute = i64::try_from(minute).unwrap();
+        fed.hand.set(hour + HOURS_72 + seconds(60 * (minute + 1)));
+        let both = if expected == 0 { vec![] } else { vec![(1, expected), (2, expected)] };
+        assert_eq!(fed.ranking().await, both, "after minute {minute}");
+    }
+}
+
+#[tokio::test]
+async fn a_product_whose_newest_orders_were_cancelled_stands_by_the_minute_of_those_left() {
+    let mut fed = Fed::new().await;
+    let hour_ago = start() - TimeDelta::hours(1);
+    fed.order(hour_ago, &[1]).await;
+    fed.order(hour_ago - seconds(60), &[2]).await;
+    let mut later = Vec::new();
+    for n in 0..40 {
+        let placed = start() - seconds(50 - n);
+        later.push((fed.order(placed, &[1]).await, placed));
+    }
+    for (order, placed) in later {
+        fed.cancel(order, placed, &[1]).await;
+    }
+    assert_eq!(fed.ranking().await, [(1, 1), (2, 1)]);
+}
+
+#[tokio::test]
+async fn of_a_thousand_products_with_as_many_orders_those_ordered_last_are_listed() {
+    let mut fed = Fed::new().await;
+    let hour_ago = start() - TimeDelta::hours(1);
+    let products: Vec<i64> = (1..=1_000).collect();
+    for (round, products) in (0..).zip(products.chunks(100)) {
+        fed.order(hour_ago + seconds(round), products).await;
+    }
+    fed.order(hour_ago, &[77]).await;
+    let top = async |limit| -> Vec<i64> {
+        let entries = fed.store.top(limit).await.unwrap().entries;
+        let count = entries.len();
+        assert!(count <= 201, "{count} of 1,000 are told for {limit}");
+        let limit = usize::try_from(limit).unwrap();
+        best(entries, limit).iter().map(|entry| entry.product_id).collect()
+    };
+    assert_eq!(top(1).await, [77]);
+    assert_eq!(top(4).await, [77, 901, 902, 903]);
+    let two_rounds: Vec<i64> = [77].into_iter().chain(901..=1_000).chain(801..=830).collect();
+    assert_eq!(top(131).await, two_rounds);
 }
 
 #[tokio::test]

@@ -1,6 +1,16 @@
 //! The ranking on a Redis of its own, fed by hand, and by a relay from a MariaDB.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and tells its seed"
+)]
 
 mod counts;
+mod histories;
+mod memory;
+mod reads;
 mod served;
+mod speed;
 mod support;
