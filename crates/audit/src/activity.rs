@@ -126,6 +126,8 @@ struct Anything {
 #[derive(Clone, Copy, Default)]
 struct Reach {
     position: i64,
+    /// Whether it has had an event, or there never was one.
+    has_begun: bool,
     complete_from: NaiveDateTime,
 }
 
@@ -236,12 +238,14 @@ impl Source {
         let mut found = PerShard::<Option<Reach>>::default();
         for PositionRow { shard, position, complete_from } in rows {
             let of = |head: &&Head| head.shard == shard;
-            let last = heads.iter().find(of).map_or(i64::MAX, |head| head.last_position);
+            let head = heads.iter().find(of).map(|head| head.last_position);
+            let last = head.unwrap_or(i64::MAX);
             let known = u8::try_from(shard).ok().and_then(Shard::new);
             let holds = known.is_some() && (0..=last).contains(&position);
             findings.check(&ACTIVITY_POSITIONS, holds, format!("{} shard {shard}", self.name));
             if let Some(shard) = known {
-                found[shard] = Some(Reach { position, complete_from });
+                let has_begun = position > 0 || head == Some(0);
+                found[shard] = Some(Reach { position, has_begun, complete_from });
             }
         }
         for (shard, reach) in found.iter() {
@@ -286,9 +290,9 @@ impl Source {
 impl Due {
     /// Whether this change must have its row by now.
     fn demands(&self, source: &str, change: &Change) -> bool {
-        let Reach { position, complete_from } = self.reach[Shard::of(source, change.said.id)];
+        let Reach { has_begun, complete_from, .. } = self.reach[Shard::of(source, change.said.id)];
         let from = complete_from.checked_add_signed(MARGIN).unwrap_or(complete_from);
-        position > 0
+        has_begun
             && change.at >= from
             && change.at >= self.kept_from
             && !self.unseen.contains(&change.key())
