@@ -126,6 +126,17 @@ invariants! {
         "a saga that failed left nothing standing, and failed for the reason on record; one that a person \
         settled left no order";
 
+    ACTIVITY_POSITIONS = "activity-positions",
+        ["activity.consumer_position", "wallet.outbox_shard", "order.outbox_shard"],
+        "the activity log has come to a place in each shard, none of them ahead of the outbox";
+    ACTIVITY_LEDGER = "activity-ledger",
+        ["activity.activity_log", "activity.consumer_position", "wallet.wallet", "wallet.ledger",
+         "wallet.outbox"],
+        "a wallet and an entry of its ledger that the log has come to have their one row, and a row its entry";
+    ACTIVITY_ORDERS = "activity-orders",
+        ["activity.activity_log", "activity.consumer_position", "order.orders", "order.outbox"],
+        "a placed and a cancelled order that the log has come to have their one row, and a row its order";
+
     RANKING_COUNT = "ranking-count",
         ["redis.ranking", "order.orders", "order.order_line"],
         "the ranking at rest is the count of the window's orders";

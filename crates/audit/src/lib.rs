@@ -10,11 +10,12 @@
 //!   a participant knows are looked up in a journal that is newer than all other snapshots.
 //! - Coupons against orders, streams against outboxes: what does not fit is read again, and is an offence when it does
 //!   not fit in any of a few readings.
-//! - The ranking tells up to which events it has counted, and is compared with just those.
+//! - The ranking and the activity log tell up to which events they have come, and are compared with just those.
 //!
 //! Tables are read once each, row by row and sorted by the server, so that memory does not grow with them, but for a few
 //! numbers a client's request and a coupon's use.
 
+mod activity;
 mod batches;
 mod chain;
 mod coupon_orders;
@@ -61,6 +62,8 @@ pub struct Targets {
     pub order: String,
     /// Of the journal's schema.
     pub orchestrator: String,
+    /// Of the activity log's schema; `None` where there is no log.
+    pub activity: Option<String>,
     /// Streams and ranking; without it they are not checked.
     pub redis: Option<Redis>,
     /// No event may wait longer for its number; `None` where the relays may rest.
@@ -110,6 +113,9 @@ pub async fn run(targets: &Targets) -> Result<Report> {
     sagas::check_known(&mut of.journal, &walked.unknown, &mut findings).await?;
     schemas::journal::check_floors(&mut of.journal, &walked.floors, &mut findings).await?;
     coupon_orders::check(&mut of, &mut findings).await?;
+    if let Some(url) = &targets.activity {
+        activity::check(url, &mut of.wallet, &mut of.order, &mut findings).await?;
+    }
     if let Some(redis) = &targets.redis {
         check_redis(redis, &mut of, &mut findings).await?;
     }

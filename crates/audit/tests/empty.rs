@@ -22,13 +22,16 @@ async fn targets((user, rights): (&str, &str)) -> Targets {
         .unwrap();
     let as_auditor = |url: &str| server.url_for(user, "reads", database_of(url));
     let mut urls = vec![as_auditor(&wallet)];
-    for schema in [Schema::Product, Schema::Coupon, Schema::Order, Schema::Orchestrator] {
+    for schema in
+        [Schema::Product, Schema::Coupon, Schema::Order, Schema::Orchestrator, Schema::Activity]
+    {
         let (_, url) = testkit::database(schema).await;
         urls.push(as_auditor(&url));
     }
-    let [wallet, product, coupon, order, orchestrator] = urls.try_into().unwrap();
+    let [wallet, product, coupon, order, orchestrator, activity] = urls.try_into().unwrap();
     let redis = Some(Redis { url: testkit::redis_url().await, prefix: "empty".to_owned() });
-    Targets { wallet, product, coupon, order, orchestrator, redis, relayed_within: None }
+    let activity = Some(activity);
+    Targets { wallet, product, coupon, order, orchestrator, activity, redis, relayed_within: None }
 }
 
 fn database_of(url: &str) -> &str {

@@ -59,6 +59,10 @@ impl Process {
     /// # Errors
     /// [`Problem::Needed`] naming the missing key.
     pub fn check(config: &Config, roles: &Roles) -> Result<(), Problem> {
+        if *roles == Roles::from(Role::Activity) && !config.activity.enabled {
+            let (key, allowed) = ("activity.enabled", "true where the only role is activity");
+            return Err(Problem::Clash { key: key.to_owned(), allowed: allowed.to_owned() });
+        }
         for role in roles.iter() {
             if let Some(schema) = role.schema()
                 && config.database.schema_url(schema).is_none()
@@ -159,11 +163,8 @@ async fn bind(config: &Config, roles: &Roles, services: &Services) -> Result<Ser
     Ok(Server::bind(settings, listeners, api::FILE_DESCRIPTOR_SET).await?)
 }
 
-/// The schemas that the roles own; all roles own the activity log too.
+/// The schemas that the roles own.
 pub fn schemas(roles: &Roles) -> Vec<Schema> {
-    if *roles == Roles::all() {
-        return Schema::ALL.to_vec();
-    }
     roles.iter().filter_map(Role::schema).collect()
 }
 

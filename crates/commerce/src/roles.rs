@@ -18,6 +18,8 @@ pub enum Role {
     Coupon,
     /// Best sellers.
     Ranking,
+    /// The activity log.
+    Activity,
     /// Checkouts and sagas.
     Orchestrator,
 }
@@ -29,14 +31,21 @@ pub struct Roles(BTreeSet<Role>);
 /// A word that is no role.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is no role: give all, or some of wallet, product, order, coupon, ranking, orchestrator with commas between"
+    "{0:?} is no role: give all, or some of wallet, product, order, coupon, ranking, activity, orchestrator with commas between"
 )]
 pub struct NoRole(String);
 
 impl Role {
     /// All roles; each may rely on those before it.
-    pub const ALL: [Self; 6] =
-        [Self::Wallet, Self::Product, Self::Order, Self::Coupon, Self::Ranking, Self::Orchestrator];
+    pub const ALL: [Self; 7] = [
+        Self::Wallet,
+        Self::Product,
+        Self::Order,
+        Self::Coupon,
+        Self::Ranking,
+        Self::Activity,
+        Self::Orchestrator,
+    ];
 
     /// Its name.
     pub fn name(self) -> &'static str {
@@ -46,6 +55,7 @@ impl Role {
             Self::Order => "order",
             Self::Coupon => "coupon",
             Self::Ranking => "ranking",
+            Self::Activity => "activity",
             Self::Orchestrator => "orchestrator",
         }
     }
@@ -58,18 +68,19 @@ impl Role {
             Self::Order => Some(Schema::Order),
             Self::Coupon => Some(Schema::Coupon),
             Self::Ranking => None,
+            Self::Activity => Some(Schema::Activity),
             Self::Orchestrator => Some(Schema::Orchestrator),
         }
     }
 
-    /// Whether it publishes or counts events.
+    /// Whether it publishes or consumes events.
     pub fn needs_redis(self) -> bool {
         self != Self::Orchestrator
     }
 
     /// Whether it has steps in sagas.
     pub fn is_participant(self) -> bool {
-        !matches!(self, Self::Ranking | Self::Orchestrator)
+        !matches!(self, Self::Ranking | Self::Activity | Self::Orchestrator)
     }
 }
 

@@ -3,7 +3,7 @@
 //! A consumer keeps one position a shard and writes it together with the effect of the events, so there is nothing to
 //! forget and no set of event ids to keep: what is not above the position has had its effect.
 
-use crate::bus::{self, Bus, DeadLetter, Message};
+use crate::bus::{self, Bus, DeadLetter, Message, State};
 use crate::message::unpack;
 use crate::{Positions, Shard};
 use api::events::v1::EventEnvelope;
@@ -123,6 +123,8 @@ impl Consumer {
     async fn follow(&self) -> Result<(), Error> {
         let mut reader = self.bus.reader();
         let mut positions = self.handler.positions().await?;
+        // The bus as it was before a read that brought nothing.
+        let mut before: Option<State> = None;
         loop {
             self.bus.acknowledge(self.name, &positions).await?;
             let batches = reader.read(&positions, BATCH, WAIT).await?;
@@ -132,7 +134,26 @@ impl Consumer {
                     error!(consumer = self.name, "positions are ahead of the outbox");
                     return Ok(self.handler.start_over().await?);
                 }
+                let now = self.bus.state().await?;
+                let nothing = before.replace(now.clone()).map_or_else(Vec::new, |before| {
+                    if before.generation == now.generation {
+                        gone(&positions, &before)
+                    } else {
+                        Vec::new()
+                    }
+                });
+                if let Some(Batch { shard, after, .. }) = nothing.iter().find(|gone| gone.after > 0)
+                {
+                    error!(consumer = self.name, %shard, after, "the bus dropped unread events");
+                    return Ok(self.handler.start_over().await?);
+                }
+                if !nothing.is_empty() {
+                    self.handler.apply(&nothing).await?;
+                    return Ok(());
+                }
+                continue;
             }
+            before = None;
             for (shard, messages) in &batches {
                 let after = positions[*shard];
                 if after > 0 && messages.first().is_some_and(|first| first.position > after + 1) {
@@ -194,6 +215,16 @@ impl Consumer {
         error!(consumer = self.name, %shard, position, index, reason, "an event was put aside");
         Ok(self.bus.bury(self.name, &letter).await?)
     }
+}
+
+/// What the streams had taken and no longer hold above these positions: a read in between found nothing there. Where the
+/// position is 0, the outbox retains nothing of it and the bus begins after it.
+fn gone(positions: &Positions, before: &State) -> Vec<Batch> {
+    let gone = |(shard, after): (Shard, &i64)| {
+        let (after, through) = (*after, before.shards[shard].top);
+        (through > after).then_some(Batch { shard, after, through, events: Vec::new() })
+    };
+    positions.iter().filter_map(gone).collect()
 }
 
 impl Message {

@@ -70,7 +70,8 @@ impl Bench {
         }
         let targets = shop.targets();
         let bench = Self { targets, schemas, bitten: RefCell::default(), shop };
-        bench.fill_order_stream().await;
+        bench.fill_stream("wallet", activity::CONSUMER).await;
+        bench.fill_stream("order", ranking::CONSUMER).await;
         bench.shop.settled().await;
         bench.shop.stop().await;
         let history = lived.looked_up(&bench).await;
@@ -87,13 +88,13 @@ impl Bench {
     }
 
     /// What every consumer has read is trimmed, unless one of them reads it all again.
-    async fn fill_order_stream(&self) {
+    async fn fill_stream(&self, schema: &str, consumer: &'static str) {
         let Redis { url, prefix } = self.redis();
         let client = ::redis::Client::open(url.as_str()).unwrap();
-        let bus = RedisStreams::new(client, prefix, "order", &[ranking::CONSUMER]).unwrap();
-        bus.replay(ranking::CONSUMER).await.unwrap();
+        let bus = RedisStreams::new(client, prefix, schema, &[consumer]).unwrap();
+        bus.replay(consumer).await.unwrap();
         let last = "SELECT CAST(SUM(last_position) AS CHAR) AS name FROM outbox_shard";
-        let last: i64 = self.text("order", last).await[0].parse().unwrap();
+        let last: i64 = self.text(schema, last).await[0].parse().unwrap();
         let filled = async || {
             let state = bus.state().await.unwrap();
             state.shards.iter().map(|(_, stream)| stream.top).sum::<i64>() == last

@@ -18,6 +18,7 @@ pub(crate) fn corruptions(history: &History) -> Vec<Corruption> {
         .breaks("order-totals", &order)
         .breaks("order-steps", &plain.name)
         .breaks("order-events", &event)
+        .breaks("activity-orders", &event)
         .breaks("checkout-stands", &plain.name),
         Corruption::new(
             "order.orders",
@@ -30,6 +31,7 @@ pub(crate) fn corruptions(history: &History) -> Vec<Corruption> {
         .breaks("order-totals", &order)
         .breaks("order-steps", &plain.name)
         .breaks("order-events", &event)
+        .breaks("activity-orders", &event)
         .breaks("checkout-stands", &plain.name),
         Corruption::new(
             "order.orders",
@@ -39,6 +41,7 @@ pub(crate) fn corruptions(history: &History) -> Vec<Corruption> {
         .breaks("order-totals", &order)
         .breaks("order-steps", &plain.name)
         .breaks("order-events", &event)
+        .breaks("activity-orders", &event)
         .breaks("checkout-stands", &plain.name)
         .breaks("ranking-count", &ranked),
         Corruption::new(
@@ -53,7 +56,8 @@ pub(crate) fn corruptions(history: &History) -> Vec<Corruption> {
         )
         .breaks("order-totals", "order 999999")
         .breaks("order-steps", &plain.name)
-        .breaks("order-events", "order 999999 version 1"),
+        .breaks("order-events", "order 999999 version 1")
+        .breaks("activity-orders", "order 999999 version 1"),
         Corruption::new(
             "order.orders",
             "cancelled by nobody",
@@ -61,6 +65,7 @@ pub(crate) fn corruptions(history: &History) -> Vec<Corruption> {
         )
         .breaks("order-totals", format!("order {}", with_coupon.order))
         .breaks("order-events", format!("order {} version 1", with_coupon.order))
+        .breaks("activity-orders", format!("order {} version 1", with_coupon.order))
         .breaks("coupon-orders", format!("order {}", with_coupon.order))
         .breaks("ranking-count", format!("product {product}")),
         Corruption::new(
@@ -74,6 +79,7 @@ pub(crate) fn corruptions(history: &History) -> Vec<Corruption> {
         )
         .breaks("order-steps", &cancel.name)
         .breaks("order-events", format!("order {} version 3", cancel.order))
+        .breaks("activity-orders", format!("order {} version 3", cancel.order))
         .breaks("cancel-stands", &cancel.name)
         .breaks("coupon-steps", format!("issued coupon {}", issued + 1))
         .breaks("coupon-orders", format!("order {}", cancel.order))

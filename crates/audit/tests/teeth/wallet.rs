@@ -30,7 +30,8 @@ pub(crate) fn corruptions(history: &History) -> Vec<Corruption> {
         )
         .breaks("wallet-balance", &wallet)
         .breaks("wallet-requests", call(0, 1))
-        .breaks("wallet-events", version(0)),
+        .breaks("wallet-events", version(0))
+        .breaks("activity-ledger", version(0)),
         Corruption::new(
             "wallet.wallet",
             "doubled for nobody",
@@ -39,7 +40,8 @@ pub(crate) fn corruptions(history: &History) -> Vec<Corruption> {
             ),
         )
         .breaks("wallet-requests", "wallet 999999 part 0 call 1")
-        .breaks("wallet-events", "wallet 999999 version 0"),
+        .breaks("wallet-events", "wallet 999999 version 0")
+        .breaks("activity-ledger", "wallet 999999 version 0"),
         Corruption::new(
             "wallet.ledger",
             "a won added",
@@ -48,7 +50,8 @@ pub(crate) fn corruptions(history: &History) -> Vec<Corruption> {
         .breaks("wallet-balance", &wallet)
         .breaks("wallet-ledger", entry(1))
         .breaks("wallet-requests", call(1, 2))
-        .breaks("wallet-events", version(1)),
+        .breaks("wallet-events", version(1))
+        .breaks("activity-ledger", version(1)),
         Corruption::new(
             "wallet.ledger",
             "removed",
@@ -57,7 +60,8 @@ pub(crate) fn corruptions(history: &History) -> Vec<Corruption> {
         .breaks("wallet-balance", &wallet)
         .breaks("wallet-ledger", entry(4))
         .breaks("wallet-steps", &plain.name)
-        .breaks("wallet-events", version(3)),
+        .breaks("wallet-events", version(3))
+        .breaks("activity-ledger", version(3)),
         Corruption::new(
             "wallet.ledger",
             "doubled",
@@ -69,7 +73,8 @@ pub(crate) fn corruptions(history: &History) -> Vec<Corruption> {
         .breaks("wallet-balance", &wallet)
         .breaks("wallet-ledger", entry(5))
         .breaks("wallet-steps", &with_coupon.name)
-        .breaks("wallet-events", version(5)),
+        .breaks("wallet-events", version(5))
+        .breaks("activity-ledger", version(5)),
         Corruption::new(
             "wallet.ledger",
             "a charge that nobody asked for, booked as it should be",
@@ -81,14 +86,16 @@ pub(crate) fn corruptions(history: &History) -> Vec<Corruption> {
         )
         .and("wallet.wallet")
         .breaks("wallet-requests", call(5, 2))
-        .breaks("wallet-events", version(5)),
+        .breaks("wallet-events", version(5))
+        .breaks("activity-ledger", version(5)),
         Corruption::new(
             "wallet.ledger",
             "another order named",
             format!("UPDATE ledger SET order_id = 1 + order_id WHERE user_id = {user} AND seq = 3"),
         )
         .breaks("wallet-steps", &plain.name)
-        .breaks("wallet-events", version(3)),
+        .breaks("wallet-events", version(3))
+        .breaks("activity-ledger", version(3)),
         Corruption::new(
             "wallet.idempotency",
             "removed",

@@ -125,6 +125,7 @@ fn targets(config: &Config) -> Result<audit::Targets> {
         coupon: url(Schema::Coupon)?,
         order: url(Schema::Order)?,
         orchestrator: url(Schema::Orchestrator)?,
+        activity: config.activity.enabled.then(|| url(Schema::Activity)).transpose()?,
         redis,
         // A shop may be closed.
         relayed_within: None,

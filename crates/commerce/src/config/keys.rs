@@ -140,6 +140,18 @@ pub const KEYS: &[Key] = &[
         "4d",
         "how long events stay that everybody has had",
     ),
+    key(
+        "activity.enabled",
+        Rule::Bool,
+        "true",
+        "whether there is an activity log; false where no process has the role activity, for events wait for it; alike in all processes",
+    ),
+    key(
+        "activity.retention",
+        span(DAY, 3_650 * DAY),
+        "90d",
+        "how long the activity log keeps a day",
+    ),
     key("limits.streams", Rule::Integer(1, 65_535), "256", "calls in flight on one connection"),
     key("limits.in_flight", Rule::Integer(1, 1_000_000), "8192", "calls in flight on a listener"),
     key(

@@ -41,6 +41,8 @@ pub struct Config {
     pub idempotency: Kept,
     /// Events that everybody has had.
     pub outbox: Kept,
+    /// The activity log.
+    pub activity: Activity,
     /// What a listener bears.
     pub limits: Limits,
     /// Where other processes are.
@@ -148,6 +150,16 @@ pub struct Housekeeping {
 #[serde(deny_unknown_fields)]
 pub struct Kept {
     /// So long.
+    pub retention: Span,
+}
+
+/// The activity log.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Activity {
+    /// Whether there is one.
+    pub enabled: bool,
+    /// How long a day is kept.
     pub retention: Span,
 }
 

@@ -63,7 +63,7 @@ fn address(config: &Config, callee: Role, side: Side) -> Option<&str> {
         Role::Product => &config.peers.product,
         Role::Coupon => &config.peers.coupon,
         Role::Order => &config.peers.order,
-        Role::Ranking | Role::Orchestrator => return None,
+        Role::Ranking | Role::Activity | Role::Orchestrator => return None,
     };
     match side {
         Side::Public => public.as_deref(),
@@ -79,7 +79,7 @@ fn key(callee: Role, side: Side) -> &'static str {
         (Role::Product, Side::Participant) => "peers.product.participant",
         (Role::Coupon, _) => "peers.coupon.participant",
         (Role::Order, _) => "peers.order.participant",
-        (Role::Ranking | Role::Orchestrator, _) => "peers",
+        (Role::Ranking | Role::Activity | Role::Orchestrator, _) => "peers",
     }
 }
 

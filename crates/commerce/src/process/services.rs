@@ -3,6 +3,7 @@
 use super::{Counts, links, open};
 use crate::config::{Config, Lanes, Problem};
 use crate::roles::{Role, Roles};
+use activity::{Keeper, Log, Source};
 use anyhow::Result;
 use api::coupon::v1::coupon_participant_service_client::CouponParticipantServiceClient;
 use api::order::v1::order_participant_service_client::OrderParticipantServiceClient;
@@ -20,7 +21,7 @@ use order::Order;
 use participant::{Housekeeper, Housekeeping};
 use platform::{Chassis, MAX_MESSAGE_BYTES};
 use product::Product;
-use ranking::{CONSUMER, Counter, Rebuild, Store};
+use ranking::{Counter, Rebuild, Store};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -173,6 +174,9 @@ impl Starting<'_> {
         if self.roles.has(Role::Ranking) {
             all.ranking = Some(Arc::new(self.ranking(all.product.as_ref()).await?));
         }
+        if self.roles.has(Role::Activity) && self.config.activity.enabled {
+            self.activity().await?;
+        }
         if self.roles.has(Role::Orchestrator) {
             all.orchestrator = Some(self.orchestrator(&all).await?);
         }
@@ -199,9 +203,9 @@ impl Starting<'_> {
     }
 
     fn bus(&self, schema: Schema) -> Result<Arc<dyn Bus>> {
-        let consumers: &[&str] = if schema == Schema::Order { &[CONSUMER] } else { &[] };
         let prefix = &self.config.redis.prefix;
-        Ok(Arc::new(RedisStreams::new(self.redis()?, prefix, schema.name(), consumers)?))
+        let consumers = consumers(self.config, schema);
+        Ok(Arc::new(RedisStreams::new(self.redis()?, prefix, schema.name(), &consumers)?))
     }
 
     fn redis(&self) -> Result<redis::Client> {
@@ -219,12 +223,30 @@ impl Starting<'_> {
         let bus = self.bus(Schema::Order)?;
         let rebuild = Rebuild::new(store.clone(), Arc::clone(&bus));
         let counter = Arc::new(Counter::new(store.clone(), rebuild.clone()));
-        let consumer = Consumer::new(CONSUMER, bus, counter);
+        let consumer = Consumer::new(ranking::CONSUMER, bus, counter);
         self.tasks.spawn(consumer.run(self.background.clone()));
         let here = product.map(|it| services(it.public()));
         let products = links::to_public(self.config, &self.inside, Role::Product, here)?;
         let products = Arc::new(ProductServiceClient::new(products));
         Ok(ranking::Service::new(store, rebuild, products, ranking::COPY_LIFE))
+    }
+
+    /// The log has no calls of its own: it follows the sources, wherever they are.
+    async fn activity(&self) -> Result<()> {
+        let db = open(self.config, Schema::Activity).await?;
+        for source in Source::ALL {
+            let bus = self.bus(match source {
+                Source::Wallet => Schema::Wallet,
+                Source::Order => Schema::Order,
+            })?;
+            let log = Arc::new(Log::new(db.clone(), Arc::clone(&bus), source));
+            let consumer = Consumer::new(activity::CONSUMER, bus, log);
+            self.tasks.spawn(consumer.run(self.background.clone()));
+        }
+        let keeper = Keeper::new(db, self.config.activity.retention.into());
+        let interval = self.config.housekeeping.interval.into();
+        self.tasks.spawn(keeper.run(interval, self.background.clone()));
+        Ok(())
     }
 
     async fn orchestrator(&self, here: &Services) -> Result<Orchestrator> {
@@ -275,6 +297,16 @@ impl Starting<'_> {
             ..lane::Options::default()
         };
         participant::Options { count, lane }
+    }
+}
+
+/// Who must have had the events of a schema before they may go. Whoever is named and never comes holds them for ever.
+fn consumers(config: &Config, schema: Schema) -> Vec<&'static str> {
+    let log = config.activity.enabled.then_some(activity::CONSUMER);
+    match schema {
+        Schema::Wallet => log.into_iter().collect(),
+        Schema::Order => [ranking::CONSUMER].into_iter().chain(log).collect(),
+        _ => Vec::new(),
     }
 }
 

@@ -65,7 +65,8 @@ impl Children {
         let mut running = Vec::new();
         let mut addresses = Addresses::at("");
         let mut admin = String::new();
-        for role in Role::ALL {
+        let wanted = |role: &Role| *role != Role::Activity || config.activity.enabled;
+        for role in Role::ALL.into_iter().filter(wanted) {
             let (child, listening) = spawn(role, &variables, sources)
                 .await
                 .with_context(|| format!("starting the process of {}", role.name()))?;

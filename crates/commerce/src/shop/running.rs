@@ -34,13 +34,14 @@ pub struct Running {
 
 impl Running {
     pub(super) fn new(config: &Config, addresses: Addresses, admin: String) -> Self {
+        let is_used = |schema: &Schema| *schema != Schema::Activity || config.activity.enabled;
         let url =
             |schema: Schema| Some((schema.name().to_owned(), config.database.audit_url(schema)?));
         Self {
             pid: std::process::id(),
             addresses,
             admin,
-            databases: Schema::ALL.into_iter().filter_map(url).collect(),
+            databases: Schema::ALL.into_iter().filter(is_used).filter_map(url).collect(),
             redis: config.redis.url().map(str::to_owned),
             redis_prefix: config.redis.prefix.clone(),
         }
@@ -78,6 +79,7 @@ impl Running {
             coupon: url(Schema::Coupon)?,
             order: url(Schema::Order)?,
             orchestrator: url(Schema::Orchestrator)?,
+            activity: self.databases.get(Schema::Activity.name()).cloned(),
             redis: self.redis.clone().map(|url| audit::Redis { url, prefix }),
             relayed_within: Some(RELAYED_WITHIN),
         })

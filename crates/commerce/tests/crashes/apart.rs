@@ -42,12 +42,13 @@ pub(crate) enum Victim {
 }
 
 impl Victim {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Role(Role::Wallet),
         Self::Role(Role::Product),
         Self::Role(Role::Order),
         Self::Role(Role::Coupon),
         Self::Role(Role::Ranking),
+        Self::Role(Role::Activity),
         Self::Role(Role::Orchestrator),
         Self::Database,
         Self::Redis,
@@ -65,16 +66,18 @@ pub(crate) struct Apart {
     /// Second replicas of roles.
     joined: Vec<Child>,
     program: PathBuf,
+    /// Roles that it does not know.
+    absent: Vec<Role>,
     logs: TempDir,
 }
 
 impl Apart {
     pub(crate) async fn start() -> Self {
-        Self::of(PathBuf::from(NEW)).await
+        Self::of(PathBuf::from(NEW), &[]).await
     }
 
-    /// A shop whose roles run this program.
-    pub(crate) async fn of(program: PathBuf) -> Self {
+    /// A shop whose roles run this program, without those that it does not know.
+    pub(crate) async fn of(program: PathBuf, absent: &[Role]) -> Self {
         let mut options = MySqlOptions::temporary();
         options.buffer_pool_mib = 128;
         options.redo_log_mib = Some(64);
@@ -87,13 +90,17 @@ impl Apart {
             Role::ALL.into_iter().map(|role| (role, [(); 3].map(|()| free_port()))).collect();
         let mut addresses = Addresses::at("");
         for (role, [public, ..]) in &ports {
-            *addresses.service(role.name()).unwrap() = format!("127.0.0.1:{public}");
+            if let Some(address) = addresses.service(role.name()) {
+                *address = format!("127.0.0.1:{public}");
+            }
         }
         let variables = |role| variables(ports[&role], &ports, &mysql, &redis);
         let variables = Role::ALL.into_iter().map(|role| (role, variables(role))).collect();
         let logs = tempfile::tempdir().unwrap();
         let (running, joined) = (BTreeMap::new(), Vec::new());
-        let mut shop = Self { mysql, redis, variables, addresses, running, joined, program, logs };
+        let absent = absent.to_vec();
+        let mut shop =
+            Self { mysql, redis, variables, addresses, running, joined, program, absent, logs };
         shop.run_roles().await;
         shop
     }
@@ -116,6 +123,12 @@ impl Apart {
     /// What starts from now on runs the program of today.
     pub(crate) fn upgrade(&mut self) {
         self.program = PathBuf::from(NEW);
+    }
+
+    /// Starts a role that the program before did not know.
+    pub(crate) async fn add(&mut self, role: Role) {
+        self.absent.retain(|absent| *absent != role);
+        self.run_roles().await;
     }
 
     /// Ends a role in good order and starts it again.
@@ -166,6 +179,7 @@ impl Apart {
             coupon: self.url(Schema::Coupon),
             order: self.url(Schema::Order),
             orchestrator: self.url(Schema::Orchestrator),
+            activity: Some(self.url(Schema::Activity)),
             redis: Some(audit::Redis { url: self.redis.url(), prefix: "commerce".to_owned() }),
             relayed_within: None,
         }
@@ -220,7 +234,7 @@ impl Apart {
 
     /// Starts the roles that do not run.
     async fn run_roles(&mut self) {
-        for role in Role::ALL {
+        for role in Role::ALL.into_iter().filter(|role| !self.absent.contains(role)) {
             if !self.running.contains_key(&role) {
                 let variables = &self.variables[&role];
                 let process = start(&self.program, variables, role, self.logs.path()).await;

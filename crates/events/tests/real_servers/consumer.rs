@@ -5,9 +5,10 @@ use crate::support::{
 };
 use api::events::v1::EventEnvelope;
 use async_trait::async_trait;
-use events::{Batch, Bell, Bus, Consumer, Failure, Handler, Positions, Shard};
+use events::{Batch, Bell, Bus, Consumer, Failure, Handler, Positions, Purge, Shard};
 use prost::Message as _;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Remembers versions; trips over version 13, and over its own feet once.
@@ -122,6 +123,54 @@ async fn a_consumer_goes_on_from_its_own_position_after_the_bus_lost_everything(
     append(&db, (6..=8).map(|version| event(1, version)).collect()).await;
     until(async || notes.0.lock().unwrap().versions == (1..=8).collect::<Vec<_>>()).await;
     assert_eq!(notes.0.lock().unwrap().started_over, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_consumer_goes_on_where_nothing_is_retained_and_holds_up_nobody() {
+    let (db, (_redis, bus)) = (schema().await, bus(&["notes"]).await);
+    let shard = Shard::of("order", 1);
+    // More than the bus may hold for a consumer that has had nothing.
+    for chunk in 0..3 {
+        let events = (1..=1_000).map(|n| event(1, chunk * 1_000 + n)).collect();
+        append(&db, events).await;
+    }
+    let _relay = relay(&db, bus.clone(), &Bell::default());
+    let acknowledged = |position| {
+        let mut positions = Positions::default();
+        positions[shard] = position;
+        positions
+    };
+    bus.acknowledge("notes", &acknowledged(3_000)).await.unwrap();
+    published(&db).await;
+    let purge = Purge::new(db.clone(), bus.clone(), Duration::ZERO);
+    assert_eq!(purge.round().await.unwrap(), 3_000);
+    bus.replay("notes").await.unwrap();
+    bus.acknowledge("notes", &Positions::default()).await.unwrap();
+    bus.release("notes").await.unwrap();
+
+    let notes = Arc::new(Notes::default());
+    let _consumer = consume(&bus, &notes);
+    until(async || notes.0.lock().unwrap().positions[shard] == 3_000).await;
+    append(&db, vec![event(1, 3_001)]).await;
+    until(async || notes.0.lock().unwrap().versions == [3_001]).await;
+    assert_eq!(notes.0.lock().unwrap().started_over, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_finds_all_unread_events_gone_starts_over() {
+    let (db, (redis, bus)) = (schema().await, bus(&["notes"]).await);
+    let notes = Arc::new(Notes::default());
+    let shard = Shard::of("order", 1);
+    append(&db, (1..=6).map(|version| event(1, version)).collect()).await;
+    let _relay = relay(&db, bus.clone(), &Bell::default());
+    published(&db).await;
+    let mut connection = client(&redis).get_multiplexed_async_connection().await.unwrap();
+    let mut trim = redis::cmd("XTRIM");
+    trim.arg(format!("test:{{order}}:events:{shard}")).arg("MAXLEN").arg("=").arg(0);
+    let _: i64 = trim.query_async(&mut connection).await.unwrap();
+    notes.0.lock().unwrap().positions[shard] = 1;
+    let _consumer = consume(&bus, &notes);
+    until(async || notes.0.lock().unwrap().started_over == 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -225,6 +225,7 @@ impl Shop {
             coupon: self.url(Schema::Coupon),
             order: self.url(Schema::Order),
             orchestrator: self.url(Schema::Orchestrator),
+            activity: Some(self.url(Schema::Activity)),
             redis: Some(audit::Redis { url: self.redis_url(), prefix: "commerce".to_owned() }),
             relayed_within: None,
         }

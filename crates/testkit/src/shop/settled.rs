@@ -9,12 +9,16 @@ use diesel::{QueryableByName, sql_query};
 use diesel_async::RunQueryDsl;
 use events::Shard;
 use migrations::Schema;
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
 /// Recovery takes over the sagas of a crashed shop after 5 s.
 const PATIENCE: Duration = Duration::from_secs(90);
 const LOOK: Duration = Duration::from_millis(20);
+
+/// The last position of each shard of an outbox.
+const GIVEN: &str = "SELECT shard, last_position AS position FROM outbox_shard";
 
 #[derive(QueryableByName)]
 struct Count {
@@ -27,11 +31,12 @@ struct Position {
     #[diesel(sql_type = TinyInt)]
     shard: i8,
     #[diesel(sql_type = BigInt)]
-    last_position: i64,
+    position: i64,
 }
 
 impl Shop {
-    /// Waits until no saga is under way, every event is published, and the best sellers have heard of every order.
+    /// Waits until no saga is under way, every event is published, and the best sellers and the activity log have heard
+    /// of everything.
     pub async fn settled(&self) {
         self.sagas_ended().await;
         for schema in [Schema::Wallet, Schema::Product, Schema::Coupon, Schema::Order] {
@@ -45,6 +50,7 @@ impl Shop {
             .await;
         }
         self.ranking_caught_up().await;
+        self.activity_caught_up().await;
     }
 
     /// Waits until no saga is running. Sagas that need attention do not run.
@@ -60,15 +66,32 @@ impl Shop {
         .await;
     }
 
+    async fn activity_caught_up(&self) {
+        let log = self.db(Schema::Activity).await;
+        for schema in [Schema::Wallet, Schema::Order] {
+            let given = positions(&self.db(schema).await, GIVEN).await;
+            let logged = format!(
+                "SELECT shard, position FROM consumer_position WHERE source = '{}'",
+                schema.name()
+            );
+            until(&format!("the events of {} are logged", schema.name()), async || {
+                let logged: BTreeMap<i8, i64> =
+                    positions(&log, &logged).await.into_iter().collect();
+                given.iter().all(|(shard, last)| logged.get(shard).is_some_and(|at| at >= last))
+            })
+            .await;
+        }
+    }
+
     async fn ranking_caught_up(&self) {
-        let positions = positions(&self.db(Schema::Order).await).await;
+        let positions = positions(&self.db(Schema::Order).await, GIVEN).await;
         let client = redis::Client::open(self.redis_url()).expect("the Redis has a URL");
         let store = ranking::Store::new(client, "commerce").expect("the Redis is reached");
         until("the ranking has counted all orders", async || {
             let Ok((_, counted)) = store.positions().await else { return false };
-            positions.iter().all(|position| {
-                let shard = u8::try_from(position.shard).ok().and_then(Shard::new);
-                shard.is_some_and(|shard| counted[shard] >= position.last_position)
+            positions.iter().all(|(shard, last)| {
+                let shard = u8::try_from(*shard).ok().and_then(Shard::new);
+                shard.is_some_and(|shard| counted[shard] >= *last)
             })
         })
         .await;
@@ -85,12 +108,12 @@ impl Shop {
     }
 }
 
-async fn positions(db: &Db) -> Vec<Position> {
-    let last = "SELECT shard, last_position FROM outbox_shard";
+async fn positions(db: &Db, sql: &str) -> Vec<(i8, i64)> {
     let positions = db.read(async |conn: &mut Conn| -> db::Result<Vec<Position>> {
-        Ok(sql_query(last).load(conn).await?)
+        Ok(sql_query(sql).load(conn).await?)
     });
-    positions.await.expect("the outbox")
+    let positions = positions.await.expect("positions");
+    positions.into_iter().map(|row| (row.shard, row.position)).collect()
 }
 
 pub(super) async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
