@@ -12,7 +12,7 @@ use prost::Message as _;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, warn};
+use tracing::{Level, debug, debug_span, enabled, error, warn};
 
 /// Messages of one shard that are handed over at once, at most.
 const BATCH: usize = 32;
@@ -190,10 +190,30 @@ impl Consumer {
             let envelope = take_out(&mut batches, shard, position, index)?.encode_to_vec();
             self.bury(DeadLetter { shard, position, index, reason, envelope }).await?;
         }
+        self.tell(&batches);
         for Batch { shard, through, .. } in batches {
             positions[shard] = through;
         }
         Ok(())
+    }
+
+    /// A line an event in the trace of the call that made it, for those who follow a trace to its end.
+    fn tell(&self, batches: &[Batch]) {
+        if !enabled!(Level::DEBUG) {
+            return;
+        }
+        for Batch { shard, events, .. } in batches {
+            for Delivered { position, envelope, .. } in events {
+                let EventEnvelope { r#type, trace_id, trace_parent, .. } = envelope;
+                let span = debug_span!(
+                    "event",
+                    consumer = self.name,
+                    trace_id = %trace_id,
+                    traceparent = %trace_parent
+                );
+                span.in_scope(|| debug!(event = %r#type, %shard, position, "consumed"));
+            }
+        }
     }
 
     /// The messages' events; those that are none are put aside.
