@@ -14,6 +14,7 @@ use api::wallet::v1::wallet_service_client::WalletServiceClient;
 use coupon::{Coupon, Notices, TurnedAway};
 use db::Db;
 use events::{Bell, Bus, Consumer, Purge, RedisStreams, Relay};
+use lock::{Locks, Turn};
 use migrations::Schema;
 use orchestrator::{Orchestrator, Participants};
 use order::Order;
@@ -190,12 +191,27 @@ impl Starting<'_> {
         self.tasks.spawn(relay.run(self.background.clone()));
         let interval = self.config.housekeeping.interval.into();
         let purge = Purge::new(db.clone(), self.bus(schema)?, self.config.outbox.retention.into());
-        self.tasks.spawn(purge.run(interval, self.background.clone()));
+        let turn = self.turn("purge_outbox", schema)?;
+        self.tasks.spawn(purge.run(interval, turn, self.background.clone()));
         let retention = self.config.idempotency.retention.into();
         let options = Housekeeping { interval, retention };
         let housekeeper = Housekeeper::new(db.clone(), options);
-        self.tasks.spawn(housekeeper.run(self.background.clone()));
+        let turn = self.turn("keep_house", schema)?;
+        self.tasks.spawn(housekeeper.run(turn, self.background.clone()));
         Ok(Some(db))
+    }
+
+    /// The right to a round of a schema's job. Replicas without a Redis, which the orchestrator may be, all do it.
+    fn turn(&self, job: &str, schema: Schema) -> Result<Turn> {
+        let locks = match self.config.redis.url() {
+            Some(_) => Some(self.locks()?),
+            None => None,
+        };
+        Ok(Turn::new(locks, &format!("{job}_{}", schema.name())))
+    }
+
+    fn locks(&self) -> Result<Locks> {
+        Ok(Locks::new(self.redis()?, &self.config.redis.prefix)?)
     }
 
     fn bus(&self, schema: Schema) -> Result<Arc<dyn Bus>> {
@@ -217,7 +233,7 @@ impl Starting<'_> {
         let store = Store::new(self.redis()?, &self.config.redis.prefix)?;
         store.check().await?;
         let bus = self.bus(Schema::Order)?;
-        let rebuild = Rebuild::new(store.clone(), Arc::clone(&bus));
+        let rebuild = Rebuild::new(store.clone(), Arc::clone(&bus), self.locks()?);
         let counter = Arc::new(Counter::new(store.clone(), rebuild.clone()));
         let consumer = Consumer::new(CONSUMER, bus, counter);
         self.tasks.spawn(consumer.run(self.background.clone()));
@@ -261,8 +277,9 @@ impl Starting<'_> {
         let orchestrator = Orchestrator::start(db, participants, options, lane, self.tasks);
         let interval = self.config.housekeeping.interval.into();
         let retention = self.config.idempotency.retention.into();
-        let keeping = orchestrator.clone().keep_house(interval, retention, self.background.clone());
-        self.tasks.spawn(keeping);
+        let turn = self.turn("keep_house", Schema::Orchestrator)?;
+        let cancel = self.background.clone();
+        self.tasks.spawn(orchestrator.clone().keep_house(interval, retention, turn, cancel));
         Ok(orchestrator)
     }
 
