@@ -20,7 +20,7 @@ use orchestrator::{Orchestrator, Participants};
 use order::Order;
 use participant::{Housekeeper, Housekeeping};
 use platform::{Chassis, MAX_MESSAGE_BYTES};
-use product::Product;
+use product::{Cache, Product};
 use ranking::{CONSUMER, Counter, Rebuild, Store};
 use std::sync::Arc;
 use std::time::Duration;
@@ -156,7 +156,10 @@ impl Starting<'_> {
         let wallet = self.database(Role::Wallet).await?;
         let wallet = wallet.map(|db| Wallet::start(db, self.lanes(lanes.wallet), tasks));
         let product = self.database(Role::Product).await?;
-        let product = product.map(|db| Product::start(db, self.lanes(lanes.product), tasks));
+        let product = match product {
+            Some(db) => Some(self.product(db)?),
+            None => None,
+        };
         let order = self.database(Role::Order).await?;
         let order = order.map(|db| Order::start(db, self.lanes(lanes.order), tasks));
         let coupon = match self.database(Role::Coupon).await? {
@@ -178,6 +181,16 @@ impl Starting<'_> {
             all.orchestrator = Some(self.orchestrator(&all).await?);
         }
         Ok(all)
+    }
+
+    fn product(&self, db: Db) -> Result<Product> {
+        let product = Product::start(db, self.lanes(self.config.lanes.product), self.tasks);
+        let capacity = self.config.cache.products;
+        if capacity == 0 {
+            return Ok(product);
+        }
+        let cache = Cache::new(capacity);
+        Ok(product.with_cache(cache.with_redis(self.redis_url()?, &self.config.redis.prefix)?))
     }
 
     /// The database of a role that is here, with its relay running.
