@@ -21,7 +21,7 @@ pub struct Guard {
     token: Token,
     claim: Claim,
     lease: Arc<Lease>,
-    _renewal: DropGuard,
+    renewal: DropGuard,
 }
 
 /// What the holder itself knows of its lease.
@@ -37,7 +37,7 @@ impl Guard {
         let released = CancellationToken::new();
         let (place, kept, end) = (claim.place().clone(), Arc::clone(&lease), released.clone());
         tokio::spawn(async move { end.run_until_cancelled(keep(place, &kept)).await });
-        Self { token: hold.token, claim, lease, _renewal: released.drop_guard() }
+        Self { token: hold.token, claim, lease, renewal: released.drop_guard() }
     }
 
     /// What goes along with every write that the lock guards.
@@ -61,8 +61,8 @@ impl Guard {
     /// # Errors
     /// [`Error::Lost`] when it was no longer ours; [`Error::Unavailable`], after which the lease ends by itself.
     pub async fn release(self) -> Result<(), Error> {
-        let Self { claim, _renewal, .. } = self;
-        drop(_renewal);
+        let Self { claim, renewal, .. } = self;
+        drop(renewal);
         let name = claim.place().name().to_owned();
         if claim.release().await? { Ok(()) } else { Err(Error::Lost(name)) }
     }
@@ -111,7 +111,10 @@ async fn keep(place: Place, lease: &Lease) {
 impl fmt::Debug for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.claim.place().name();
-        f.debug_struct("Guard").field("name", &name).field("token", &self.token).finish()
+        f.debug_struct("Guard")
+            .field("name", &name)
+            .field("token", &self.token)
+            .finish_non_exhaustive()
     }
 }
 

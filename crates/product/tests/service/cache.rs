@@ -107,7 +107,7 @@ async fn a_read_that_took_too_long_serves_who_began_it_and_nobody_who_came_late(
     let late = rows.stock(&cache, 1);
     let open = async {
         rows.gate.add_permits(2);
-        std::future::pending().await
+        std::future::pending::<()>().await;
     };
     let late = tokio::select! { biased; late = late => late, () = open => None };
     assert_eq!((early.await.unwrap(), late), (Some(1), Some(2)));
@@ -242,6 +242,7 @@ async fn a_redis_that_hangs_or_is_gone_costs_no_answer() {
 /// reads_with_and_without`.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "measures"]
+#[expect(clippy::print_stdout, reason = "what it is for")]
 async fn reads_with_and_without_caches() {
     const CALLERS: usize = 32;
     const CALLS: usize = 2_000;
@@ -278,7 +279,8 @@ async fn reads_with_and_without_caches() {
         for caller in callers.collect::<Vec<_>>() {
             times.extend(caller.await.unwrap());
         }
-        let rate = times.len() as u128 * 1_000_000 / began.elapsed().as_micros();
+        let calls = u128::try_from(times.len()).unwrap();
+        let rate = calls * 1_000_000 / began.elapsed().as_micros();
         times.sort_unstable();
         let p95 = times[times.len() * 95 / 100];
         println!("{kind}: {rate} calls/s, p95 {p95:?}, {CALLERS} callers, 100 products");
