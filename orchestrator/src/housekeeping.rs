@@ -4,6 +4,7 @@ use crate::calls::Caller;
 use crate::service::Orchestrator;
 use api::{coupon, order, product, wallet};
 use chrono::TimeDelta;
+use lock::Turn;
 use participant::SagaId;
 use std::time::Duration;
 use tokio::time::MissedTickBehavior;
@@ -14,11 +15,13 @@ use tonic::{Request, Status};
 const BUDGET: Duration = Duration::from_secs(5);
 
 impl Orchestrator {
-    /// Forgets every `interval` what ended longer than `retention` ago, until cancelled. Replicas may all do it.
+    /// Forgets every `interval` what ended longer than `retention` ago, when it is this replica's `turn`, until cancelled.
+    /// Replicas may all do it at once, and take turns to save work.
     pub async fn keep_house(
         self,
         interval: Duration,
         retention: Duration,
+        turn: Turn,
         cancel: CancellationToken,
     ) {
         let mut due = tokio::time::interval(interval);
@@ -26,10 +29,10 @@ impl Orchestrator {
         let rounds = async {
             loop {
                 due.tick().await;
-                match self.forget(retention).await {
-                    Ok(0) => {}
-                    Ok(sagas) => tracing::debug!(sagas, "forgot sagas that ended long ago"),
-                    Err(error) => tracing::warn!(%error, "the journal was not tidied"),
+                match turn.run(self.forget(retention)).await {
+                    None | Some(Ok(0)) => {}
+                    Some(Ok(sagas)) => tracing::debug!(sagas, "forgot sagas that ended long ago"),
+                    Some(Err(error)) => tracing::warn!(%error, "the journal was not tidied"),
                 }
             }
         };

@@ -2,7 +2,8 @@
 //!
 //! A row goes when it is older than the retention, the bus has it, and every consumer has acknowledged it: until then the
 //! outbox is what a bus that lost its data is refilled from. Rows go from the front of their shard, a thousand a
-//! transaction, so that what is left has no gaps. The numbers go on: they stand in the shard's row.
+//! transaction, so that what is left has no gaps. The numbers go on: they stand in the shard's row. Replicas take turns to
+//! save work, not because two at once would do harm.
 
 use crate::Shard;
 use crate::bus::{self, Bus, StreamState};
@@ -11,6 +12,7 @@ use db::{Conn, Db, Result};
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Datetime, TinyInt};
 use diesel_async::RunQueryDsl;
+use lock::Turn;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::MissedTickBehavior;
@@ -52,17 +54,19 @@ impl Purge {
         Self { db, bus, retention }
     }
 
-    /// Deletes every `interval` until cancelled.
-    pub async fn run(self, interval: Duration, cancel: CancellationToken) {
+    /// Deletes every `interval`, when it is this replica's `turn`, until cancelled.
+    pub async fn run(self, interval: Duration, turn: Turn, cancel: CancellationToken) {
         let mut due = tokio::time::interval(interval);
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let rounds = async {
             loop {
                 due.tick().await;
-                match self.round().await {
-                    Ok(0) => {}
-                    Ok(events) => tracing::debug!(events, "deleted events that everybody has had"),
-                    Err(error) => tracing::warn!(%error, "old events were not deleted"),
+                match turn.run(self.round()).await {
+                    None | Some(Ok(0)) => {}
+                    Some(Ok(events)) => {
+                        tracing::debug!(events, "deleted events that everybody has had");
+                    }
+                    Some(Err(error)) => tracing::warn!(%error, "old events were not deleted"),
                 }
             }
         };

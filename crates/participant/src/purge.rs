@@ -4,7 +4,8 @@
 //! floor after that and holds it to its end, so that it either meets the row or is told that the saga is purged.
 //! A request that was delayed for hours, or an executor that was frozen, has no effect.
 //!
-//! Rows go a thousand a transaction, by primary key: nobody waits long for one. Replicas may do it at once.
+//! Rows go a thousand a transaction, by primary key: nobody waits long for one. Replicas may do it at once;
+//! they take turns to save work.
 
 use crate::SagaId;
 use crate::schema::{saga_floor, saga_op};
@@ -12,6 +13,7 @@ use db::{Bytes16, Conn, Db, Result};
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Binary, Datetime};
 use diesel_async::RunQueryDsl;
+use lock::Turn;
 use std::time::Duration;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -60,19 +62,22 @@ impl Housekeeper {
         Self { db, options, walked: [0; 16] }
     }
 
-    /// Keeps the schema small until cancelled.
-    pub async fn run(mut self, cancel: CancellationToken) {
+    /// Keeps the schema small, when it is this replica's `turn`, until cancelled.
+    pub async fn run(mut self, turn: Turn, cancel: CancellationToken) {
         let mut due = tokio::time::interval(self.options.interval);
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let rounds = async {
             loop {
                 due.tick().await;
-                match self.round().await {
-                    Ok(forgotten) if forgotten == Forgotten::default() => {}
-                    Ok(Forgotten { steps, refusals }) => {
+                match turn.run(self.round()).await {
+                    None => {}
+                    Some(Ok(forgotten)) if forgotten == Forgotten::default() => {}
+                    Some(Ok(Forgotten { steps, refusals })) => {
                         tracing::debug!(steps, refusals, "forgot what is over");
                     }
-                    Err(error) => tracing::warn!(%error, "rows that are over were not deleted"),
+                    Some(Err(error)) => {
+                        tracing::warn!(%error, "rows that are over were not deleted");
+                    }
                 }
             }
         };

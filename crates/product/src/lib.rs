@@ -1,6 +1,7 @@
 //! Products: what is sold, how much of it there is, every movement of a stock, and the product's steps in the
 //! orchestrator's sagas.
 
+mod cache;
 mod desk;
 pub mod domain;
 mod participant;
@@ -11,6 +12,7 @@ mod wire;
 use ::participant::{Call, Calls, Lanes, Options, Outcome, Trace};
 use api::product::v1::product_participant_service_server::ProductParticipantServiceServer;
 use api::product::v1::product_service_server::ProductServiceServer;
+pub use cache::{Cache, STALENESS};
 use db::IdBlocks;
 use desk::{Desk, Op};
 use platform::MAX_MESSAGE_BYTES;
@@ -27,6 +29,7 @@ pub struct Product {
     db: db::Db,
     ids: Arc<IdBlocks>,
     lanes: Arc<Lanes<Desk>>,
+    cache: Option<Cache>,
 }
 
 impl Product {
@@ -34,7 +37,14 @@ impl Product {
     pub fn start(db: db::Db, options: Options, tasks: &TaskTracker) -> Self {
         let ids = Arc::new(IdBlocks::new(db.clone(), "product", ID_BLOCK));
         let lanes = Arc::new(Lanes::start("product", &db, Desk, options, tasks));
-        Self { db, ids, lanes }
+        Self { db, ids, lanes, cache: None }
+    }
+
+    /// The same with a cache in front of the calls that read single products: they may then be as old as it allows.
+    #[must_use]
+    pub fn with_cache(mut self, cache: Cache) -> Self {
+        self.cache = Some(cache);
+        self
     }
 
     /// The calls for everybody.

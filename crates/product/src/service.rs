@@ -10,7 +10,7 @@ use api::product::v1::{
     AdjustStockRequest, AdjustStockResponse, BatchGetProductsRequest, BatchGetProductsResponse,
     CreateProductRequest, CreateProductResponse, GetProductRequest, GetProductResponse,
     ListProductsRequest, ListProductsResponse, ListStockMovementsRequest,
-    ListStockMovementsResponse, UpdateProductRequest, UpdateProductResponse,
+    ListStockMovementsResponse, Product as Item, UpdateProductRequest, UpdateProductResponse,
 };
 use api::{Check, Refusal, RequestId};
 use db::{Conn, Script, SendAsyncFn};
@@ -18,7 +18,8 @@ use events::outbox;
 use platform::page::{PageSize, PageToken};
 use prost::Message;
 use prost_types::FieldMask;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 /// The calls' numbers in idempotency rows, stable for ever.
@@ -49,6 +50,7 @@ impl ProductService for Product {
         let (draft, trace) = (Draft { name, price, stock }, trace());
         let work = async move |conn: &mut Conn| create(conn, id, draft, &trace).await;
         let outcome = ::participant::once(&self.db, key, hash, work).await;
+        self.forget(id);
         outcome.map_err(|error| refuse_db(&error))?.into_answer()
     }
 
@@ -59,9 +61,10 @@ impl ProductService for Product {
         let request = request.into_inner();
         request.check()?;
         let id = ProductId(request.product_id);
-        let mut found = self.read(async move |conn: &mut Conn| find_one(conn, id).await).await?;
-        let product = found.take().ok_or_else(|| not_found(id))?;
-        Ok(Response::new(GetProductResponse { product: Some((&product).into()) }))
+        let product = self.items(BTreeSet::from([id])).await?.remove(&id);
+        let product = product.ok_or_else(|| not_found(id))?;
+        let product = Some(Arc::unwrap_or_clone(product));
+        Ok(Response::new(GetProductResponse { product }))
     }
 
     async fn batch_get_products(
@@ -72,12 +75,12 @@ impl ProductService for Product {
         request.check()?;
         let ids: BTreeSet<ProductId> = request.product_ids.iter().copied().map(ProductId).collect();
         let mut wanted = ids.clone();
-        let found = self.read(async move |conn: &mut Conn| store::find(conn, ids).await).await?;
+        let mut found = self.items(ids).await?;
         let mut response = BatchGetProductsResponse::default();
         // Each is answered at its first place.
         for id in request.product_ids.into_iter().filter(|id| wanted.remove(&ProductId(*id))) {
-            match found.get(&ProductId(id)) {
-                Some(product) => response.products.push(product.into()),
+            match found.remove(&ProductId(id)) {
+                Some(product) => response.products.push(Arc::unwrap_or_clone(product)),
                 None => response.missing_product_ids.push(id),
             }
         }
@@ -110,7 +113,9 @@ impl ProductService for Product {
         let (id, change) = (ProductId(request.product_id), change(&request)?);
         let hash = content_hash(ENCODING, &update_content(id, &change));
         let call = Call::request(key, hash, Op::Update { id, change }, trace());
-        self.run(id.0, call).await?.into_answer()
+        let outcome = self.run(id.0, call).await;
+        self.forget(id);
+        outcome?.into_answer()
     }
 
     async fn adjust_stock(
@@ -125,7 +130,9 @@ impl ProductService for Product {
         let AdjustStockRequest { product_id, delta, reason, .. } = content;
         let op = Op::Adjust { id: ProductId(product_id), delta, reason };
         let call = Call::request(key, hash, op, trace());
-        self.run(product_id, call).await?.into_answer()
+        let outcome = self.run(product_id, call).await;
+        self.forget(ProductId(product_id));
+        outcome?.into_answer()
     }
 
     async fn list_stock_movements(
@@ -154,6 +161,34 @@ impl ProductService for Product {
 }
 
 impl Product {
+    /// Those of these products that exist, from the cache where there is one.
+    async fn items(
+        &self,
+        ids: BTreeSet<ProductId>,
+    ) -> Result<HashMap<ProductId, Arc<Item>>, Status> {
+        let service = self.clone();
+        let load = move |ids: BTreeSet<ProductId>| {
+            let service = service.clone();
+            async move {
+                let read = async move |conn: &mut Conn| store::find(conn, ids).await;
+                let found = service.read(read).await?;
+                Ok(found.values().map(Item::from).collect::<Vec<_>>())
+            }
+        };
+        if let Some(cache) = &self.cache {
+            return cache.get(ids, load).await;
+        }
+        let items = load(ids).await?.into_iter();
+        Ok(items.map(|item| (ProductId(item.product_id), Arc::new(item))).collect())
+    }
+
+    /// What the cache knows of a product that a write may have changed, however the write was answered.
+    fn forget(&self, id: ProductId) {
+        if let Some(cache) = &self.cache {
+            cache.forget(id);
+        }
+    }
+
     async fn read<T, F>(&self, work: F) -> Result<T, Status>
     where
         F: for<'c> SendAsyncFn<&'c mut Conn, db::Result<T>, Fut: Send> + Send,

@@ -16,7 +16,6 @@ pub mod store;
 pub use counter::{Counter, caught_up};
 pub use products::Products;
 pub use rebuild::{Error, Rebuild, Rebuilt, Start};
-pub use requests::Lock;
 pub use service::{COPY_LIFE, Service};
 pub use store::Store;
 

@@ -4,11 +4,11 @@
 use crate::CONSUMER;
 use crate::counter::change;
 use crate::domain::Change;
-use crate::requests::Lock;
 use crate::store::{self, Generation, Portion, Store, Target};
 use chrono::{DateTime, Utc};
 use events::bus::{self, DeadLetter, Message};
 use events::{Bus, Delivered, PerShard, Positions, Shard};
+use lock::{Guard, Locks};
 use prost::Message as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +19,10 @@ use uuid::Uuid;
 const BATCH: usize = 32;
 /// How long a read waits for the first event.
 const WAIT: Duration = Duration::from_millis(100);
+/// How long somebody else's rebuild is waited for: as long as a call may take.
+const TURN: Duration = Duration::from_mins(1);
+/// The name of the lock.
+const LOCK: &str = "rebuild_ranking";
 
 /// Why the counts were not rebuilt; those that were served still are.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +34,9 @@ pub enum Error {
     /// The events could not be read.
     #[error(transparent)]
     Bus(#[from] bus::Error),
+    /// It was not its turn within a minute, or Redis could not be asked.
+    #[error(transparent)]
+    Lock(#[from] lock::Error),
     /// The events were dropped before they were read, or somebody else began to rebuild: begin again.
     #[error("the replay was cut off")]
     CutOff,
@@ -60,45 +67,42 @@ pub struct Rebuilt {
 pub struct Rebuild {
     store: Store,
     bus: Arc<dyn Bus>,
+    locks: Locks,
 }
 
 impl Rebuild {
-    /// Rebuilds `store` from the order events of `bus`.
-    pub fn new(store: Store, bus: Arc<dyn Bus>) -> Self {
-        Self { store, bus }
+    /// Rebuilds `store` from the order events of `bus`, under one of `locks`.
+    pub fn new(store: Store, bus: Arc<dyn Bus>, locks: Locks) -> Self {
+        Self { store, bus, locks }
     }
 
-    /// Counts afresh. Takes as long as the relay takes to replay what the outbox retains.
+    /// Counts afresh. Takes as long as the relay takes to replay what the outbox retains, and waits a minute at most until
+    /// others have done so.
     ///
     /// # Errors
-    /// Those of Redis; [`Error::CutOff`].
+    /// Those of Redis; [`Error::Lock`]; [`Error::CutOff`].
     pub async fn run(&self, start: Start) -> Result<Rebuilt, Error> {
-        let lock = loop {
-            if let Some(lock) = self.store.lock().await? {
-                break lock;
-            }
-            tokio::time::sleep(WAIT).await;
-        };
-        let result = self.run_locked(&start, &lock).await;
-        if let Err(error) = self.store.unlock(&lock).await {
+        let guard = self.locks.acquire(LOCK, TURN).await?;
+        let result = self.run_locked(&start, &guard).await;
+        if let Err(error) = guard.release().await {
             warn!(%error, "the right to rebuild was not given back; it lapses by itself");
         }
         result
     }
 
-    async fn run_locked(&self, start: &Start, lock: &Lock) -> Result<Rebuilt, Error> {
+    async fn run_locked(&self, start: &Start, guard: &Guard) -> Result<Rebuilt, Error> {
         if let Some(done) = self.already_done(start).await? {
             return Ok(done);
         }
         self.bus.replay(CONSUMER).await?;
-        let generation = self.store.create().await?;
-        let filled = self.fill(&generation, lock).await;
+        let generation = self.store.create(guard.token()).await?;
+        let filled = self.fill(&generation, guard).await;
         // Cut off, the replay may be somebody else's by now.
-        if !matches!(filled, Err(Error::CutOff)) {
+        if !matches!(filled, Err(Error::CutOff)) && !guard.is_lost() {
             self.bus.release(CONSUMER).await?;
         }
         let events = filled?;
-        let as_of = self.store.serve(&generation).await?;
+        let as_of = self.store.serve(&generation, guard.token()).await?;
         if let Start::Request(request) = start {
             self.store.remember(*request, (events, as_of)).await?;
         }
@@ -124,13 +128,13 @@ impl Rebuild {
     }
 
     /// Counts into a generation until it has seen all that had been numbered when the replay began.
-    async fn fill(&self, generation: &Generation, lock: &Lock) -> Result<i64, Error> {
+    async fn fill(&self, generation: &Generation, guard: &Guard) -> Result<i64, Error> {
         let mut reader = self.bus.reader();
         let mut positions = Positions::default();
         let mut target: Option<Positions> = None;
         let mut counted = 0;
         loop {
-            if !self.store.renew(lock).await? {
+            if guard.is_lost() {
                 return Err(Error::CutOff);
             }
             if target.is_none() {

@@ -9,6 +9,7 @@
 use crate::domain::{Change, Entry, Kind, WINDOW_MINUTES, Window};
 use chrono::{DateTime, Utc};
 use events::{PerShard, Positions, Shard};
+use lock::Token;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{AsyncCommands, Client, FromRedisValue, Script, Value, from_redis_value};
 use std::collections::HashMap;
@@ -35,6 +36,9 @@ pub enum Error {
     /// The stored position is below the one that the changes follow.
     #[error("the ranking's positions have moved")]
     Moved,
+    /// Somebody began to rebuild later than the holder of this token, whose lock was lost.
+    #[error("a later rebuild has begun")]
+    Fenced,
     /// Redis may throw away keys when memory is short, so counts could go wrong silently.
     #[error("redis must run with maxmemory-policy noeviction, and runs with {0}")]
     Evicting(String),
@@ -226,23 +230,29 @@ impl Store {
         })
     }
 
-    /// Begins an empty generation beside the one that is served.
+    /// Begins an empty generation beside the one that is served. From now on smaller tokens are refused.
     ///
     /// # Errors
-    /// Those of Redis.
-    pub async fn create(&self) -> Result<Generation, Error> {
+    /// [`Error::Fenced`]; those of Redis.
+    pub async fn create(&self, token: Token) -> Result<Generation, Error> {
         let generation = Generation(Uuid::now_v7().to_string());
-        let () = self.run(script!("lua/create.lua"), Target::Fresh(&generation), &[]).await?;
+        let script = script!("lua/fence.lua", "lua/create.lua");
+        let () = self.run(script, Target::Fresh(&generation), &self.fence(token)).await?;
         Ok(generation)
     }
 
     /// Serves this generation from now on, and drops all others. Answers the time.
     ///
     /// # Errors
-    /// [`Error::Missing`]; those of Redis.
-    pub async fn serve(&self, generation: &Generation) -> Result<DateTime<Utc>, Error> {
-        let script = script!("lua/serve.lua");
-        let (now,): (i64,) = self.run(script, Target::Fresh(generation), &[]).await?;
+    /// [`Error::Missing`], [`Error::Fenced`]; those of Redis.
+    pub async fn serve(
+        &self,
+        generation: &Generation,
+        token: Token,
+    ) -> Result<DateTime<Utc>, Error> {
+        let script = script!("lua/fence.lua", "lua/serve.lua");
+        let (now,): (i64,) =
+            self.run(script, Target::Fresh(generation), &self.fence(token)).await?;
         self.sweep(generation).await?;
         instant(now)
     }
@@ -276,6 +286,10 @@ impl Store {
         format!("{}:{what}", self.base)
     }
 
+    fn fence(&self, token: Token) -> [String; 2] {
+        [self.key("fence"), token.to_string()]
+    }
+
     fn generations(&self) -> String {
         self.key("hours:")
     }
@@ -307,6 +321,7 @@ impl Store {
                 "more" => {}
                 "missing" => return Err(Error::Missing),
                 "moved" => return Err(Error::Moved),
+                "fenced" => return Err(Error::Fenced),
                 other => return Err(Error::Malformed(other.to_owned())),
             }
         }

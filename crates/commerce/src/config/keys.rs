@@ -106,6 +106,12 @@ pub const KEYS: &[Key] = &[
     key("lanes.capacity", Rule::Integer(1, 1_000_000), "8192", "calls that wait in a lane"),
     key("lanes.max_batch", Rule::Integer(1, 512), "256", "calls that share a commit"),
     key("lanes.max_wait", span(1, MINUTE), "200ms", "estimated wait above which calls are shed"),
+    key(
+        "cache.products",
+        Rule::Integer(0, 1_000_000),
+        "10000",
+        "products that a process keeps for those who only look, at most 1 s old; 0: every look goes to the database",
+    ),
     key("saga.deadline", span(100, HOUR), "30s", "how long a saga may take to its register"),
     key("saga.attempt", span(10, MINUTE), "1s", "how long one attempt of a step may take"),
     key(

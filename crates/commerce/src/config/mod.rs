@@ -33,6 +33,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// The lanes.
     pub lanes: Lanes,
+    /// What is kept for those who only look.
+    pub cache: Cache,
     /// The saga engine.
     pub saga: Saga,
     /// Deleting what is old.
@@ -117,6 +119,14 @@ pub struct Lanes {
     pub max_batch: usize,
     /// Estimated wait above which calls are shed.
     pub max_wait: Span,
+}
+
+/// What is kept for those who only look.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cache {
+    /// Products; 0 for no cache.
+    pub products: usize,
 }
 
 /// The saga engine's temper.

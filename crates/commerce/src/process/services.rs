@@ -15,12 +15,13 @@ use api::wallet::v1::wallet_service_client::WalletServiceClient;
 use coupon::{Coupon, Notices, TurnedAway};
 use db::Db;
 use events::{Bell, Bus, Consumer, Purge, RedisStreams, Relay};
+use lock::{Locks, Turn};
 use migrations::Schema;
 use orchestrator::{Orchestrator, Participants};
 use order::Order;
 use participant::{Housekeeper, Housekeeping};
 use platform::{Chassis, MAX_MESSAGE_BYTES};
-use product::Product;
+use product::{Cache, Product};
 use ranking::{Counter, Rebuild, Store};
 use std::sync::Arc;
 use std::time::Duration;
@@ -156,7 +157,10 @@ impl Starting<'_> {
         let wallet = self.database(Role::Wallet).await?;
         let wallet = wallet.map(|db| Wallet::start(db, self.lanes(lanes.wallet), tasks));
         let product = self.database(Role::Product).await?;
-        let product = product.map(|db| Product::start(db, self.lanes(lanes.product), tasks));
+        let product = match product {
+            Some(db) => Some(self.product(db)?),
+            None => None,
+        };
         let order = self.database(Role::Order).await?;
         let order = order.map(|db| Order::start(db, self.lanes(lanes.order), tasks));
         let coupon = match self.database(Role::Coupon).await? {
@@ -183,6 +187,16 @@ impl Starting<'_> {
         Ok(all)
     }
 
+    fn product(&self, db: Db) -> Result<Product> {
+        let product = Product::start(db, self.lanes(self.config.lanes.product), self.tasks);
+        let capacity = self.config.cache.products;
+        if capacity == 0 {
+            return Ok(product);
+        }
+        let cache = Cache::new(capacity);
+        Ok(product.with_cache(cache.with_redis(self.redis_url()?, &self.config.redis.prefix)?))
+    }
+
     /// The database of a role that is here, with its relay running.
     async fn database(&self, role: Role) -> Result<Option<Db>> {
         let Some(schema) = role.schema().filter(|_| self.roles.has(role)) else {
@@ -194,12 +208,27 @@ impl Starting<'_> {
         self.tasks.spawn(relay.run(self.background.clone()));
         let interval = self.config.housekeeping.interval.into();
         let purge = Purge::new(db.clone(), self.bus(schema)?, self.config.outbox.retention.into());
-        self.tasks.spawn(purge.run(interval, self.background.clone()));
+        let turn = self.turn("purge_outbox", schema)?;
+        self.tasks.spawn(purge.run(interval, turn, self.background.clone()));
         let retention = self.config.idempotency.retention.into();
         let options = Housekeeping { interval, retention };
         let housekeeper = Housekeeper::new(db.clone(), options);
-        self.tasks.spawn(housekeeper.run(self.background.clone()));
+        let turn = self.turn("keep_house", schema)?;
+        self.tasks.spawn(housekeeper.run(turn, self.background.clone()));
         Ok(Some(db))
+    }
+
+    /// The right to a round of a schema's job. Replicas without a Redis, which the orchestrator may be, all do it.
+    fn turn(&self, job: &str, schema: Schema) -> Result<Turn> {
+        let locks = match self.config.redis.url() {
+            Some(_) => Some(self.locks()?),
+            None => None,
+        };
+        Ok(Turn::new(locks, &format!("{job}_{}", schema.name())))
+    }
+
+    fn locks(&self) -> Result<Locks> {
+        Ok(Locks::new(self.redis()?, &self.config.redis.prefix)?)
     }
 
     fn bus(&self, schema: Schema) -> Result<Arc<dyn Bus>> {
@@ -221,7 +250,7 @@ impl Starting<'_> {
         let store = Store::new(self.redis()?, &self.config.redis.prefix)?;
         store.check().await?;
         let bus = self.bus(Schema::Order)?;
-        let rebuild = Rebuild::new(store.clone(), Arc::clone(&bus));
+        let rebuild = Rebuild::new(store.clone(), Arc::clone(&bus), self.locks()?);
         let counter = Arc::new(Counter::new(store.clone(), rebuild.clone()));
         let consumer = Consumer::new(ranking::CONSUMER, bus, counter);
         self.tasks.spawn(consumer.run(self.background.clone()));
@@ -283,8 +312,9 @@ impl Starting<'_> {
         let orchestrator = Orchestrator::start(db, participants, options, lane, self.tasks);
         let interval = self.config.housekeeping.interval.into();
         let retention = self.config.idempotency.retention.into();
-        let keeping = orchestrator.clone().keep_house(interval, retention, self.background.clone());
-        self.tasks.spawn(keeping);
+        let turn = self.turn("keep_house", Schema::Orchestrator)?;
+        let cancel = self.background.clone();
+        self.tasks.spawn(orchestrator.clone().keep_house(interval, retention, turn, cancel));
         Ok(orchestrator)
     }
 

@@ -7,9 +7,11 @@ use api::events::v1::EventEnvelope;
 use db::{Conn, Db, Script};
 use diesel_async::RunQueryDsl;
 use events::{Bell, Bus, Positions, Purge, Shard, bus::Append, bus::Message};
+use lock::{Locks, Turn};
 use prost::Message as _;
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 fn decode(message: &Message) -> EventEnvelope {
     EventEnvelope::decode(message.envelope.as_slice()).unwrap()
@@ -304,6 +306,45 @@ async fn events_that_everybody_has_had_are_deleted_and_the_numbers_go_on() {
     let last = everything(&*bus).await.pop().unwrap().1.pop().unwrap();
     assert_eq!((last.position, decode(&last).version), (11, 11));
     drop((running, redis));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_take_turns_at_deleting_events() {
+    let (db, (redis, bus)) = (schema().await, bus(&[]).await);
+    let _relay = relay(&db, bus.clone(), &Bell::default());
+    append(&db, (1..=3).map(|version| event(7, version)).collect()).await;
+    published(&db).await;
+    let locks = Locks::new(client(&redis), "test").unwrap();
+    let elsewhere = locks.acquire("purge", Duration::ZERO).await.unwrap();
+
+    let purge = Purge::new(db.clone(), bus.clone(), Duration::ZERO);
+    let (turn, cancel) = (Turn::new(Some(locks), "purge"), CancellationToken::new());
+    let interval = Duration::from_millis(1);
+    let _running = cancel.clone().drop_guard();
+    tokio::spawn(purge.run(interval, turn, cancel));
+    // Once it has asked for the lock twice, it has left out a round.
+    let asked = takes(&redis).await;
+    until(async || takes(&redis).await >= asked + 2).await;
+    assert_eq!(rows(&db).await, 3);
+    elsewhere.release().await.unwrap();
+    until(async || rows(&db).await == 0).await;
+}
+
+/// How often somebody asked how long a lock is still taken.
+async fn takes(redis: &embedded::Redis) -> u64 {
+    let mut connection = client(redis).get_multiplexed_async_connection().await.unwrap();
+    let mut info = redis::cmd("INFO");
+    let text: String = info.arg("commandstats").query_async(&mut connection).await.unwrap();
+    let pttl = text.lines().find_map(|line| line.strip_prefix("cmdstat_pttl:calls="));
+    pttl.map_or(0, |rest| rest.split(',').next().unwrap().parse().unwrap())
+}
+
+async fn rows(db: &Db) -> i64 {
+    let count = async |conn: &mut Conn| -> db::Result<i64> {
+        let sql = diesel::dsl::sql::<diesel::sql_types::BigInt>("SELECT COUNT(*) FROM outbox");
+        Ok(sql.get_result(conn).await?)
+    };
+    db.read(count).await.unwrap()
 }
 
 /// A consumer is done with a shard up to a position.

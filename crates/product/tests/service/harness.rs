@@ -12,7 +12,7 @@ use api::saga::v1::StepKey;
 use api::{Reason, Refusal};
 use migrations::Schema;
 use participant::Options;
-use product::Product;
+use product::{Cache, Product};
 use prost_types::Timestamp;
 use tokio_util::task::TaskTracker;
 use tonic::Status;
@@ -33,6 +33,16 @@ impl Shop {
         let options = Options { count: 4, ..Options::default() };
         let service = Product::start(db.clone(), options, &TaskTracker::new());
         Self { db, service }
+    }
+
+    /// Another process on the same schema.
+    pub(crate) fn replica(&self, cache: impl Into<Option<Cache>>) -> Self {
+        let service = Product::start(self.db.clone(), Options::default(), &TaskTracker::new());
+        let service = match cache.into() {
+            Some(cache) => service.with_cache(cache),
+            None => service,
+        };
+        Self { db: self.db.clone(), service }
     }
 
     pub(crate) fn public(&self) -> ProductServiceClient<ProductServiceServer<Product>> {

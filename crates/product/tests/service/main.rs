@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "what fails here is a failed test")]
 
+mod cache;
 mod calls;
 mod harness;
 mod steps;

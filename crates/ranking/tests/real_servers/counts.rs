@@ -4,10 +4,14 @@ use crate::support::{Hand, client, ranking, redis, start, store};
 use chrono::{DateTime, TimeDelta, Utc};
 use embedded::{Redis, RedisOptions};
 use events::Shard;
+use lock::Token;
 use ranking::Store;
 use ranking::domain::{Change, Kind, best};
 use ranking::store::{Error, Portion, Target};
 use std::collections::BTreeMap;
+
+/// Of whoever changes what is served.
+const TOKEN: Token = Token(7);
 
 fn change(kind: Kind, position: i64, placed_at: DateTime<Utc>, products: &[i64]) -> Change {
     Change { position, kind, order_id: position, placed_at, products: products.to_vec() }
@@ -25,8 +29,8 @@ impl Fed {
     async fn new() -> Self {
         let (redis, hand) = (redis().await, Hand::new());
         let store = store(&redis, &hand);
-        let generation = store.create().await.unwrap();
-        store.serve(&generation).await.unwrap();
+        let generation = store.create(TOKEN).await.unwrap();
+        store.serve(&generation, TOKEN).await.unwrap();
         Self { redis, hand, store, position: 0 }
     }
 
@@ -342,13 +346,13 @@ async fn portions_of_several_shards_count_together_or_not_at_all() {
 async fn counts_that_are_gone_take_nothing_and_a_fresh_generation_takes_their_place_at_once() {
     let mut fed = Fed::new().await;
     fed.order(start() - seconds(9), &[1]).await;
-    let fresh = fed.store.create().await.unwrap();
+    let fresh = fed.store.create(TOKEN).await.unwrap();
     let shard = Shard::new(0).unwrap();
     let changes = vec![change(Kind::Confirmed, 1, start() - seconds(9), &[2])];
     let portions = [Portion { shard, after: 0, through: 1, changes }];
     fed.store.apply(Target::Fresh(&fresh), &portions).await.unwrap();
     assert_eq!(fed.ranking().await, [(1, 1)]);
-    fed.store.serve(&fresh).await.unwrap();
+    fed.store.serve(&fresh, TOKEN).await.unwrap();
     assert_eq!(fed.ranking().await, [(2, 1)]);
 
     let mut connection = client(&fed.redis).get_multiplexed_async_connection().await.unwrap();
@@ -358,7 +362,7 @@ async fn counts_that_are_gone_take_nothing_and_a_fresh_generation_takes_their_pl
     let () = redis::cmd("FLUSHALL").query_async(&mut connection).await.unwrap();
     let applied = fed.store.apply(Target::Served, &portions).await;
     assert!(matches!(applied, Err(Error::Missing)));
-    assert!(matches!(fed.store.serve(&fresh).await, Err(Error::Missing)));
+    assert!(matches!(fed.store.serve(&fresh, TOKEN).await, Err(Error::Missing)));
     assert!(matches!(fed.store.snapshot().await, Err(Error::Missing)));
 }
 
@@ -371,4 +375,18 @@ async fn a_redis_that_evicts_is_refused() {
     let evicting = Redis::start(options).await.unwrap();
     let refused = store(&evicting, &Hand::new()).check().await;
     assert!(matches!(refused, Err(Error::Evicting(policy)) if policy == "allkeys-lru"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_that_lost_its_lock_serves_nothing_once_another_has_begun() {
+    let mut fed = Fed::new().await;
+    fed.order(start() - TimeDelta::seconds(1), &[1]).await;
+    let (early, late) = (Token(8), Token(9));
+    let frozen = fed.store.create(early).await.unwrap();
+    let fresh = fed.store.create(late).await.unwrap();
+    assert!(matches!(fed.store.serve(&frozen, early).await, Err(Error::Fenced)));
+    assert!(matches!(fed.store.create(early).await, Err(Error::Fenced)));
+    assert_eq!(fed.ranking().await, [(1, 1)], "what was served still is");
+    fed.store.serve(&fresh, late).await.unwrap();
+    assert_eq!(fed.ranking().await, []);
 }

@@ -7,6 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use db::{Conn, Db, Script};
 use embedded::{Redis, RedisOptions};
 use events::{Bell, Consumer, Event, RedisStreams, Relay};
+use lock::Locks;
 use migrations::Schema;
 use prost::Message;
 use ranking::domain::best;
@@ -107,7 +108,8 @@ impl Shop {
     }
 
     pub(crate) fn rebuild(&self) -> Rebuild {
-        Rebuild::new(self.store.clone(), self.bus.clone())
+        let locks = Locks::new(client(&self.redis), "test").unwrap();
+        Rebuild::new(self.store.clone(), self.bus.clone(), locks)
     }
 
     /// A replica that counts, until the guard is dropped.

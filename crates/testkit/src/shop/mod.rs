@@ -77,6 +77,8 @@ impl Builder {
         for listener in ["public", "participant", "admin"] {
             settings.push((format!("listen.{listener}"), "127.0.0.1:0".to_owned()));
         }
+        // Tests look at once for what they did.
+        settings.push(("cache.products".to_owned(), "0".to_owned()));
         settings.extend(self.settings);
         let live = Live::start(&settings).await;
         let listening = live.process.listening();
