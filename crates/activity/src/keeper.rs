@@ -57,7 +57,7 @@ impl Keeper {
                         );
                     }
                     Err(error) => {
-                        tracing::warn!(%error, "the days of the activity log were not kept")
+                        tracing::warn!(%error, "the days of the activity log were not kept");
                     }
                 }
             }
@@ -80,7 +80,7 @@ impl Keeper {
             session.conn().batch_execute(&making(&plan.add)?).await?;
         }
         if !plan.drop.is_empty() {
-            let names: Vec<String> = plan.drop.iter().map(name).collect();
+            let names: Vec<String> = plan.drop.iter().copied().map(name).collect();
             let sql = format!("ALTER TABLE activity_log DROP PARTITION {}", names.join(", "));
             session.conn().batch_execute(&sql).await?;
         }
@@ -113,12 +113,12 @@ fn making(days: &[NaiveDate]) -> Result<String> {
     let mut parts = Vec::with_capacity(days.len() + 1);
     for day in days {
         let next = day.succ_opt().ok_or_else(|| Error::Corrupt(format!("no day after {day}")))?;
-        parts.push(format!("PARTITION {} VALUES LESS THAN ('{next} 00:00:00')", name(day)));
+        parts.push(format!("PARTITION {} VALUES LESS THAN ('{next} 00:00:00')", name(*day)));
     }
     parts.push("PARTITION late VALUES LESS THAN (MAXVALUE)".to_owned());
     Ok(format!("ALTER TABLE activity_log REORGANIZE PARTITION late INTO ({})", parts.join(", ")))
 }
 
-fn name(day: &NaiveDate) -> String {
+fn name(day: NaiveDate) -> String {
     day.format(NAME).to_string()
 }

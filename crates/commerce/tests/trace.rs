@@ -1,5 +1,9 @@
 //! One trace id, from the caller's metadata to the consumer of the event, with every role a process of its own.
-#![expect(clippy::unwrap_used, reason = "a test that cannot run the program has failed")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot run the program has failed"
+)]
 
 use api::checkout::v1::{CheckoutLine, CheckoutState, PlaceOrderRequest};
 use api::outcome::{TRACEPARENT, X_TRACE_ID};
