@@ -1,6 +1,6 @@
 //! What counts, and when: changes by hand, time by hand.
 
-use crate::support::{Hand, client, ranking, redis, start, store};
+use crate::support::{Hand, TOKEN, client, ranking, redis, start, store};
 use chrono::{DateTime, TimeDelta, Utc};
 use embedded::{Redis, RedisOptions};
 use events::Shard;
@@ -9,9 +9,6 @@ use ranking::Store;
 use ranking::domain::{Change, Kind, best};
 use ranking::store::{Error, Portion, Target};
 use std::collections::BTreeMap;
-
-/// Of whoever changes what is served.
-const TOKEN: Token = Token(7);
 
 fn change(kind: Kind, position: i64, placed_at: DateTime<Utc>, products: &[i64]) -> Change {
     Change { position, kind, order_id: position, placed_at, products: products.to_vec() }

@@ -1,7 +1,7 @@
 //! Random histories against a recount by brute force: orders in time, late, ahead and on the edges of minutes, hours and
 //! the window, cancels, two replicas that trip over each other, a clock that jumps, counts that are lost.
 
-use crate::support::{Hand, client, redis, store};
+use crate::support::{Hand, TOKEN, client, redis, store};
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
 use embedded::Redis;
 use events::{PerShard, Positions, Shard};
@@ -41,8 +41,8 @@ impl History {
     async fn begin(seed: u64) -> Self {
         let (redis, hand) = (redis().await, Hand::new());
         let store = store(&redis, &hand);
-        let generation = store.create().await.unwrap();
-        store.serve(&generation).await.unwrap();
+        let generation = store.create(TOKEN).await.unwrap();
+        store.serve(&generation, TOKEN).await.unwrap();
         Self {
             random: StdRng::seed_from_u64(seed),
             redis,
@@ -147,10 +147,10 @@ impl History {
     async fn lose(&mut self) {
         let mut connection = client(&self.redis).get_multiplexed_async_connection().await.unwrap();
         let () = redis::cmd("FLUSHALL").query_async(&mut connection).await.unwrap();
-        let generation = self.store.create().await.unwrap();
+        let generation = self.store.create(TOKEN).await.unwrap();
         let portions: Vec<Portion> = Shard::all().map(|shard| self.rest(shard, 0)).collect();
         self.store.apply(Target::Fresh(&generation), &portions).await.unwrap();
-        self.store.serve(&generation).await.unwrap();
+        self.store.serve(&generation, TOKEN).await.unwrap();
     }
 
     /// The events of a shard above a position.

@@ -1,6 +1,6 @@
 //! How much of Redis the counts take at most, and how long a script holds it up.
 
-use crate::support::{Hand, client, start, store};
+use crate::support::{Hand, TOKEN, client, start, store};
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
 use embedded::{Redis, RedisOptions};
 use events::Shard;
@@ -38,8 +38,8 @@ impl Full {
         let redis = Redis::start(options).await.unwrap();
         let hand = Hand::new();
         let store = store(&redis, &hand);
-        let generation = store.create().await.unwrap();
-        store.serve(&generation).await.unwrap();
+        let generation = store.create(TOKEN).await.unwrap();
+        store.serve(&generation, TOKEN).await.unwrap();
         let connection = client(&redis).get_multiplexed_async_connection().await.unwrap();
         Self { hand, store, connection, changes: Vec::new(), position: 0, _redis: redis }
     }

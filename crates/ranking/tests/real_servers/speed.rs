@@ -1,7 +1,7 @@
 //! What a read of the best sellers costs: counted in SQL for each call, read from Redis for each call, and from the
 //! copy that the service shares among its readers.
 
-use crate::support::{Catalogue, client};
+use crate::support::{Catalogue, TOKEN, client, locks};
 use chrono::{DateTime, TimeDelta, Utc};
 use db::{Conn, Db};
 use diesel::sql_types::BigInt;
@@ -50,8 +50,8 @@ fn placed_at(base: DateTime<Utc>, order: i64) -> DateTime<Utc> {
 }
 
 async fn fill(db: &Db, store: &Store, base: DateTime<Utc>) {
-    let generation = store.create().await.unwrap();
-    store.serve(&generation).await.unwrap();
+    let generation = store.create(TOKEN).await.unwrap();
+    store.serve(&generation, TOKEN).await.unwrap();
     let all: Vec<i64> = (1..=ORDERS).collect();
     for orders in all.chunks(500) {
         let row = |order: &i64| {
@@ -152,7 +152,7 @@ async fn speed_of_reads_from_sql_from_redis_and_from_the_copy() {
     assert_eq!(recount(&db, window).await, counted, "all ways tell the same");
 
     let bus = RedisStreams::new(client(&redis), "test", "order", &[CONSUMER]).unwrap();
-    let rebuild = Rebuild::new(store.clone(), Arc::new(bus));
+    let rebuild = Rebuild::new(store.clone(), Arc::new(bus), locks(&redis));
     let catalogue = Arc::new(Catalogue::default());
     let service = Arc::new(Service::new(store.clone(), rebuild, catalogue, COPY_LIFE));
 

@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use db::{Conn, Db, Script};
 use embedded::{Redis, RedisOptions};
 use events::{Bell, Consumer, Event, RedisStreams, Relay};
-use lock::Locks;
+use lock::{Locks, Token};
 use migrations::Schema;
 use prost::Message;
 use ranking::domain::best;
@@ -19,6 +19,8 @@ use std::time::Duration;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::Status;
 
+/// Of whoever changes what is served.
+pub(crate) const TOKEN: Token = Token(7);
 /// When the tests' clocks start: 2025-07-24 10:30:30 UTC.
 pub(crate) fn start() -> DateTime<Utc> {
     "2025-07-24T10:30:30Z".parse().unwrap()
@@ -92,6 +94,10 @@ pub(crate) struct Shop {
     _relay: DropGuard,
 }
 
+pub(crate) fn locks(redis: &Redis) -> Locks {
+    Locks::new(client(redis), "test").unwrap()
+}
+
 impl Shop {
     pub(crate) async fn open() -> Self {
         let (redis, db) = (redis().await, testkit::database(Schema::Order).await.0);
@@ -108,8 +114,7 @@ impl Shop {
     }
 
     pub(crate) fn rebuild(&self) -> Rebuild {
-        let locks = Locks::new(client(&self.redis), "test").unwrap();
-        Rebuild::new(self.store.clone(), self.bus.clone(), locks)
+        Rebuild::new(self.store.clone(), self.bus.clone(), locks(&self.redis))
     }
 
     /// A replica that counts, until the guard is dropped.
