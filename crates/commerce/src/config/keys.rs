@@ -95,7 +95,7 @@ pub const KEYS: &[Key] = &[
     unset(
         "redis.url",
         Rule::Url("redis"),
-        "the Redis of events, ranking and coupons that are sold out; without it `up` starts a private one",
+        "the Redis of events, ranking, locks, cached products and coupons that are sold out; without it `up` starts a private one",
     ),
     key("redis.prefix", Rule::Prefix, "commerce", "begins the keys in Redis"),
     key("data_dir", Rule::Path, ".data", "the folder of the private servers that `up` starts"),
