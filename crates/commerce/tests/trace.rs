@@ -8,6 +8,7 @@
 use api::checkout::v1::{CheckoutLine, CheckoutState, PlaceOrderRequest};
 use api::outcome::{TRACEPARENT, X_TRACE_ID};
 use api::product::v1::CreateProductRequest;
+use api::ranking::v1::ListTopProductsRequest;
 use api::wallet::v1::{ChargeWalletRequest, CreateWalletRequest};
 use commerce::clients::{Addresses, Clients};
 use serde_json::Value;
@@ -27,6 +28,7 @@ const TRACE_ID: &str = "the-callers_own-1";
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 /// What its `traceparent` has in common with those of all calls that it causes.
 const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-";
+const OTHER: &str = "00-00000000000000000000000000000001-00f067aa0ba902b7-01";
 const USER: i64 = 7;
 const PATIENCE: Duration = Duration::from_mins(1);
 const LOOK: Duration = Duration::from_millis(50);
@@ -63,8 +65,8 @@ impl Shop {
         Self { clients, log, _process: process, _folder: folder }
     }
 
-    /// Places an order in a trace of the caller's.
-    async fn place_order(&self) {
+    /// Makes what is needed to buy. Tells the product.
+    async fn prepare(&self) -> i64 {
         let mut clients = self.clients.clone();
         let wallet = CreateWalletRequest { request_id: request_id(), user_id: USER };
         clients.wallets.create_wallet(wallet).await.unwrap();
@@ -78,7 +80,11 @@ impl Shop {
             stock: 10,
         };
         let product = clients.products.create_product(product).await.unwrap().into_inner();
-        let product_id = product.product.unwrap().product_id;
+        product.product.unwrap().product_id
+    }
+
+    /// Places an order. Tells what the answer says of its trace.
+    async fn place_order(&self, product_id: i64, trace_id: &str, parent: &str) -> [String; 2] {
         let mut order = Request::new(PlaceOrderRequest {
             request_id: request_id(),
             user_id: USER,
@@ -86,13 +92,27 @@ impl Shop {
             coupon_id: None,
             expected_total: None,
         });
-        order.metadata_mut().insert(X_TRACE_ID, TRACE_ID.parse().unwrap());
-        order.metadata_mut().insert(TRACEPARENT, PARENT.parse().unwrap());
-        let placed = clients.checkout.place_order(order).await.unwrap();
-        assert_eq!(placed.metadata().get(X_TRACE_ID).unwrap(), TRACE_ID);
-        let told = placed.metadata().get(TRACEPARENT).unwrap().to_str().unwrap();
-        assert!(told.starts_with(TRACE), "{told}");
+        order.metadata_mut().insert(X_TRACE_ID, trace_id.parse().unwrap());
+        order.metadata_mut().insert(TRACEPARENT, parent.parse().unwrap());
+        let placed = self.clients.checkout.clone().place_order(order).await.unwrap();
+        let told = [X_TRACE_ID, TRACEPARENT]
+            .map(|name| placed.metadata().get(name).unwrap().to_str().unwrap().to_owned());
         assert_eq!(placed.into_inner().state(), CheckoutState::Succeeded);
+        told
+    }
+
+    /// Waits until the ranking counts orders as they come: those that it finds at its start have been counted before.
+    async fn counting(&self) {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let mut ranking = self.clients.ranking.clone();
+            let best = ranking.list_top_products(ListTopProductsRequest::default()).await;
+            if best.is_ok_and(|best| !best.into_inner().products.is_empty()) {
+                return;
+            }
+            assert!(Instant::now() < until, "the ranking counts nothing");
+            sleep(LOOK).await;
+        }
     }
 
     /// The spans of the trace's lines in the log, once the wanted one is there.
@@ -129,7 +149,12 @@ fn spans(log: &Path) -> BTreeSet<String> {
 #[tokio::test]
 async fn a_trace_is_in_the_log_of_every_process_that_an_order_passes_and_of_its_consumer() {
     let shop = Shop::start().await;
-    shop.place_order().await;
+    let product = shop.prepare().await;
+    shop.place_order(product, "another", OTHER).await;
+    shop.counting().await;
+    let [trace_id, parent] = shop.place_order(product, TRACE_ID, PARENT).await;
+    assert_eq!(trace_id, TRACE_ID);
+    assert!(parent.starts_with(TRACE), "{parent}");
     let spans = shop.spans_until("ranking").await;
     for call in ["PlaceOrder", "ReserveStock", "DebitWallet", "ConfirmOrder"] {
         assert!(spans.contains(call), "no {call} among {spans:?}");
