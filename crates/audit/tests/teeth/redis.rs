@@ -57,9 +57,9 @@ pub(crate) async fn corruptions(bench: &Bench, history: &History) -> Vec<Corrupt
 async fn ranking(bench: &Bench, history: &History) -> [Corruption; 3] {
     let prefix = &bench.redis().prefix;
     let mut connection = connect(bench).await;
-    let served = format!("{prefix}:{{ranking}}:generation");
+    let served = format!("{prefix}:{{ranking}}:served");
     let served: String = cmd("GET").arg(served).query_async(&mut connection).await.unwrap();
-    let key = format!("{prefix}:{{ranking}}:g:{served}:total");
+    let key = format!("{prefix}:{{ranking}}:hours:{served}:total");
     let corruption = |how, product: i64, command: &mut Cmd| Corruption {
         place: "redis.ranking",
         how,
