@@ -2,10 +2,11 @@
 
 use crate::domain::Plan;
 use chrono::{DateTime, NaiveDate, Utc};
-use db::{Conn, Db, Error, Result, Session};
+use db::{Conn, Db, Error, Result};
 use diesel::QueryableByName;
-use diesel::sql_types::{Bool, Text};
+use diesel::sql_types::Text;
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
+use lock::Turn;
 use std::time::Duration;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -23,12 +24,6 @@ pub struct Keeper {
 }
 
 #[derive(QueryableByName)]
-struct Taken {
-    #[diesel(sql_type = Bool)]
-    taken: bool,
-}
-
-#[derive(QueryableByName)]
 struct Partition {
     #[diesel(sql_type = Text)]
     name: String,
@@ -40,23 +35,24 @@ impl Keeper {
         Self { db, retention }
     }
 
-    /// Sees to it every `interval` until cancelled.
-    pub async fn run(self, interval: Duration, cancel: CancellationToken) {
+    /// Sees to it every `interval`, when it is this replica's `turn`, until cancelled.
+    pub async fn run(self, interval: Duration, turn: Turn, cancel: CancellationToken) {
         let mut due = tokio::time::interval(interval);
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let rounds = async {
             loop {
                 due.tick().await;
-                match self.round(Utc::now()).await {
-                    Ok(plan) if plan == Plan::default() => {}
-                    Ok(Plan { add, drop }) => {
+                match turn.run(self.round(Utc::now())).await {
+                    None => {}
+                    Some(Ok(plan)) if plan == Plan::default() => {}
+                    Some(Ok(Plan { add, drop })) => {
                         tracing::info!(
                             made = add.len(),
                             dropped = drop.len(),
                             "days of the activity log"
                         );
                     }
-                    Err(error) => {
+                    Some(Err(error)) => {
                         tracing::warn!(%error, "the days of the activity log were not kept");
                     }
                 }
@@ -65,15 +61,14 @@ impl Keeper {
         cancel.run_until_cancelled(rounds).await;
     }
 
-    /// Makes and drops the partitions that are due at `now`. Tells which; none while another replica does.
+    /// Makes and drops the partitions that are due at `now`. Tells which. Of two replicas at once one fails, and does no
+    /// harm.
     ///
     /// # Errors
     /// Those of the database; what was done stays done.
     pub async fn round(&self, now: DateTime<Utc>) -> Result<Plan> {
         let mut session = self.db.session().await?;
-        if !take_turn(&mut session).await? {
-            return Ok(Plan::default());
-        }
+        session.conn().batch_execute(SETUP).await?;
         let plan = Plan::new(&days(session.conn()).await?, now, self.retention);
         session.rollback().await?;
         if !plan.add.is_empty() {
@@ -86,14 +81,6 @@ impl Keeper {
         }
         Ok(plan)
     }
-}
-
-/// One replica at a time: the session's end gives the turn back.
-async fn take_turn(session: &mut Session) -> Result<bool> {
-    session.conn().batch_execute(SETUP).await?;
-    let sql = "SELECT COALESCE(GET_LOCK(CONCAT('commerce.days.', DATABASE()), 0), 0) = 1 AS taken";
-    let row: Taken = diesel::sql_query(sql).get_result(session.conn()).await?;
-    Ok(row.taken)
 }
 
 async fn days(conn: &mut Conn) -> Result<Vec<NaiveDate>> {

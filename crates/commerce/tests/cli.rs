@@ -43,6 +43,7 @@ fn bad_configuration_is_one_line_and_exit_2_and_starts_nothing() {
         (vec!["up"], vec![("COMMERCE_LISTEN", "x")], "COMMERCE_LISTEN"),
         (vec!["up", "--set", "listen.admin=127.0.0.1:50051"], vec![], "listen.admin"),
         (vec!["up", "--log-filter", "a=b=c"], vec![], "log.filter"),
+        (vec!["serve", "activity", "--set", "activity.enabled=false"], vec![], "activity.enabled"),
         (vec!["serve", "wallet"], vec![], "database.url"),
         (vec!["migrate"], vec![], "database.url"),
         (vec!["serve", "wallet", "--database-url", "mysql://x@h"], vec![], "redis.url"),

@@ -135,23 +135,20 @@ impl Consumer {
                     return Ok(self.handler.start_over().await?);
                 }
                 let now = self.bus.state().await?;
-                let nothing = before.replace(now.clone()).map_or_else(Vec::new, |before| {
-                    if before.generation == now.generation {
+                let gone = match before.replace(now.clone()) {
+                    Some(before) if before.generation == now.generation => {
                         gone(&positions, &before)
-                    } else {
-                        Vec::new()
                     }
-                });
-                if let Some(Batch { shard, after, .. }) = nothing.iter().find(|gone| gone.after > 0)
-                {
+                    _ => Vec::new(),
+                };
+                if let Some(Batch { shard, after, .. }) = gone.iter().find(|gone| gone.after > 0) {
                     error!(consumer = self.name, %shard, after, "the bus dropped unread events");
                     return Ok(self.handler.start_over().await?);
                 }
-                if !nothing.is_empty() {
-                    self.handler.apply(&nothing).await?;
-                    return Ok(());
+                if gone.is_empty() {
+                    continue;
                 }
-                continue;
+                return Ok(self.handler.apply(&gone).await?);
             }
             before = None;
             for (shard, messages) in &batches {

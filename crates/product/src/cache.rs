@@ -144,8 +144,12 @@ impl Cache {
 
     /// The product was written, or may have been: what is known of it is thrown away.
     pub fn forget(&self, id: ProductId) {
-        let until = Instant::now() + self.lasting;
-        self.slots().by_id.insert(id, Slot::Written { until });
+        let now = Instant::now();
+        let mut slots = self.slots();
+        // Kept in any case, and thrown out when it is over, though nobody reads.
+        slots.has_room(self.capacity, now);
+        slots.by_id.insert(id, Slot::Written { until: now + self.lasting });
+        drop(slots);
         if let Some(copies) = self.copies.clone() {
             tokio::spawn(async move { copies.discard(id).await });
         }

@@ -5,7 +5,9 @@ use activity::Keeper;
 use chrono::{DateTime, Utc};
 use db::{Db, Script, Session};
 use diesel_async::SimpleAsyncConnection;
+use lock::{Locks, Turn};
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -108,17 +110,33 @@ async fn read(session: &mut Session) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn replicas_that_keep_the_days_at_once_disturb_nobody() {
+async fn replicas_that_keep_the_days_at_once_do_no_harm() {
     let follower = Follower::new().await;
     let now = at("2026-11-26T00:00:00Z");
     let rounds = (0..4).map(|_| {
         let keeper = Keeper::new(follower.log.clone(), 90 * DAY);
-        tokio::spawn(async move { keeper.round(now).await.unwrap() })
+        tokio::spawn(async move { keeper.round(now).await })
     });
     let mut made = 0;
     for round in rounds.collect::<Vec<_>>() {
-        made += round.await.unwrap().add.len();
+        made += round.await.unwrap().map_or(0, |plan| plan.add.len());
     }
     assert_eq!(made, 8);
     assert_eq!(days(&follower.log).await.len(), 9);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_take_turns_at_keeping_the_days() {
+    let follower = Follower::new().await;
+    let client = redis::Client::open(follower.redis.url()).unwrap();
+    let locks = Locks::new(client, "test").unwrap();
+    let elsewhere = locks.acquire("days", Duration::ZERO).await.unwrap();
+    let keeper = Keeper::new(follower.log.clone(), 90 * DAY);
+    let turn = Turn::new(Some(locks), "days");
+    assert!(turn.run(keeper.round(Utc::now())).await.is_none());
+    elsewhere.release().await.unwrap();
+    let cancel = CancellationToken::new();
+    let _running = cancel.clone().drop_guard();
+    tokio::spawn(keeper.run(Duration::from_millis(1), turn, cancel));
+    until(async || days(&follower.log).await.len() == 9).await;
 }

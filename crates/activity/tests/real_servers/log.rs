@@ -3,6 +3,18 @@
 use crate::support::{Follower, charge, charged, execute, lines, until};
 use db::Script;
 use events::Shard;
+use tokio_util::sync::DropGuard;
+
+/// A log that has had five charges of user 1, and follows no more.
+async fn stopped_after_five() -> (Follower, DropGuard) {
+    let follower = Follower::new().await;
+    let relay = follower.relay();
+    let replica = follower.follow();
+    follower.charge(1, 1..=5).await;
+    until(async || follower.rows().await.len() == 5).await;
+    drop(replica);
+    (follower, relay)
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_replicas_log_every_event_once() {
@@ -22,12 +34,7 @@ async fn two_replicas_log_every_event_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_finds_events_gone_logs_them_from_the_outbox_and_none_twice() {
-    let follower = Follower::new().await;
-    let (_relay, shard) = (follower.relay(), Shard::of("wallet", 1));
-    let replica = follower.follow();
-    follower.charge(1, 1..=5).await;
-    until(async || follower.rows().await.len() == 5).await;
-    drop(replica);
+    let ((follower, _relay), shard) = (stopped_after_five().await, Shard::of("wallet", 1));
     follower.charge(1, 6..=9).await;
     follower.published().await;
     follower.trim(shard, 9).await;
@@ -41,12 +48,7 @@ async fn a_log_that_finds_events_gone_logs_them_from_the_outbox_and_none_twice()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_lost_its_positions_begins_again_and_doubles_nothing() {
-    let follower = Follower::new().await;
-    let (_relay, shard) = (follower.relay(), Shard::of("wallet", 1));
-    let replica = follower.follow();
-    follower.charge(1, 1..=5).await;
-    until(async || follower.rows().await.len() == 5).await;
-    drop(replica);
+    let ((follower, _relay), shard) = (stopped_after_five().await, Shard::of("wallet", 1));
     execute(&follower.log, "DELETE FROM consumer_position").await;
     follower.charge(1, 6..=6).await;
     let _replica = follower.follow();

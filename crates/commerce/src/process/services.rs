@@ -274,7 +274,8 @@ impl Starting<'_> {
         }
         let keeper = Keeper::new(db, self.config.activity.retention.into());
         let interval = self.config.housekeeping.interval.into();
-        self.tasks.spawn(keeper.run(interval, self.background.clone()));
+        let turn = self.turn("keep_days", Schema::Activity)?;
+        self.tasks.spawn(keeper.run(interval, turn, self.background.clone()));
         Ok(())
     }
 

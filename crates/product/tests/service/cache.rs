@@ -129,6 +129,19 @@ async fn a_cache_keeps_no_more_products_than_it_may_and_none_that_do_not_exist()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn products_that_are_written_and_never_read_are_not_kept_for_ever() {
+    let cache = Cache::new(3).lasting(Duration::from_millis(1));
+    for id in 1..=1_000 {
+        cache.forget(ProductId(id));
+    }
+    until(async || {
+        cache.forget(ProductId(1));
+        cache.len() <= 3
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_full_cache_has_room_again_when_what_it_keeps_is_over() {
     let (cache, rows) = (Cache::new(1).lasting(Duration::from_millis(300)), Rows::open());
     rows.stock(&cache, 1).await;
