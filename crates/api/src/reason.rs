@@ -52,6 +52,7 @@ const ORDER: (&str, &str) = ("order", "order_id");
 const CHECKOUT: (&str, &str) = ("checkout", "checkout_id");
 const SAGA: (&str, &str) = ("saga", "saga_id");
 const REQUEST: (&str, &str) = ("request", "field");
+const EVENTS: (&str, &str) = ("events", "source");
 const SERVICE: (&str, &str) = ("service", "service");
 
 reasons! {
@@ -134,6 +135,14 @@ reasons! {
     /// `saga_id`, `step`.
     SagaNotResolvable = "SAGA_NOT_RESOLVABLE", FailedPrecondition, SAGA,
         "saga {saga_id} cannot be resolved while {step} is open";
+    /// This process does not have the role whose events were asked for. Metadata: `source`.
+    EventsNotHere = "EVENTS_NOT_HERE", FailedPrecondition, EVENTS,
+        "the events of {source} are not served here: ask a process with the role {source}";
+    /// Events that follow the place were deleted, their retention being over: begin again without
+    /// `after`. Metadata: `source`, `shard`, `position`, and `oldest`, the first position of the
+    /// shard that is retained, or `none`.
+    EventsPurged = "EVENTS_PURGED", OutOfRange, EVENTS,
+        "events after {position} of shard {shard} of {source} are deleted, the oldest is {oldest}: begin again without `after`";
 
     /// The user has the coupon by another request. Metadata: `issued_coupon_id`.
     CouponAlreadyIssued = "COUPON_ALREADY_ISSUED", AlreadyExists, ISSUED_COUPON,

@@ -85,7 +85,8 @@ impl Process {
         prepare_databases(config, schemas(roles), config.database.migrate).await?;
         let tasks = TaskTracker::new();
         let background = CancellationToken::new();
-        let services = Services::start(config, roles, &tasks, &background).await?;
+        let shutdown = CancellationToken::new();
+        let services = Services::start(config, roles, &tasks, &background, &shutdown).await?;
         let server = bind(config, roles, &services).await?;
         let address = |name| server.address(name);
         let listening = Listening {
@@ -94,7 +95,6 @@ impl Process {
             admin: address(ADMIN).context("the admin listener is open")?,
         };
         let health = server.health();
-        let shutdown = CancellationToken::new();
         let serving = tokio::spawn(server.serve(shutdown.clone().cancelled_owned()));
         health.set_all_ready().await;
         Ok(Self { listening, services, serving, shutdown, background, tasks })
@@ -153,7 +153,7 @@ async fn bind(config: &Config, roles: &Roles, services: &Services) -> Result<Ser
         let (name, address) = (PARTICIPANT, listen.participant);
         listeners.push(Listener { name, address, services: services.participants() });
     }
-    let Limits { streams, in_flight, connection_age, drain } = config.limits;
+    let Limits { streams, in_flight, connection_age, drain, .. } = config.limits;
     let settings = Settings {
         limits: platform::Limits { max_calls: in_flight },
         max_streams: streams,
@@ -199,11 +199,16 @@ pub async fn prepare_databases(
 /// # Errors
 /// [`Problem::Needed`] where none is configured.
 pub async fn open(config: &Config, schema: Schema) -> Result<Db> {
+    open_pool(config, schema, config.database.pool_size).await
+}
+
+/// A pool of so many connections for a schema.
+async fn open_pool(config: &Config, schema: Schema, pool_size: u32) -> Result<Db> {
     let url = config.database.schema_url(schema);
     let url = url.ok_or_else(|| Problem::needed("database.url", schema.name()))?;
     let options = db::Options {
         url: SecretString::from(url),
-        pool_size: config.database.pool_size,
+        pool_size,
         acquire_timeout: config.database.acquire_timeout.into(),
     };
     Ok(Db::open(options).await?)

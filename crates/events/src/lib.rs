@@ -10,6 +10,7 @@
 
 pub mod bus;
 mod consumer;
+pub mod feed;
 pub mod message;
 mod numbering;
 pub mod outbox;

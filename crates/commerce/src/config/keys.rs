@@ -161,6 +161,12 @@ pub const KEYS: &[Key] = &[
     key("limits.streams", Rule::Integer(1, 65_535), "256", "calls in flight on one connection"),
     key("limits.in_flight", Rule::Integer(1, 1_000_000), "8192", "calls in flight on a listener"),
     key(
+        "limits.event_streams",
+        Rule::Integer(1, 10_000),
+        "64",
+        "streams of events at once in a process",
+    ),
+    key(
         "limits.connection_age",
         span(SECOND, 365 * DAY),
         "30min",

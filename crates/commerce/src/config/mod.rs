@@ -181,6 +181,8 @@ pub struct Limits {
     pub streams: u32,
     /// Calls on a listener.
     pub in_flight: usize,
+    /// Streams of events in a process.
+    pub event_streams: usize,
     /// After which a connection is asked to end.
     pub connection_age: Span,
     /// At the end.

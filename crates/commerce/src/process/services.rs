@@ -1,11 +1,12 @@
 //! The services of a process, started, and what runs beside them.
 
-use super::{Counts, links, open};
-use crate::config::{Config, Lanes, Problem};
+use super::{Counts, links, open, open_pool};
+use crate::config::{Config, Lanes, Limits, Problem};
 use crate::roles::{Role, Roles};
 use activity::{Keeper, Log, Source};
 use anyhow::Result;
 use api::coupon::v1::coupon_participant_service_client::CouponParticipantServiceClient;
+use api::events::v1::EventSource;
 use api::order::v1::order_participant_service_client::OrderParticipantServiceClient;
 use api::product::v1::product_participant_service_client::ProductParticipantServiceClient;
 use api::product::v1::product_service_client::ProductServiceClient;
@@ -15,6 +16,7 @@ use api::wallet::v1::wallet_service_client::WalletServiceClient;
 use coupon::{Coupon, Notices, TurnedAway};
 use db::Db;
 use events::{Bell, Bus, Consumer, Purge, RedisStreams, Relay};
+use feed::Feeds;
 use lock::{Locks, Turn};
 use migrations::Schema;
 use orchestrator::{Orchestrator, Participants};
@@ -29,6 +31,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use wallet::Wallet;
 
+/// Connections for the streams of one source.
+const FEED_CONNECTIONS: u32 = 2;
+
 /// The services that this process has.
 pub(super) struct Services {
     wallet: Option<Wallet>,
@@ -37,6 +42,7 @@ pub(super) struct Services {
     coupon: Option<Coupon>,
     ranking: Option<Arc<ranking::Service>>,
     orchestrator: Option<Orchestrator>,
+    feeds: Option<Feeds>,
 }
 
 /// What starting services needs.
@@ -45,6 +51,8 @@ struct Starting<'a> {
     roles: &'a Roles,
     tasks: &'a TaskTracker,
     background: &'a CancellationToken,
+    /// Cancelled when no more calls are taken.
+    shutdown: &'a CancellationToken,
     /// For calls that stay in the process: they were admitted when they came in, so nothing is turned away here.
     inside: Chassis,
 }
@@ -55,9 +63,10 @@ impl Services {
         roles: &Roles,
         tasks: &TaskTracker,
         background: &CancellationToken,
+        shutdown: &CancellationToken,
     ) -> Result<Self> {
         let inside = Chassis::new(platform::Limits { max_calls: usize::MAX }, tasks.clone());
-        Starting { config, roles, tasks, background, inside }.all().await
+        Starting { config, roles, tasks, background, shutdown, inside }.all().await
     }
 
     /// What clients call.
@@ -81,6 +90,9 @@ impl Services {
         }
         if let Some(orchestrator) = &self.orchestrator {
             services = services.with(orchestrator.checkout());
+        }
+        if let Some(feeds) = &self.feeds {
+            services = services.with(feeds.public());
         }
         services
     }
@@ -173,8 +185,8 @@ impl Starting<'_> {
             }
             None => None,
         };
-        let (ranking, orchestrator) = (None, None);
-        let mut all = Services { wallet, product, order, coupon, ranking, orchestrator };
+        let (ranking, orchestrator, feeds) = (None, None, self.feeds().await?);
+        let mut all = Services { wallet, product, order, coupon, ranking, orchestrator, feeds };
         if self.roles.has(Role::Ranking) {
             all.ranking = Some(Arc::new(self.ranking(all.product.as_ref()).await?));
         }
@@ -258,6 +270,28 @@ impl Starting<'_> {
         let products = links::to_public(self.config, &self.inside, Role::Product, here)?;
         let products = Arc::new(ProductServiceClient::new(products));
         Ok(ranking::Service::new(store, rebuild, products, ranking::COPY_LIFE))
+    }
+
+    /// The streams of the outboxes that are here, on connections of their own: streams keep no other call waiting.
+    async fn feeds(&self) -> Result<Option<Feeds>> {
+        const SOURCES: [(Role, Schema, EventSource); 4] = [
+            (Role::Wallet, Schema::Wallet, EventSource::Wallet),
+            (Role::Product, Schema::Product, EventSource::Product),
+            (Role::Coupon, Schema::Coupon, EventSource::Coupon),
+            (Role::Order, Schema::Order, EventSource::Order),
+        ];
+        let mut sources = Vec::new();
+        for (role, schema, source) in SOURCES {
+            if self.roles.has(role) {
+                sources.push((source, open_pool(self.config, schema, FEED_CONNECTIONS).await?));
+            }
+        }
+        if sources.is_empty() {
+            return Ok(None);
+        }
+        let Limits { event_streams, connection_age, .. } = self.config.limits;
+        let options = feed::Options { streams: event_streams, age: connection_age.into() };
+        Ok(Some(Feeds::start(sources, options, self.tasks, self.shutdown.clone())))
     }
 
     /// The log has no calls of its own: it follows the sources, wherever they are.

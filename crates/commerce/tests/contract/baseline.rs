@@ -108,6 +108,10 @@ impl World {
                 "userId": user, "state": "ORDER_STATE_CONFIRMED",
                 "createdFrom": "2026-01-01T00:00:00Z", "createdTo": "2099-01-01T00:00:00Z"
             })),
+            "StreamEvents" => {
+                let types = json!(["OrderConfirmed"]);
+                vec![json!({"source": "EVENT_SOURCE_ORDER", "after": "", "types": types})]
+            }
             "ListTopProducts" => vec![json!({"limit": 5})],
             "RebuildRanking" => vec![json!({"requestId": id})],
             "PlaceOrder" => {

@@ -27,7 +27,7 @@ pub(crate) fn message(descriptor: MessageDescriptor, json: Value) -> DynamicMess
     DynamicMessage::deserialize(descriptor, json).unwrap_or_else(|why| panic!("{text}: {why}"))
 }
 
-/// Makes the call.
+/// Makes the call; of a stream, returns the first answer.
 pub(crate) async fn call(
     channel: Channel,
     method: &MethodDescriptor,
@@ -37,7 +37,13 @@ pub(crate) async fn call(
     let mut grpc = Grpc::new(channel);
     grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
     let codec = Dynamic { answers: method.output() };
-    grpc.unary(tonic::Request::new(request), path.parse().unwrap(), codec).await
+    let (request, path) = (tonic::Request::new(request), path.parse().unwrap());
+    if !method.is_server_streaming() {
+        return grpc.unary(request, path, codec).await;
+    }
+    let mut answers = grpc.server_streaming(request, path, codec).await?.into_inner();
+    let first = answers.message().await?;
+    first.map(Response::new).ok_or_else(|| Status::unknown("the stream ended without an answer"))
 }
 
 /// Sends bytes as they are.

@@ -6,6 +6,7 @@ use api::checkout::v1::checkout_service_client::CheckoutServiceClient;
 use api::checkout::v1::{CheckoutLine, CheckoutState, PlaceOrderRequest, PlacedOrder};
 use api::coupon::v1::coupon_participant_service_client::CouponParticipantServiceClient;
 use api::coupon::v1::coupon_service_client::CouponServiceClient;
+use api::events::v1::event_service_client::EventServiceClient;
 use api::order::v1::order_participant_service_client::OrderParticipantServiceClient;
 use api::order::v1::order_service_client::OrderServiceClient;
 use api::product::v1::product_participant_service_client::ProductParticipantServiceClient;
@@ -56,6 +57,8 @@ clients! {
     orders_on, orders: OrderServiceClient, public;
     /// `RankingService`.
     ranking_on, ranking: RankingServiceClient, public;
+    /// `EventService`.
+    events_on, events: EventServiceClient, public;
     /// `CheckoutService`.
     checkout_on, checkout: CheckoutServiceClient, public;
 }

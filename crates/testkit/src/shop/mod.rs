@@ -9,8 +9,8 @@ mod settled;
 mod stuck;
 
 pub use calls::{
-    at_once, checkout_on, coupons_on, orders_on, patiently, place, products_on, ranking_on, reason,
-    wallets_on,
+    at_once, checkout_on, coupons_on, events_on, orders_on, patiently, place, products_on,
+    ranking_on, reason, wallets_on,
 };
 pub use goods::Coupon;
 
