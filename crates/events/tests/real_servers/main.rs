@@ -1,6 +1,10 @@
-//! Outbox, relay and consumers against a MariaDB and Redis of their own.
+//! Outbox, relay and consumers against a MariaDB and a bus of their own: the same tests on Redis and, with the feature
+//! `kafka`, on Kafka.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod bench;
 mod consumer;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod relay;
 mod support;

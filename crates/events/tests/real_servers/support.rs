@@ -1,8 +1,7 @@
 //! Servers and a schema for the tests of this crate.
 
 use db::{Conn, Db, Script};
-use embedded::{Redis, RedisOptions};
-use events::{Bell, Bus, Event, Positions, RedisStreams, Relay, Shard, bus::Message};
+use events::{Bell, Bus, Event, Positions, Relay, Shard, bus::Message};
 use migrations::Schema;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,17 +12,6 @@ pub(crate) async fn schema() -> Db {
     // Shown when a test fails; the first test of the process wins.
     let _ = tracing_subscriber::fmt().with_test_writer().try_init();
     testkit::database(Schema::Order).await.0
-}
-
-/// A Redis of its own, which ends with the handle, and the bus on it.
-pub(crate) async fn bus(consumers: &[&str]) -> (Redis, Arc<RedisStreams>) {
-    let redis = Redis::start(RedisOptions::temporary()).await.unwrap();
-    let bus = RedisStreams::new(client(&redis), "test", "order", consumers).unwrap();
-    (redis, Arc::new(bus))
-}
-
-pub(crate) fn client(redis: &Redis) -> redis::Client {
-    redis::Client::open(redis.url()).unwrap()
 }
 
 /// Runs a relay until the token is cancelled or dropped.
@@ -80,4 +68,18 @@ pub(crate) async fn until(mut holds: impl AsyncFnMut() -> bool) {
 pub(crate) async fn everything(bus: &dyn Bus) -> Vec<(Shard, Vec<Message>)> {
     let wait = Duration::from_millis(1);
     bus.reader().read(&Positions::default(), 1_000_000, wait).await.unwrap()
+}
+
+/// Lets a consumer read a shard and acknowledge it up to a position.
+pub(crate) async fn acknowledge(bus: &dyn Bus, consumer: &str, shard: Shard, position: i64) {
+    let mut subscription = bus.subscribe(consumer);
+    let (mut read, mut done) = (Positions::default(), Positions::default());
+    while read[shard] < position {
+        let batches = subscription.read(&read, 1_000, Duration::from_millis(100)).await.unwrap();
+        for (shard, messages) in batches {
+            read[shard] = messages.last().unwrap().position;
+        }
+    }
+    done[shard] = position;
+    subscription.acknowledge(&done).await.unwrap();
 }
