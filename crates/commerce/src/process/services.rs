@@ -186,10 +186,10 @@ impl Starting<'_> {
         };
         let db = open(self.config, schema).await?;
         let bus = self.bus(schema)?;
-        let relay = Relay::new(db.clone(), bus, Bell::default(), events::RelayOptions::default());
+        let relay = Relay::new(db.clone(), Arc::clone(&bus), Bell::default(), events::RelayOptions::default());
         self.tasks.spawn(relay.run(self.background.clone()));
         let interval = self.config.housekeeping.interval.into();
-        let purge = Purge::new(db.clone(), self.bus(schema)?, self.config.outbox.retention.into());
+        let purge = Purge::new(db.clone(), bus, self.config.outbox.retention.into());
         self.tasks.spawn(purge.run(interval, self.background.clone()));
         let retention = self.config.idempotency.retention.into();
         let options = Housekeeping { interval, retention };
@@ -200,8 +200,26 @@ impl Starting<'_> {
 
     fn bus(&self, schema: Schema) -> Result<Arc<dyn Bus>> {
         let consumers: &[&str] = if schema == Schema::Order { &[CONSUMER] } else { &[] };
+        #[cfg(feature = "kafka")]
+        if self.config.bus == crate::config::BusKind::Kafka {
+            return self.kafka(schema, consumers);
+        }
         let prefix = &self.config.redis.prefix;
         Ok(Arc::new(RedisStreams::new(self.redis()?, prefix, schema.name(), consumers)?))
+    }
+
+    #[cfg(feature = "kafka")]
+    fn kafka(&self, schema: Schema, consumers: &[&str]) -> Result<Arc<dyn Bus>> {
+        let kafka = &self.config.kafka;
+        let brokers = kafka.brokers.clone();
+        let options = events::KafkaOptions {
+            brokers: brokers.ok_or_else(|| Problem::needed("kafka.brokers", "this process"))?,
+            prefix: kafka.prefix.clone(),
+            replication: kafka.replication,
+            // No shorter than the outbox keeps them.
+            retention: self.config.outbox.retention.into(),
+        };
+        Ok(Arc::new(events::KafkaBus::new(options, schema.name(), consumers)?))
     }
 
     fn redis(&self) -> Result<redis::Client> {

@@ -15,10 +15,14 @@ use rdkafka::{Message as _, Offset};
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::message::OwnedMessage;
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 /// Records at the end of a partition that are looked at for the last one of the generation, at first and at most.
 const LOOK_BACK: (i64, i64) = (1, 1 << 20);
+
+/// A failure that came sooner is worth another look at once.
+const QUICK: Duration = Duration::from_secs(1);
 
 /// The topics of one schema.
 pub(super) struct Log {
@@ -65,19 +69,34 @@ impl Log {
 
     /// The present generation, begun if there is none. Everything else that this type tells is as of the last call.
     pub(super) fn look(&mut self) -> Result<Generation, Error> {
+        let since = Instant::now();
         let looked = self.look_once();
-        if looked.is_err() {
-            // The topics may be gone.
-            self.ensured = false;
+        if looked.is_ok() {
+            return looked;
         }
-        looked
+        // The topics may be gone, or led by another broker: asked anew, both are known.
+        self.ensured = false;
+        if since.elapsed() < QUICK { self.look_once() } else { looked }
+    }
+
+    /// Creates what is missing, and waits until the brokers have it.
+    fn ensure(&mut self) -> Result<(), Error> {
+        let Options { replication, retention, .. } = self.options;
+        self.names.ensure(&self.admin, &self.consumer, replication, retention)?;
+        let give_up = Instant::now() + client::TIMEOUT;
+        while let Err(error) = self.ends() {
+            if Instant::now() > give_up {
+                return Err(error);
+            }
+            std::thread::sleep(client::LOOK);
+        }
+        self.ensured = true;
+        Ok(())
     }
 
     fn look_once(&mut self) -> Result<Generation, Error> {
         if !self.ensured {
-            let Options { replication, retention, .. } = self.options;
-            self.names.ensure(&self.admin, &self.consumer, replication, retention)?;
-            self.ensured = true;
+            self.ensure()?;
         }
         let (control_end, event_ends) = self.ends()?;
         self.follow_control(control_end)?;

@@ -150,7 +150,7 @@ impl Reading {
         self.go_to(after)?;
         // Whoever reads all shards is told all that is there: an end must not be taken for a pause.
         let ends = match self.group {
-            None => Some(self.bus.log().event_ends()?),
+            None => Some(self.ends()?),
             Some(_) => None,
         };
         let (until, give_up) = (started + wait, started + wait + TIMEOUT);
@@ -271,6 +271,15 @@ impl Reading {
             consumer.seek(events, partition(shard), to, TIMEOUT).map_err(unavailable)?;
         }
         Ok(())
+    }
+
+    fn ends(&self) -> Result<PerShard<i64>, Error> {
+        let mut log = self.bus.log();
+        if let Ok(ends) = log.event_ends() {
+            return Ok(ends);
+        }
+        log.look()?;
+        log.event_ends()
     }
 
     /// Whether a shard has yielded nothing yet of what was there.

@@ -69,7 +69,7 @@ async fn every_event_has_its_effect_once_and_poison_is_put_aside<B: Bench>() {
     let Some(bench) = B::start(&["notes"]).await else { return };
     let (db, bus) = (schema().await, bench.bus());
     let notes = Arc::new(Notes::default());
-    let _relay = relay(&db, bus.clone(), &Bell::default());
+    let relay = relay(&db, bus.clone(), &Bell::default());
     append(&db, (1..=20).map(|version| event(1, version)).collect()).await;
     let consumer = consume(&bus, &notes);
     let expected: Vec<i64> = (1..=20).filter(|version| *version != 13).collect();
@@ -83,7 +83,8 @@ async fn every_event_has_its_effect_once_and_poison_is_put_aside<B: Bench>() {
     until(async || acknowledged().await == Some(20)).await;
 
     // Bytes that are no envelope are put aside, too.
-    drop(consumer);
+    // The relay would refill a bus that has what was never numbered.
+    drop((consumer, relay));
     bench.add(shard, 21, &[0xff, 0xff]).await;
     let _consumer = consume(&bus, &notes);
     until(async || bus.dead_letters("notes").await.unwrap().len() == 2).await;

@@ -103,7 +103,9 @@ impl OnKafka {
 
     /// Writes records as they were.
     pub(crate) fn write(&self, records: &[OwnedMessage]) {
-        let producer: BaseProducer = self.config().create().unwrap();
+        let mut config = ClientConfig::new();
+        let producer: BaseProducer =
+            config.set("bootstrap.servers", &self.brokers).create().unwrap();
         for record in records {
             let topic = self.topic();
             let mut copy = BaseRecord::<[u8], [u8]>::to(&topic)
