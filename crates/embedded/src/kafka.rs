@@ -122,12 +122,10 @@ impl Kafka {
 
 impl Broker {
     fn start(java: PathBuf, options: KafkaOptions, folder: Folder) -> Result<Self, Error> {
-        fs::create_dir_all(folder.data())
-            .map_err(Error::io("make the folder", &folder.data()))?;
+        fs::create_dir_all(folder.data()).map_err(Error::io("make the folder", &folder.data()))?;
         let mut trials = 0;
         let ports = || Ok::<_, Error>(Ports { clients: free_port()?, controller: free_port()? });
-        let mut broker =
-            Self { java, options, ports: ports()?, process: Mutex::new(None), folder };
+        let mut broker = Self { java, options, ports: ports()?, process: Mutex::new(None), folder };
         broker.configure()?;
         broker.format()?;
         loop {
@@ -138,7 +136,8 @@ impl Broker {
                 }
                 Err(Error::Ended { .. })
                     if trials < PORT_TRIALS
-                        && (is_taken(broker.ports.clients) || is_taken(broker.ports.controller)) =>
+                        && (is_taken(broker.ports.clients)
+                            || is_taken(broker.ports.controller)) =>
                 {
                     trials += 1;
                     broker.ports = ports()?;
@@ -210,8 +209,9 @@ impl Broker {
         let arguments =
             self.arguments(FORMAT, &["format", "--cluster-id", CLUSTER, "--config", &properties]);
         let log = self.folder.new_log()?;
-        let process = Process::start(&self.java, &arguments, &self.folder.data(), Stdio::null(), &log)
-            .map_err(Error::io("start", &self.java))?;
+        let process =
+            Process::start(&self.java, &arguments, &self.folder.data(), Stdio::null(), &log)
+                .map_err(Error::io("start", &self.java))?;
         match process.ended_within(READY).map_err(Error::io("watch", &self.java))? {
             Some(status) if status.success() => Ok(()),
             Some(status) => Err(ended(&self.java, status, &self.folder)),
@@ -223,8 +223,9 @@ impl Broker {
         let properties = self.properties();
         let arguments = self.arguments(SERVE, &[&properties.to_string_lossy()]);
         let log = self.folder.new_log()?;
-        let process = Process::start(&self.java, &arguments, &self.folder.data(), Stdio::null(), &log)
-            .map_err(Error::io("start", &self.java))?;
+        let process =
+            Process::start(&self.java, &arguments, &self.folder.data(), Stdio::null(), &log)
+                .map_err(Error::io("start", &self.java))?;
         let since = Instant::now();
         loop {
             let status = process.ended_within(LOOK).map_err(Error::io("watch", &self.java))?;

@@ -11,8 +11,8 @@ use async_trait::async_trait;
 use prost::Message as _;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio_util::sync::CancellationToken;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 /// Messages of one shard that are handed over at once, at most.

@@ -4,7 +4,9 @@
 //! `commerce:{order}:events:7`, `…:generation`, `…:heads`, `…:acked:<consumer>`, `…:replay:<consumer>`,
 //! `…:dead:<consumer>`.
 
-use crate::bus::{Append, Bus, DeadLetter, Error, Generation, Message, Reader, State, StreamState, Subscription};
+use crate::bus::{
+    Append, Bus, DeadLetter, Error, Generation, Message, Reader, State, StreamState, Subscription,
+};
 use crate::{PerShard, Positions, Shard};
 use async_trait::async_trait;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig, MultiplexedConnection};

@@ -186,7 +186,12 @@ impl Starting<'_> {
         };
         let db = open(self.config, schema).await?;
         let bus = self.bus(schema)?;
-        let relay = Relay::new(db.clone(), Arc::clone(&bus), Bell::default(), events::RelayOptions::default());
+        let relay = Relay::new(
+            db.clone(),
+            Arc::clone(&bus),
+            Bell::default(),
+            events::RelayOptions::default(),
+        );
         self.tasks.spawn(relay.run(self.background.clone()));
         let interval = self.config.housekeeping.interval.into();
         let purge = Purge::new(db.clone(), bus, self.config.outbox.retention.into());

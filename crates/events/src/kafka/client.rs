@@ -82,7 +82,9 @@ pub(super) fn offsets(
         found.error().map_err(unavailable)?;
         match found.offset() {
             Offset::Offset(offset) => Ok(offset),
-            other => Err(Error::Unavailable(format!("the offset of {topic} {partition} is {other:?}"))),
+            other => {
+                Err(Error::Unavailable(format!("the offset of {topic} {partition} is {other:?}")))
+            }
         }
     };
     of.iter().map(offset).collect()

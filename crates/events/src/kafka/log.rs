@@ -11,9 +11,9 @@ use super::{Options, control};
 use crate::bus::{Error, Generation};
 use crate::{PerShard, Shard};
 use control::{Announced, Life};
-use rdkafka::{Message as _, Offset};
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::message::OwnedMessage;
+use rdkafka::{Message as _, Offset};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
@@ -198,7 +198,8 @@ impl Log {
     fn begin(&mut self, event_ends: &PerShard<i64>) -> Result<Life, Error> {
         let life = Life { generation: Uuid::now_v7().to_string(), starts: *event_ends };
         let control = self.names.control.clone();
-        let record = producer::Plain { key: control::GENERATION.to_owned(), value: life.to_string() };
+        let record =
+            producer::Plain { key: control::GENERATION.to_owned(), value: life.to_string() };
         self.producer()?.send_plain(&control, &[record])?;
         let (control_end, _) = self.ends()?;
         self.follow_control(control_end)?;
@@ -206,12 +207,18 @@ impl Log {
     }
 
     /// Finds the top of each of the shards. False where the generation has lost its beginning.
-    fn find_tops(&mut self, life: &Life, ends: &PerShard<i64>, shards: Vec<Shard>) -> Result<bool, Error> {
+    fn find_tops(
+        &mut self,
+        life: &Life,
+        ends: &PerShard<i64>,
+        shards: Vec<Shard>,
+    ) -> Result<bool, Error> {
         let mut sought = shards.clone();
         let (mut back, most) = LOOK_BACK;
         while !sought.is_empty() {
             let from = |shard: Shard| life.starts[shard].max(ends[shard].saturating_sub(back));
-            let ranges = sought.iter().map(|shard| (partition(*shard), (from(*shard), ends[*shard])));
+            let ranges =
+                sought.iter().map(|shard| (partition(*shard), (from(*shard), ends[*shard])));
             let records = read_ranges(&self.consumer, &self.names.events, ranges.collect())?;
             for (shard, place) in records.iter().filter_map(place) {
                 if place.generation == life.generation {

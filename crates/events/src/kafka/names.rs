@@ -63,7 +63,11 @@ impl Names {
                 }
             }
         }
-        if missing.is_empty() { Ok(()) } else { self.create(admin, &missing, replication, retention) }
+        if missing.is_empty() {
+            Ok(())
+        } else {
+            self.create(admin, &missing, replication, retention)
+        }
     }
 
     fn create(
@@ -98,7 +102,9 @@ impl Names {
             match result {
                 Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
                 Err((name, code)) => {
-                    return Err(Error::Unavailable(format!("cannot create the topic {name}: {code}")));
+                    return Err(Error::Unavailable(format!(
+                        "cannot create the topic {name}: {code}"
+                    )));
                 }
             }
         }

@@ -6,10 +6,10 @@ use super::log::partition;
 use super::record::Record;
 use crate::bus::Error;
 use rdkafka::ClientContext;
+use rdkafka::Message as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext, PurgeConfig};
-use rdkafka::Message as _;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -120,7 +120,9 @@ impl Producer {
 
     pub(super) fn send_plain(&self, topic: &str, records: &[Plain]) -> Result<(), Error> {
         for Plain { key, value } in records {
-            self.enqueue(BaseRecord::to(topic).partition(0).key(key.as_str()).payload(value.as_bytes()))?;
+            self.enqueue(
+                BaseRecord::to(topic).partition(0).key(key.as_str()).payload(value.as_bytes()),
+            )?;
         }
         self.finish().map(drop)
     }

@@ -193,7 +193,8 @@ impl Reading {
         let group = self.group.clone().unwrap_or_else(|| names.group("look"));
         let mut config = reading(self.bus.brokers(), &group);
         config.set("enable.partition.eof", "false");
-        let consumer: BaseConsumer<_> = config.create_with_context(Assignments::default()).map_err(unavailable)?;
+        let consumer: BaseConsumer<_> =
+            config.create_with_context(Assignments::default()).map_err(unavailable)?;
         if self.group.is_some() {
             consumer.subscribe(&[&names.events]).map_err(unavailable)?;
         } else {

@@ -67,7 +67,8 @@ pub(super) fn split(shard: Shard, generation: &str, after: i64, message: &Messag
     let (row, events) = open(&message.envelope);
     let count = events.len();
     let record = |(index, value): (usize, Vec<u8>)| {
-        let mut headers = text(OwnedHeaders::new(), header::POSITION, &message.position.to_string());
+        let mut headers =
+            text(OwnedHeaders::new(), header::POSITION, &message.position.to_string());
         for (name, number) in [(header::INDEX, index), (header::COUNT, count)] {
             headers = text(headers, name, &number.to_string());
         }
@@ -146,7 +147,11 @@ impl Partial {
     ///
     /// Two relays may have written the same row at once, their records mixed: a repeat is passed over, and a first record
     /// begins anew.
-    pub(super) fn add(under_way: &mut Option<Self>, place: Place, value: Vec<u8>) -> Option<Message> {
+    pub(super) fn add(
+        under_way: &mut Option<Self>,
+        place: Place,
+        value: Vec<u8>,
+    ) -> Option<Message> {
         let same = under_way.as_ref().is_some_and(|it| {
             it.place.position == place.position && it.place.generation == place.generation
         });
@@ -156,7 +161,8 @@ impl Partial {
                 return None;
             }
         }
-        let partial = under_way.get_or_insert_with(|| Self { place: place.clone(), events: Vec::new() });
+        let partial =
+            under_way.get_or_insert_with(|| Self { place: place.clone(), events: Vec::new() });
         if partial.events.len() == place.index {
             partial.events.push(value);
         }
@@ -199,12 +205,22 @@ mod tests {
     use crate::message::batch;
 
     fn event(version: i64) -> EventEnvelope {
-        EventEnvelope { aggregate_id: 7, version, trace_id: "t".to_owned(), ..EventEnvelope::default() }
+        EventEnvelope {
+            aggregate_id: 7,
+            version,
+            trace_id: "t".to_owned(),
+            ..EventEnvelope::default()
+        }
     }
 
     fn row(position: i64, versions: std::ops::RangeInclusive<i64>) -> Message {
         let payload = batch(versions.map(event).collect());
-        let outer = EventEnvelope { event_id: vec![9; 16], r#type: BATCH.to_owned(), payload, ..EventEnvelope::default() };
+        let outer = EventEnvelope {
+            event_id: vec![9; 16],
+            r#type: BATCH.to_owned(),
+            payload,
+            ..EventEnvelope::default()
+        };
         Message { position, envelope: outer.encode_to_vec() }
     }
 

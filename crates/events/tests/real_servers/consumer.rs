@@ -1,9 +1,7 @@
 //! Consumers: each event once, poison aside, lost events noticed.
 
 use crate::bench::{Bench, on_every_bus};
-use crate::support::{
-    append, append_together, event, everything, published, relay, schema, until,
-};
+use crate::support::{append, append_together, event, everything, published, relay, schema, until};
 use api::events::v1::EventEnvelope;
 use async_trait::async_trait;
 use events::{Batch, Bell, Bus, Consumer, Failure, Handler, Positions, Shard};

@@ -137,6 +137,8 @@ async fn a_transaction_that_commits_late_with_smaller_row_ids_loses_nothing<B: B
     let Some(bench) = B::start(&[]).await else { return };
     let (db, bus) = (schema().await, bench.bus());
     let _relay = relay(&db, bus.clone(), &Bell::default());
+    // A bus that is used for the first time may take longer than a transaction may rest.
+    until(async || bus.heads().await.is_ok_and(|heads| heads.is_some())).await;
     let mut late = db.session().await.unwrap();
     let events: Vec<_> = (1..=32).map(|id| event(id, 1)).collect();
     let mut writes = Script::default();

@@ -156,7 +156,8 @@ impl Bench for OnKafka {
 
     async fn trim(&self, shard: Shard, first: i64) {
         let records = self.of(shard).await;
-        let position = |record: &&OwnedMessage| header(record, "position") == Some(first.to_string());
+        let position =
+            |record: &&OwnedMessage| header(record, "position") == Some(first.to_string());
         let offset = records.iter().find(position).unwrap().offset();
         let mut until = TopicPartitionList::new();
         let partition = shard.number().into();

@@ -1,7 +1,7 @@
 //! The buses that the tests run on, and what befalls them.
 
 #[cfg(feature = "kafka")]
-mod kafka;
+pub(crate) mod kafka;
 mod redis;
 
 use async_trait::async_trait;
