@@ -42,8 +42,6 @@ pub struct KafkaOptions {
     pub jars: PathBuf,
     /// Megabytes of heap. Default: 256.
     pub heap_mib: u32,
-    /// Further lines of its properties, after our own.
-    pub properties: Vec<String>,
 }
 
 /// A private Kafka that ends with this handle, at the latest with this program. Clones share it.
@@ -71,7 +69,7 @@ struct Ports {
 impl KafkaOptions {
     /// Data that is thrown away with the handle.
     pub fn temporary(jars: impl Into<PathBuf>) -> Self {
-        Self { place: Place::Temporary, jars: jars.into(), heap_mib: 256, properties: Vec::new() }
+        Self { place: Place::Temporary, jars: jars.into(), heap_mib: 256 }
     }
 }
 
@@ -157,7 +155,7 @@ impl Broker {
         let data = self.folder.data();
         let logs = data.display();
         // One node alone keeps one copy of everything; small caches and few threads start faster.
-        let own = format!(
+        let properties = format!(
             "process.roles=broker,controller\n\
             node.id=1\n\
             controller.quorum.voters=1@127.0.0.1:{controller}\n\
@@ -181,9 +179,8 @@ impl Broker {
             num.io.threads=2\n\
             log.cleaner.dedupe.buffer.size=4194304\n"
         );
-        let more: String = self.options.properties.iter().map(|line| format!("{line}\n")).collect();
         let path = self.properties();
-        fs::write(&path, own + &more).map_err(Error::io("write", &path))
+        fs::write(&path, properties).map_err(Error::io("write", &path))
     }
 
     fn arguments(&self, class: &str, arguments: &[&str]) -> Vec<OsString> {

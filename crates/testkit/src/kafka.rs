@@ -36,6 +36,13 @@ pub async fn kafka() -> Option<&'static Brokers> {
 
 /// A Kafka that a test has for itself, to kill and restart; `None` as with [`kafka`], and where it is given.
 pub async fn kafka_alone() -> Option<Kafka> {
+    if set(JARS).is_none() {
+        kafka().await?;
+    }
+    private().await
+}
+
+async fn private() -> Option<Kafka> {
     let jars = set(JARS).filter(|_| set(GIVEN).is_none())?;
     let kafka = Kafka::start(KafkaOptions::temporary(jars)).await;
     Some(kafka.expect("a private Kafka starts"))
@@ -53,7 +60,7 @@ async fn start() -> Option<Brokers> {
         );
         return None;
     }
-    kafka_alone().await.map(Brokers::Private)
+    private().await.map(Brokers::Private)
 }
 
 fn set(variable: &str) -> Option<String> {

@@ -3,23 +3,43 @@
 //! All calls here block: they are made off the runtime's threads.
 
 use crate::bus::Error;
+use rdkafka::ClientContext;
 use rdkafka::admin::AdminClient;
-use rdkafka::client::DefaultClientContext;
-use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::OwnedMessage;
 use rdkafka::{Message as _, Offset, TopicPartitionList};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
+use tracing::debug;
 
 /// How long a broker may take to answer.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a poll waits at most, so that it sees its deadline.
 pub(super) const LOOK: Duration = Duration::from_millis(100);
 
-/// Makes and deletes topics.
-pub(super) type Admin = AdminClient<DefaultClientContext>;
+/// Makes topics.
+pub(super) type Admin = AdminClient<Quiet>;
+
+/// Reads what it is told to.
+pub(super) type Looker = BaseConsumer<Quiet>;
+
+/// Whoever asked tells what went wrong: what the library says by itself, many times a second while a broker is away, is
+/// for those who look for it.
+pub(super) struct Quiet;
+
+impl ClientContext for Quiet {
+    fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
+        debug!(facility, message, "said by the Kafka client");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        debug!(%error, reason, "said by the Kafka client");
+    }
+}
+
+impl ConsumerContext for Quiet {}
 
 /// Of a partition: where to begin, and the offset that is not asked for any more.
 pub(super) type Ranges = BTreeMap<i32, (i64, i64)>;
@@ -53,6 +73,7 @@ pub(super) fn reading(brokers: &str, group: &str) -> ClientConfig {
     config
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is there to be mapped with")]
 pub(super) fn unavailable(error: KafkaError) -> Error {
     Error::Unavailable(error.to_string())
 }
@@ -67,7 +88,7 @@ pub(super) fn block_on<T>(answer: impl Future<Output = T>) -> T {
 /// # Errors
 /// [`Error::Unavailable`], also for a topic that is not there.
 pub(super) fn offsets(
-    consumer: &BaseConsumer,
+    consumer: &Looker,
     of: &[(&str, i32)],
     which: Offset,
 ) -> Result<Vec<i64>, Error> {
@@ -95,7 +116,7 @@ pub(super) fn offsets(
 /// # Errors
 /// [`Error::Unavailable`] when they do not come in time.
 pub(super) fn read_ranges(
-    consumer: &BaseConsumer,
+    consumer: &Looker,
     topic: &str,
     mut ranges: Ranges,
 ) -> Result<Vec<OwnedMessage>, Error> {
@@ -115,7 +136,7 @@ pub(super) fn read_ranges(
 }
 
 fn read_assigned(
-    consumer: &BaseConsumer,
+    consumer: &Looker,
     topic: &str,
     mut ranges: Ranges,
 ) -> Result<Vec<OwnedMessage>, Error> {

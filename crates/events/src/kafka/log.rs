@@ -3,7 +3,9 @@
 //! The ends of all partitions are asked each time, in one request; a partition whose end is where it was found last has
 //! had no other writer, and what was found then still holds. Anything else is read from its end.
 
-use super::client::{self, Admin, Ranges, offsets, read_ranges, reading, unavailable};
+use super::client::{
+    self, Admin, Looker, Quiet, Ranges, offsets, read_ranges, reading, unavailable,
+};
 use super::names::Names;
 use super::producer::{self, Producer};
 use super::record::Place;
@@ -11,7 +13,6 @@ use super::{Options, control};
 use crate::bus::{Error, Generation};
 use crate::{PerShard, Shard};
 use control::{Announced, Life};
-use rdkafka::consumer::BaseConsumer;
 use rdkafka::message::OwnedMessage;
 use rdkafka::{Message as _, Offset};
 use std::collections::BTreeMap;
@@ -29,7 +30,7 @@ pub(super) struct Log {
     names: Names,
     options: Options,
     admin: Admin,
-    consumer: BaseConsumer,
+    consumer: Looker,
     producer: Option<Producer>,
     ensured: bool,
     /// Of the control topic, as far as it was read.
@@ -49,10 +50,12 @@ struct Known {
 
 impl Log {
     pub(super) fn open(names: Names, options: Options) -> Result<Self, Error> {
-        let admin = client::config(&options.brokers).create().map_err(unavailable)?;
+        let admin =
+            client::config(&options.brokers).create_with_context(Quiet).map_err(unavailable)?;
         // Never joined, and nothing is committed to it.
         let group = names.group("look");
-        let consumer = reading(&options.brokers, &group).create().map_err(unavailable)?;
+        let consumer =
+            reading(&options.brokers, &group).create_with_context(Quiet).map_err(unavailable)?;
         Ok(Self {
             names,
             options,
@@ -109,7 +112,7 @@ impl Log {
             .filter(|(shard, end)| self.known[*shard].is_none_or(|known| known.end != **end))
             .map(|(shard, _)| shard)
             .collect();
-        let whole = self.find_tops(&life, &event_ends, stale)?;
+        let whole = self.find_tops(&life, &event_ends, &stale)?;
         if whole { Ok(Generation(life.generation)) } else { self.renew() }
     }
 
@@ -211,9 +214,9 @@ impl Log {
         &mut self,
         life: &Life,
         ends: &PerShard<i64>,
-        shards: Vec<Shard>,
+        shards: &[Shard],
     ) -> Result<bool, Error> {
-        let mut sought = shards.clone();
+        let mut sought = shards.to_vec();
         let (mut back, most) = LOOK_BACK;
         while !sought.is_empty() {
             let from = |shard: Shard| life.starts[shard].max(ends[shard].saturating_sub(back));
@@ -235,12 +238,12 @@ impl Log {
             sought.retain(is_open);
             back = back.saturating_mul(32);
         }
-        for shard in &shards {
+        for shard in shards {
             if self.known[*shard].is_none_or(|known| known.end != ends[*shard]) {
                 self.known[*shard] = Some(Known { end: ends[*shard], top: 0 });
             }
         }
-        self.begins_at_the_beginning(life, ends, &shards)
+        self.begins_at_the_beginning(life, ends, shards)
     }
 
     /// Whether the first records of the generation, where they are still there, follow nothing. A relay that was about to
@@ -286,7 +289,7 @@ impl Log {
     /// Appends records, each shard's in order, and notes where its stream stands then.
     pub(super) fn append(
         &mut self,
-        records: Vec<super::record::Record>,
+        records: &[super::record::Record],
         tops: &[(Shard, i64)],
     ) -> Result<(), Error> {
         let events = self.names.events.clone();

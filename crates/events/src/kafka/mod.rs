@@ -48,10 +48,9 @@ use crate::bus::{
 };
 use crate::{PerShard, Positions, Shard};
 use async_trait::async_trait;
-use client::{reading, unavailable};
+use client::{Looker, Quiet, reading, unavailable};
 use log::Log;
 use names::Names;
-use rdkafka::consumer::BaseConsumer;
 use reader::{KafkaReader, committed};
 use record::Record;
 use std::collections::BTreeMap;
@@ -83,7 +82,7 @@ struct Inner {
     consumers: Vec<String>,
     log: Mutex<Log>,
     /// By consumer: a client that asks for its group's commits and never joins it.
-    groups: Mutex<BTreeMap<String, Arc<BaseConsumer>>>,
+    groups: Mutex<BTreeMap<String, Arc<Looker>>>,
 }
 
 impl KafkaBus {
@@ -146,7 +145,8 @@ impl Inner {
                 Arc::clone(client)
             } else {
                 let config = reading(self.brokers(), &self.names.group(consumer));
-                let client: Arc<BaseConsumer> = Arc::new(config.create().map_err(unavailable)?);
+                let client: Arc<Looker> =
+                    Arc::new(config.create_with_context(Quiet).map_err(unavailable)?);
                 groups.insert(consumer.to_owned(), Arc::clone(&client));
                 client
             }
@@ -186,7 +186,8 @@ fn publish(log: &mut Log, generation: &Generation, mut appends: Vec<Append>) -> 
     appends.retain(|append| log.top(append.shard) == append.after);
     let heads: Vec<_> = appends.iter().map(|append| (append.shard, append.head, 0)).collect();
     log.announce(&heads)?;
-    let (mut records, mut tops, mut unled): (Vec<Record>, Vec<_>, Vec<_>) = Default::default();
+    let mut records: Vec<Record> = Vec::new();
+    let (mut tops, mut unled) = (Vec::new(), Vec::new());
     for Append { shard, mut after, through, head, messages } in appends {
         for message in &messages {
             records.extend(record::split(shard, &generation.0, after, message));
@@ -199,7 +200,7 @@ fn publish(log: &mut Log, generation: &Generation, mut appends: Vec<Append>) -> 
         }
     }
     if !records.is_empty() {
-        log.append(records, &tops)?;
+        log.append(&records, &tops)?;
     }
     log.announce(&unled)
 }

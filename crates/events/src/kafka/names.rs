@@ -1,10 +1,10 @@
 //! The topics and groups of a schema, and that they are there.
 
-use super::client::{Admin, TIMEOUT, block_on, unavailable};
+use super::client::{Admin, Looker, TIMEOUT, block_on, unavailable};
 use crate::SHARDS;
 use crate::bus::Error;
 use rdkafka::admin::{AdminOptions, NewTopic, TopicReplication};
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer;
 use rdkafka::types::RDKafkaErrorCode;
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ impl Names {
     pub(super) fn ensure(
         &self,
         admin: &Admin,
-        consumer: &BaseConsumer,
+        consumer: &Looker,
         replication: u8,
         retention: Duration,
     ) -> Result<(), Error> {

@@ -1,12 +1,13 @@
 //! Writing: every record acknowledged by all replicas in sync, and in each partition in order without a gap.
 
-use super::client::{TIMEOUT, config, unavailable};
+use super::client::{Quiet, TIMEOUT, config, unavailable};
 use super::letters;
 use super::log::partition;
 use super::record::Record;
 use crate::bus::Error;
 use rdkafka::ClientContext;
 use rdkafka::Message as _;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext, PurgeConfig};
@@ -55,7 +56,15 @@ impl Written {
     }
 }
 
-impl ClientContext for Reports {}
+impl ClientContext for Reports {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        Quiet.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        Quiet.error(error, reason);
+    }
+}
 
 impl ProducerContext for Reports {
     type DeliveryOpaque = ();
@@ -103,9 +112,9 @@ impl Producer {
     pub(super) fn send(
         &self,
         topic: &str,
-        records: Vec<Record>,
+        records: &[Record],
     ) -> Result<BTreeMap<i32, Written>, Error> {
-        for Record { shard, key, headers, value } in &records {
+        for Record { shard, key, headers, value } in records {
             let mut record: BaseRecord<'_, str, [u8]> = BaseRecord::to(topic)
                 .partition(partition(*shard))
                 .payload(value.as_slice())

@@ -3,13 +3,14 @@
 //! A reader yields ascending positions only: what is not above the last one, and what another generation left, is passed
 //! over. So repeats, and what a relay wrote that was frozen for an hour, have no effect.
 
-use super::client::{LOOK, TIMEOUT, is_passing, reading, unavailable};
+use super::client::{LOOK, Quiet, TIMEOUT, is_passing, reading, unavailable};
 use super::log::{partition, shard};
 use super::record::{Partial, Place};
 use super::{Inner, off_runtime};
 use crate::bus::{Error, Message, Reader, Subscription};
 use crate::{PerShard, Positions, Shard};
 use async_trait::async_trait;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
@@ -66,7 +67,15 @@ enum Decision {
     Taken,
 }
 
-impl ClientContext for Assignments {}
+impl ClientContext for Assignments {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        Quiet.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        Quiet.error(error, reason);
+    }
+}
 
 impl ConsumerContext for Assignments {
     fn rebalance(
@@ -308,7 +317,7 @@ impl Reading {
         let Some(cursor) = self.cursors.get_mut(&shard) else { return Ok(true) };
         cursor.next = record.offset() + 1;
         if let Some(place) = place.filter(|_| is_meant) {
-            cursor.take(place, record.payload().unwrap_or_default().to_vec());
+            cursor.take(&place, record.payload().unwrap_or_default().to_vec());
         }
         Ok(true)
     }
@@ -423,7 +432,7 @@ impl Cursor {
         Self { yielded: after, at: after, next: base.1, base, ..Self::default() }
     }
 
-    fn take(&mut self, place: Place, value: Vec<u8>) {
+    fn take(&mut self, place: &Place, value: Vec<u8>) {
         let Some(message) = Partial::add(&mut self.under_way, place, value) else { return };
         let last = self.marks.back().unwrap_or(&self.base);
         if message.position > last.0 {

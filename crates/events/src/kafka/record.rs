@@ -149,7 +149,7 @@ impl Partial {
     /// begins anew.
     pub(super) fn add(
         under_way: &mut Option<Self>,
-        place: Place,
+        place: &Place,
         value: Vec<u8>,
     ) -> Option<Message> {
         let same = under_way.as_ref().is_some_and(|it| {
@@ -231,7 +231,7 @@ mod tests {
 
     fn join(records: Vec<(Place, Vec<u8>)>) -> Vec<Message> {
         let mut under_way = None;
-        let add = |(place, value)| Partial::add(&mut under_way, place, value);
+        let add = |(place, value): (Place, Vec<u8>)| Partial::add(&mut under_way, &place, value);
         records.into_iter().filter_map(add).collect()
     }
 
@@ -252,7 +252,7 @@ mod tests {
         let both = records(&message).into_iter().flat_map(|record| [record.clone(), record]);
         let mut all: Vec<_> = both.collect();
         // The last record of the second copy has nothing to join.
-        assert_eq!(join(all.clone()), [message.clone()]);
+        assert_eq!(join(all.clone()), std::slice::from_ref(&message));
         all.remove(0);
         assert_eq!(join(all), [message]);
     }

@@ -16,7 +16,7 @@ async fn a_record_is_one_event_keyed_by_its_aggregate_in_its_shards_partition() 
     let db = schema().await;
     let _relay = relay(&db, bench.bus(), &Bell::default());
     let mut traced = event(7, 1);
-    traced.traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned();
+    "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".clone_into(&mut traced.traceparent);
     append(&db, vec![traced]).await;
     append_together(&db, vec![event(7, 2), event(7, 3)]).await;
     published(&db).await;
@@ -58,8 +58,8 @@ async fn shards_move_between_replicas_and_every_event_has_its_effect_once() {
     let bus = bench.bus();
     let lag = async || bus.lag("notes").await.unwrap();
     until(async || lag().await.is_some_and(|lag| lag.iter().all(|(_, behind)| *behind == 0))).await;
-    let noted = notes.0.lock().unwrap();
-    assert_eq!((noted.versions.len(), noted.started_over), (300, 0));
+    let seen = notes.0.lock().unwrap();
+    assert_eq!((seen.versions.len(), seen.started_over), (300, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

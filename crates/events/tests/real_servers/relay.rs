@@ -49,7 +49,7 @@ async fn an_event_arrives_as_it_was_appended<B: Bench>() {
     let (db, bus) = (schema().await, bench.bus());
     let _relay = relay(&db, bus.clone(), &Bell::default());
     let mut appended = event(7, 3);
-    appended.traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned();
+    "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".clone_into(&mut appended.traceparent);
     append(&db, vec![appended.clone()]).await;
     published(&db).await;
     let all = everything(&*bus).await;
@@ -118,7 +118,7 @@ async fn an_event_in_a_shared_message_arrives_as_it_was_appended<B: Bench>() {
     let (db, bus) = (schema().await, bench.bus());
     let _relay = relay(&db, bus.clone(), &Bell::default());
     let mut appended = event(7, 3);
-    appended.traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned();
+    "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".clone_into(&mut appended.traceparent);
     append(&db, vec![appended.clone()]).await;
     append_together(&db, vec![appended.clone(), appended]).await;
     published(&db).await;
