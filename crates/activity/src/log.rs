@@ -47,10 +47,7 @@ impl Log {
             tokio::time::sleep_until(began + BETWEEN_BEGINNINGS).await;
         }
         state.began = Some(Instant::now());
-        self.bus.replay(CONSUMER).await.map_err(later)?;
-        self.bus.acknowledge(CONSUMER, &Positions::default()).await.map_err(later)?;
-        // What was acknowledged keeps the events from being trimmed; a replay's own positions would have to be renewed.
-        self.bus.release(CONSUMER).await.map_err(later)?;
+        self.bus.rewind(CONSUMER).await.map_err(later)?;
         info!(source = self.source.name(), "logging everything that the outbox retains");
         Ok(())
     }

@@ -1,4 +1,5 @@
-//! Private MariaDB (or MySQL) and Redis servers, started from the programs installed on this machine.
+//! Private MariaDB (or MySQL) and Redis servers, started from the programs installed on this machine; for tests also
+//! Apache Kafka, from a folder of its jars.
 //!
 //! A shop that was given no database runs on servers of its own: they live in a folder that the caller
 //! names (or in a temporary one, for tests), listen where only this user can reach them, are durable, and
@@ -15,6 +16,7 @@
 
 mod error;
 mod folder;
+mod kafka;
 mod mysql;
 mod process;
 mod program;
@@ -23,6 +25,7 @@ mod server;
 
 pub use crate::error::Error;
 pub use crate::folder::Place;
+pub use crate::kafka::{Kafka, KafkaOptions};
 pub use crate::mysql::{MySql, MySqlOptions};
 pub use crate::redis::{Redis, RedisOptions};
 pub use crate::server::Listen;

@@ -18,7 +18,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 /// The programs that this crate starts, by the names under which they may run.
-const SERVERS: [&str; 4] = ["mariadbd", "mysqld", "redis-server", "valkey-server"];
+const SERVERS: [&str; 5] = ["mariadbd", "mysqld", "redis-server", "valkey-server", "java"];
 /// How long a killed process may take to die: it may have much memory to give back, or hang in the kernel.
 const DEATH: Duration = Duration::from_mins(1);
 

@@ -30,7 +30,7 @@ const WORD: Duration = Duration::from_secs(1);
 /// while the server restarts.
 const PORTS: std::ops::Range<u16> = 12_000..32_000;
 /// How often another port is tried when somebody was faster.
-const PORT_TRIALS: u32 = 20;
+pub(crate) const PORT_TRIALS: u32 = 20;
 /// The longest path of a unix socket is 107 bytes; the rest is for what servers append (`.lock`).
 const SOCKET_PATH: usize = 100;
 
@@ -250,7 +250,7 @@ fn socket_path(folder: &Folder) -> Result<(PathBuf, Option<TempDir>), Error> {
     Ok((short.path().join(name), Some(short)))
 }
 
-fn free_port() -> Result<u16, Error> {
+pub(crate) fn free_port() -> Result<u16, Error> {
     let none = Error::NoPort { from: PORTS.start, to: PORTS.end };
     (0..PORT_TRIALS)
         .map(|_| rand::rng().random_range(PORTS))
@@ -258,7 +258,7 @@ fn free_port() -> Result<u16, Error> {
         .ok_or(none)
 }
 
-fn is_taken(port: u16) -> bool {
+pub(crate) fn is_taken(port: u16) -> bool {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_err()
 }
 

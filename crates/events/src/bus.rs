@@ -12,6 +12,9 @@ pub enum Error {
     /// It did not answer, or refused; nobody knows whether the request took effect. Ask again.
     #[error("the event bus is unavailable: {0}")]
     Unavailable(String),
+    /// It is not as this program needs it, and stays so until somebody mends it.
+    #[error("the event bus does not fit: {0}")]
+    Unfit(String),
     /// It answered what it never should.
     #[error("the event bus answered nonsense: {0}")]
     Malformed(String),
@@ -90,14 +93,29 @@ pub trait Bus: Send + Sync + 'static {
     /// late, publish nothing. Does nothing at all in another generation. Trims what all consumers are done with.
     async fn publish(&self, generation: &Generation, appends: Vec<Append>) -> Result<(), Error>;
 
+    /// Whether what its consumers have not acknowledged burdens it, so that a relay must not go far ahead of them.
+    fn holds_back(&self) -> bool;
+
     /// Ends this generation, if it is still the present one.
     async fn reset(&self, generation: &Generation) -> Result<(), Error>;
 
-    /// A reader with a connection of its own.
+    /// A reader of all shards, with a connection of its own.
     fn reader(&self) -> Box<dyn Reader>;
 
-    /// Tells that a consumer is done up to these positions. May be late or repeated.
-    async fn acknowledge(&self, consumer: &str, positions: &Positions) -> Result<(), Error>;
+    /// Reads on behalf of a consumer, whose replicas may share the shards.
+    fn subscribe(&self, consumer: &str) -> Box<dyn Subscription>;
+
+    /// Up to where a consumer has acknowledged.
+    async fn acknowledged(&self, consumer: &str) -> Result<Positions, Error>;
+
+    /// Messages that the outbox has and a consumer has not acknowledged; `None` until all heads are announced.
+    async fn lag(&self, consumer: &str) -> Result<Option<Positions>, Error> {
+        let done = self.acknowledged(consumer).await?;
+        let behind = |heads: Positions| {
+            PerShard::from_fn(|shard| heads[shard].saturating_sub(done[shard]).max(0))
+        };
+        Ok(self.heads().await?.map(behind))
+    }
 
     /// The outbox's last positions as announced by the relay since the generation began; `None` until all are.
     async fn heads(&self) -> Result<Option<Positions>, Error>;
@@ -108,6 +126,10 @@ pub trait Bus: Send + Sync + 'static {
 
     /// Tells how far a replay is; without a call for 60 s the replay counts as abandoned.
     async fn hold(&self, consumer: &str, positions: &Positions) -> Result<(), Error>;
+
+    /// Begins a new generation as [`replay`](Self::replay) does, for a consumer that begins again from 0 and acknowledges
+    /// as it goes: nothing is held but by that.
+    async fn rewind(&self, consumer: &str) -> Result<(), Error>;
 
     /// Ends a replay.
     async fn release(&self, consumer: &str) -> Result<(), Error>;
@@ -123,11 +145,23 @@ pub trait Bus: Send + Sync + 'static {
 #[async_trait]
 pub trait Reader: Send {
     /// Up to `max` messages a shard above the given positions, in order; waits up to `wait` for the first. Empty when none
-    /// came.
+    /// came. A reader of all shards passes over none that has messages when it is asked.
     async fn read(
         &mut self,
         after: &Positions,
         max: usize,
         wait: Duration,
     ) -> Result<Vec<(Shard, Vec<Message>)>, Error>;
+}
+
+/// Reads the shards that are a consumer's, or this replica's of it.
+#[async_trait]
+pub trait Subscription: Reader {
+    /// Tells that the consumer is done up to these positions, as far as the shards are this replica's. May be late or
+    /// repeated.
+    async fn acknowledge(&mut self, positions: &Positions) -> Result<(), Error>;
+
+    /// After a read that brought nothing: the shards that are this replica's and had nothing above its positions when it
+    /// ended. What such a shard had taken by the time the read began, the bus holds no more.
+    async fn exhausted(&mut self) -> Result<PerShard<bool>, Error>;
 }

@@ -3,7 +3,7 @@
 //! A consumer keeps one position a shard and writes it together with the effect of the events, so there is nothing to
 //! forget and no set of event ids to keep: what is not above the position has had its effect.
 
-use crate::bus::{self, Bus, DeadLetter, Message, State};
+use crate::bus::{self, Bus, DeadLetter, Message, State, Subscription};
 use crate::message::unpack;
 use crate::{Positions, Shard};
 use api::events::v1::EventEnvelope;
@@ -11,8 +11,9 @@ use async_trait::async_trait;
 use prost::Message as _;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{Level, debug, debug_span, enabled, error, warn};
+use tracing::{Level, debug, debug_span, enabled, error, info, warn};
 
 /// Messages of one shard that are handed over at once, at most.
 const BATCH: usize = 32;
@@ -20,6 +21,9 @@ const BATCH: usize = 32;
 const WAIT: Duration = Duration::from_millis(500);
 /// Pause after a failure.
 const PAUSE: Duration = Duration::from_millis(200);
+/// How often a consumer that has much before it tells so, and how many messages are much.
+const TELL: Duration = Duration::from_secs(30);
+const MUCH: i64 = 1_000;
 
 /// An event under its position.
 #[derive(Debug, Clone, PartialEq)]
@@ -111,36 +115,46 @@ impl Consumer {
     }
 
     async fn consume(&self) {
+        let mut bus = self.bus.subscribe(self.name);
+        let mut told = Instant::now();
         loop {
-            if let Err(error) = self.follow().await {
-                warn!(consumer = self.name, %error, "events were not consumed; trying again");
-                tokio::time::sleep(PAUSE).await;
+            let Err(error) = self.follow(&mut *bus, &mut told).await else { continue };
+            warn!(consumer = self.name, %error, "events were not consumed; trying again");
+            if matches!(error, Error::Bus(_)) {
+                bus = self.bus.subscribe(self.name);
             }
+            tokio::time::sleep(PAUSE).await;
         }
     }
 
     /// Follows the bus from the stored positions until they move or something fails.
-    async fn follow(&self) -> Result<(), Error> {
-        let mut reader = self.bus.reader();
+    async fn follow(&self, bus: &mut dyn Subscription, told: &mut Instant) -> Result<(), Error> {
         let mut positions = self.handler.positions().await?;
         // The bus as it was before a read that brought nothing.
         let mut before: Option<State> = None;
         loop {
-            self.bus.acknowledge(self.name, &positions).await?;
-            let batches = reader.read(&positions, BATCH, WAIT).await?;
+            bus.acknowledge(&positions).await?;
+            if told.elapsed() > TELL {
+                *told = Instant::now();
+                self.tell_lag().await?;
+            }
+            let batches = bus.read(&positions, BATCH, WAIT).await?;
             if batches.is_empty() {
-                positions = self.handler.positions().await?;
+                let read = std::mem::replace(&mut positions, self.handler.positions().await?);
                 if self.is_ahead(&positions).await? {
                     error!(consumer = self.name, "positions are ahead of the outbox");
                     return Ok(self.handler.start_over().await?);
                 }
                 let now = self.bus.state().await?;
-                let gone = match before.replace(now.clone()) {
-                    Some(before) if before.generation == now.generation => {
-                        gone(&positions, &before)
-                    }
+                let mut gone = match before.replace(now.clone()) {
+                    Some(before) if before.generation == now.generation => gone(&read, &before),
                     _ => Vec::new(),
                 };
+                gone.retain(|gone| positions[gone.shard] == gone.after);
+                if !gone.is_empty() {
+                    let exhausted = bus.exhausted().await?;
+                    gone.retain(|gone| exhausted[gone.shard]);
+                }
                 if let Some(Batch { shard, after, .. }) = gone.iter().find(|gone| gone.after > 0) {
                     error!(consumer = self.name, %shard, after, "the bus dropped unread events");
                     return Ok(self.handler.start_over().await?);
@@ -164,6 +178,15 @@ impl Consumer {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    async fn tell_lag(&self) -> Result<(), Error> {
+        let Some(lag) = self.bus.lag(self.name).await? else { return Ok(()) };
+        let messages: i64 = lag.iter().map(|(_, behind)| behind).sum();
+        if messages > MUCH {
+            info!(consumer = self.name, lag_messages = messages, "a consumer is behind its outbox");
+        }
+        Ok(())
     }
 
     async fn is_ahead(&self, positions: &Positions) -> Result<bool, Error> {

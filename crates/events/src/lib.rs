@@ -1,8 +1,8 @@
 //! Events: written with the change that they tell of, relayed in order, consumed once.
 //!
 //! A service appends to its schema's outbox in the transaction of the change ([`outbox::append`]) and rings the
-//! [`Bell`] after the commit. The schema's [`Relay`] numbers and publishes on a [`Bus`] ([`RedisStreams`]). A
-//! [`Consumer`] hands what arrives to its [`Handler`].
+//! [`Bell`] after the commit. The schema's [`Relay`] numbers and publishes on a [`Bus`]: [`RedisStreams`], or with the
+//! feature `kafka` a `KafkaBus`. A [`Consumer`] hands what arrives to its [`Handler`].
 //!
 //! Auto-increment order is not commit order, so nothing here remembers "the last id": the relay numbers what has been
 //! committed, under the shard's lock, and that number is the row's position for ever. A row is one message on the bus and
@@ -11,6 +11,8 @@
 pub mod bus;
 mod consumer;
 pub mod feed;
+#[cfg(feature = "kafka")]
+mod kafka;
 pub mod message;
 mod numbering;
 pub mod outbox;
@@ -22,6 +24,8 @@ mod shard;
 
 pub use bus::Bus;
 pub use consumer::{Batch, Consumer, Delivered, Failure, Handler};
+#[cfg(feature = "kafka")]
+pub use kafka::{KafkaBus, KafkaOptions};
 pub use numbering::pending;
 pub use outbox::Event;
 pub use purge::{Error as PurgeError, Purge};

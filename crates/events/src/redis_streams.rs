@@ -4,7 +4,9 @@
 //! `commerce:{order}:events:7`, `…:generation`, `…:heads`, `…:acked:<consumer>`, `…:replay:<consumer>`,
 //! `…:dead:<consumer>`.
 
-use crate::bus::{Append, Bus, DeadLetter, Error, Generation, Message, Reader, State, StreamState};
+use crate::bus::{
+    Append, Bus, DeadLetter, Error, Generation, Message, Reader, State, StreamState, Subscription,
+};
 use crate::{PerShard, Positions, Shard};
 use async_trait::async_trait;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig, MultiplexedConnection};
@@ -40,6 +42,13 @@ struct StreamReader {
     client: Client,
     streams: Vec<String>,
     connection: Option<MultiplexedConnection>,
+}
+
+/// A consumer reads all streams, each of its replicas: their stored positions tell which of them was first.
+struct StreamSubscription {
+    reader: StreamReader,
+    commands: ConnectionManager,
+    acknowledged: String,
 }
 
 macro_rules! script {
@@ -99,6 +108,11 @@ impl RedisStreams {
         Ok(call.invoke_async(&mut self.commands.clone()).await?)
     }
 
+    fn stream_reader(&self) -> StreamReader {
+        let (client, streams) = (self.client.clone(), self.keys.streams.clone());
+        StreamReader { client, streams, connection: None }
+    }
+
     fn consumer_keys(&self) -> Vec<String> {
         let keys = self.consumers.iter().flat_map(|consumer| {
             ["acked", "replay"].map(|what| self.keys.of_consumer(what, consumer))
@@ -145,6 +159,11 @@ impl Bus for RedisStreams {
         Ok(())
     }
 
+    /// It is in memory.
+    fn holds_back(&self) -> bool {
+        true
+    }
+
     async fn reset(&self, generation: &Generation) -> Result<(), Error> {
         let arguments = vec![generation.0.clone().into(), Uuid::now_v7().to_string().into()];
         self.run::<i64>(script!("lua/reset.lua"), &[], arguments).await?;
@@ -152,17 +171,21 @@ impl Bus for RedisStreams {
     }
 
     fn reader(&self) -> Box<dyn Reader> {
-        Box::new(StreamReader {
-            client: self.client.clone(),
-            streams: self.keys.streams.clone(),
-            connection: None,
+        Box::new(self.stream_reader())
+    }
+
+    fn subscribe(&self, consumer: &str) -> Box<dyn Subscription> {
+        Box::new(StreamSubscription {
+            reader: self.stream_reader(),
+            commands: self.commands.clone(),
+            acknowledged: self.keys.of_consumer("acked", consumer),
         })
     }
 
-    async fn acknowledge(&self, consumer: &str, positions: &Positions) -> Result<(), Error> {
+    async fn acknowledged(&self, consumer: &str) -> Result<Positions, Error> {
         let key = self.keys.of_consumer("acked", consumer);
-        let () = self.commands.clone().hset_multiple(key, &fields(positions)).await?;
-        Ok(())
+        let done: HashMap<u8, i64> = self.commands.clone().hgetall(key).await?;
+        Ok(PerShard::from_fn(|shard| done.get(&shard.number()).copied().unwrap_or_default()))
     }
 
     async fn heads(&self) -> Result<Option<Positions>, Error> {
@@ -189,6 +212,14 @@ impl Bus for RedisStreams {
         both.pexpire(&key, REPLAY_TTL_MS).ignore();
         let () = both.query_async(&mut self.commands.clone()).await?;
         Ok(())
+    }
+
+    async fn rewind(&self, consumer: &str) -> Result<(), Error> {
+        self.replay(consumer).await?;
+        let key = self.keys.of_consumer("acked", consumer);
+        let () = self.commands.clone().hset_multiple(key, &fields(&Positions::default())).await?;
+        // What is acknowledged keeps the events from being trimmed; the replay's own positions would have to be renewed.
+        self.release(consumer).await
     }
 
     async fn release(&self, consumer: &str) -> Result<(), Error> {
@@ -266,6 +297,31 @@ impl Reader for StreamReader {
             batches.push((shard, messages?));
         }
         Ok(batches)
+    }
+}
+
+#[async_trait]
+impl Reader for StreamSubscription {
+    async fn read(
+        &mut self,
+        after: &Positions,
+        max: usize,
+        wait: Duration,
+    ) -> Result<Vec<(Shard, Vec<Message>)>, Error> {
+        self.reader.read(after, max, wait).await
+    }
+}
+
+#[async_trait]
+impl Subscription for StreamSubscription {
+    async fn acknowledge(&mut self, positions: &Positions) -> Result<(), Error> {
+        let () = self.commands.hset_multiple(&self.acknowledged, &fields(positions)).await?;
+        Ok(())
+    }
+
+    /// A read passes over no stream.
+    async fn exhausted(&mut self) -> Result<PerShard<bool>, Error> {
+        Ok(PerShard::from_fn(|_| true))
     }
 }
 

@@ -31,7 +31,7 @@ pub struct RelayOptions {
     pub idle: Duration,
     /// Rows of one shard in one cycle, 1 to 4,096. A row tells at most 64 events.
     pub batch: u16,
-    /// Rows of one shard that the bus may hold beyond what its slowest consumer has acknowledged.
+    /// Rows of one shard that a bus which holds back may have beyond what its slowest consumer has acknowledged.
     pub window: i64,
 }
 
@@ -178,6 +178,9 @@ impl Relay {
     }
 
     fn room(&self, stream: &StreamState) -> i64 {
+        if !self.bus.holds_back() {
+            return i64::from(self.options.batch);
+        }
         let ahead = stream.acknowledged.map_or(0, |done| stream.top.saturating_sub(done));
         self.options.window.saturating_sub(ahead).clamp(0, i64::from(self.options.batch))
     }

@@ -5,15 +5,22 @@
 //! databases of its own. `TEST_MYSQL_URL` names a server to use instead, of any kind and version; `EMBEDDED_MYSQLD` a
 //! server program (see `embedded`).
 //!
+//! With the feature `kafka` also a broker: one of its own, from the jars in the folder that `EMBEDDED_KAFKA` names, or the
+//! one at the `HOST:PORT` of `TEST_KAFKA_BROKERS`.
+//!
 //! Everything here panics when it fails: that is how a test ends. All of it needs
 //! `#[tokio::test(flavor = "multi_thread")]`.
 #![expect(clippy::expect_used, reason = "a test that cannot be set up has failed")]
 
+#[cfg(feature = "kafka")]
+mod kafka;
 mod servers;
 #[cfg(feature = "shop")]
 mod shop;
 mod told;
 
+#[cfg(feature = "kafka")]
+pub use kafka::{Brokers, kafka, kafka_alone};
 pub use servers::{Given, Server, database, fresh_database, mysql, redis, redis_url};
 #[cfg(feature = "shop")]
 pub use shop::{

@@ -29,6 +29,10 @@ pub struct Config {
     pub database: Database,
     /// The Redis.
     pub redis: Redis,
+    /// What carries events.
+    pub bus: BusKind,
+    /// The Kafka.
+    pub kafka: Kafka,
     /// The folder of private servers.
     pub data_dir: PathBuf,
     /// The lanes.
@@ -99,6 +103,28 @@ pub struct Redis {
     url: Option<SecretString>,
     /// What its keys begin with.
     pub prefix: String,
+}
+
+/// What carries events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BusKind {
+    /// Redis Streams.
+    Redis,
+    /// Apache Kafka.
+    Kafka,
+}
+
+/// How Kafka is reached.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kafka {
+    /// `HOST:PORT` of some brokers, with commas in between.
+    pub brokers: Option<String>,
+    /// What topics and groups begin with.
+    pub prefix: String,
+    /// Copies of each topic that is created.
+    pub replication: u8,
 }
 
 /// The lanes of each service, and how each is.
@@ -277,6 +303,12 @@ impl Config {
         }
         if same(admin, public) || same(admin, participant) {
             return clash("listen.admin", "another address than the other two listeners'");
+        }
+        if self.bus == BusKind::Kafka && !cfg!(feature = "kafka") {
+            return clash("bus", "redis: this program was built without the feature `kafka`");
+        }
+        if self.bus == BusKind::Kafka && self.kafka.brokers.is_none() {
+            return clash("kafka.brokers", "HOST:PORT of some brokers where bus is kafka");
         }
         Ok(())
     }

@@ -216,10 +216,15 @@ impl Starting<'_> {
         };
         let db = open(self.config, schema).await?;
         let bus = self.bus(schema)?;
-        let relay = Relay::new(db.clone(), bus, Bell::default(), events::RelayOptions::default());
+        let relay = Relay::new(
+            db.clone(),
+            Arc::clone(&bus),
+            Bell::default(),
+            events::RelayOptions::default(),
+        );
         self.tasks.spawn(relay.run(self.background.clone()));
         let interval = self.config.housekeeping.interval.into();
-        let purge = Purge::new(db.clone(), self.bus(schema)?, self.config.outbox.retention.into());
+        let purge = Purge::new(db.clone(), bus, self.config.outbox.retention.into());
         let turn = self.turn("purge_outbox", schema)?;
         self.tasks.spawn(purge.run(interval, turn, self.background.clone()));
         let retention = self.config.idempotency.retention.into();
@@ -244,9 +249,27 @@ impl Starting<'_> {
     }
 
     fn bus(&self, schema: Schema) -> Result<Arc<dyn Bus>> {
-        let prefix = &self.config.redis.prefix;
         let consumers = consumers(self.config, schema);
+        #[cfg(feature = "kafka")]
+        if self.config.bus == crate::config::BusKind::Kafka {
+            return self.kafka(schema, &consumers);
+        }
+        let prefix = &self.config.redis.prefix;
         Ok(Arc::new(RedisStreams::new(self.redis()?, prefix, schema.name(), &consumers)?))
+    }
+
+    #[cfg(feature = "kafka")]
+    fn kafka(&self, schema: Schema, consumers: &[&str]) -> Result<Arc<dyn Bus>> {
+        let kafka = &self.config.kafka;
+        let brokers = kafka.brokers.clone();
+        let options = events::KafkaOptions {
+            brokers: brokers.ok_or_else(|| Problem::needed("kafka.brokers", "this process"))?,
+            prefix: kafka.prefix.clone(),
+            replication: kafka.replication,
+            // No shorter than the outbox keeps them.
+            retention: self.config.outbox.retention.into(),
+        };
+        Ok(Arc::new(events::KafkaBus::new(options, schema.name(), consumers)?))
     }
 
     fn redis(&self) -> Result<redis::Client> {

@@ -1,7 +1,8 @@
 //! Consumers: each event once, poison aside, lost events noticed.
 
+use crate::bench::{Bench, on_every_bus};
 use crate::support::{
-    append, append_together, bus, client, event, everything, published, relay, schema, until,
+    acknowledge, append, append_together, event, everything, published, relay, schema, until,
 };
 use api::events::v1::EventEnvelope;
 use async_trait::async_trait;
@@ -13,14 +14,14 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Remembers versions; trips over version 13, and over its own feet once.
 #[derive(Default)]
-struct Notes(Mutex<Noted>);
+pub(crate) struct Notes(pub(crate) Mutex<Noted>);
 
 #[derive(Default)]
-struct Noted {
-    positions: Positions,
-    versions: Vec<i64>,
+pub(crate) struct Noted {
+    pub(crate) positions: Positions,
+    pub(crate) versions: Vec<i64>,
     stumbled: bool,
-    started_over: usize,
+    pub(crate) started_over: usize,
 }
 
 #[async_trait]
@@ -58,18 +59,18 @@ impl Handler for Notes {
     }
 }
 
-fn consume(bus: &Arc<events::RedisStreams>, notes: &Arc<Notes>) -> DropGuard {
+pub(crate) fn consume(bus: &Arc<dyn Bus>, notes: &Arc<Notes>) -> DropGuard {
     let cancel = CancellationToken::new();
     let consumer = Consumer::new("notes", bus.clone(), notes.clone());
     tokio::spawn(consumer.run(cancel.clone()));
     cancel.drop_guard()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn every_event_has_its_effect_once_and_poison_is_put_aside() {
-    let (db, (redis, bus)) = (schema().await, bus(&["notes"]).await);
+async fn every_event_has_its_effect_once_and_poison_is_put_aside<B: Bench>() {
+    let Some(bench) = B::start(&["notes"]).await else { return };
+    let (db, bus) = (schema().await, bench.bus());
     let notes = Arc::new(Notes::default());
-    let _relay = relay(&db, bus.clone(), &Bell::default());
+    let relay = relay(&db, bus.clone(), &Bell::default());
     append(&db, (1..=20).map(|version| event(1, version)).collect()).await;
     let consumer = consume(&bus, &notes);
     let expected: Vec<i64> = (1..=20).filter(|version| *version != 13).collect();
@@ -83,19 +84,17 @@ async fn every_event_has_its_effect_once_and_poison_is_put_aside() {
     until(async || acknowledged().await == Some(20)).await;
 
     // Bytes that are no envelope are put aside, too.
-    drop(consumer);
-    let mut connection = client(&redis).get_multiplexed_async_connection().await.unwrap();
-    let mut add = redis::cmd("XADD");
-    add.arg(format!("test:{{order}}:events:{shard}")).arg("21-0").arg("e").arg(&[0xff_u8, 0xff]);
-    let _: String = add.query_async(&mut connection).await.unwrap();
+    // The relay would refill a bus that has what was never numbered.
+    drop((consumer, relay));
+    bench.add(shard, 21, &[0xff, 0xff]).await;
     let _consumer = consume(&bus, &notes);
     until(async || bus.dead_letters("notes").await.unwrap().len() == 2).await;
     assert_eq!(bus.dead_letters("notes").await.unwrap()[1].envelope, [0xff, 0xff]);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn poison_is_put_aside_and_the_events_that_share_its_message_have_their_effect() {
-    let (db, (_redis, bus)) = (schema().await, bus(&["notes"]).await);
+async fn poison_is_put_aside_and_the_events_that_share_its_message_have_their_effect<B: Bench>() {
+    let Some(bench) = B::start(&["notes"]).await else { return };
+    let (db, bus) = (schema().await, bench.bus());
     let notes = Arc::new(Notes::default());
     let _relay = relay(&db, bus.clone(), &Bell::default());
     append_together(&db, (1..=9).map(|version| event(1, version)).collect()).await;
@@ -110,24 +109,23 @@ async fn poison_is_put_aside_and_the_events_that_share_its_message_have_their_ef
     assert_eq!(letter.version, 13);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_consumer_goes_on_from_its_own_position_after_the_bus_lost_everything() {
-    let (db, (redis, bus)) = (schema().await, bus(&["notes"]).await);
+async fn a_consumer_goes_on_from_its_own_position_after_the_bus_lost_everything<B: Bench>() {
+    let Some(bench) = B::start(&["notes"]).await else { return };
+    let (db, bus) = (schema().await, bench.bus());
     let notes = Arc::new(Notes::default());
     let _relay = relay(&db, bus.clone(), &Bell::default());
     let _consumer = consume(&bus, &notes);
     append(&db, (1..=5).map(|version| event(1, version)).collect()).await;
     until(async || notes.0.lock().unwrap().versions.len() == 5).await;
-    let mut connection = client(&redis).get_multiplexed_async_connection().await.unwrap();
-    let () = redis::cmd("FLUSHALL").query_async(&mut connection).await.unwrap();
+    bench.lose_everything().await;
     append(&db, (6..=8).map(|version| event(1, version)).collect()).await;
     until(async || notes.0.lock().unwrap().versions == (1..=8).collect::<Vec<_>>()).await;
     assert_eq!(notes.0.lock().unwrap().started_over, 0);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_new_consumer_goes_on_where_nothing_is_retained_and_holds_up_nobody() {
-    let (db, (_redis, bus)) = (schema().await, bus(&["notes"]).await);
+async fn a_new_consumer_goes_on_where_nothing_is_retained_and_holds_up_nobody<B: Bench>() {
+    let Some(bench) = B::start(&["notes"]).await else { return };
+    let (db, bus) = (schema().await, bench.bus());
     let shard = Shard::of("order", 1);
     // More than the bus may hold for a consumer that has had nothing.
     for chunk in 0..3 {
@@ -135,18 +133,13 @@ async fn a_new_consumer_goes_on_where_nothing_is_retained_and_holds_up_nobody() 
         append(&db, events).await;
     }
     let _relay = relay(&db, bus.clone(), &Bell::default());
-    let acknowledged = |position| {
-        let mut positions = Positions::default();
-        positions[shard] = position;
-        positions
-    };
-    bus.acknowledge("notes", &acknowledged(3_000)).await.unwrap();
+    for position in [1_000, 2_000, 3_000] {
+        acknowledge(&*bus, "notes", shard, position).await;
+    }
     published(&db).await;
     let purge = Purge::new(db.clone(), bus.clone(), Duration::ZERO);
     assert_eq!(purge.round().await.unwrap(), 3_000);
-    bus.replay("notes").await.unwrap();
-    bus.acknowledge("notes", &Positions::default()).await.unwrap();
-    bus.release("notes").await.unwrap();
+    bus.rewind("notes").await.unwrap();
 
     let notes = Arc::new(Notes::default());
     let _consumer = consume(&bus, &notes);
@@ -156,38 +149,41 @@ async fn a_new_consumer_goes_on_where_nothing_is_retained_and_holds_up_nobody() 
     assert_eq!(notes.0.lock().unwrap().started_over, 0);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_consumer_that_finds_all_unread_events_gone_starts_over() {
-    let (db, (redis, bus)) = (schema().await, bus(&["notes"]).await);
+async fn a_consumer_that_finds_all_unread_events_gone_starts_over<B: Bench>() {
+    let Some(bench) = B::start(&["notes"]).await else { return };
+    let (db, bus) = (schema().await, bench.bus());
     let notes = Arc::new(Notes::default());
     let shard = Shard::of("order", 1);
     append(&db, (1..=6).map(|version| event(1, version)).collect()).await;
     let _relay = relay(&db, bus.clone(), &Bell::default());
     published(&db).await;
-    let mut connection = client(&redis).get_multiplexed_async_connection().await.unwrap();
-    let mut trim = redis::cmd("XTRIM");
-    trim.arg(format!("test:{{order}}:events:{shard}")).arg("MAXLEN").arg("=").arg(0);
-    let _: i64 = trim.query_async(&mut connection).await.unwrap();
+    bench.trim(shard, 7).await;
     notes.0.lock().unwrap().positions[shard] = 1;
     let _consumer = consume(&bus, &notes);
     until(async || notes.0.lock().unwrap().started_over == 1).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_consumer_that_finds_unread_events_gone_starts_over() {
-    let (db, (redis, bus)) = (schema().await, bus(&["notes"]).await);
+async fn a_consumer_that_finds_unread_events_gone_starts_over<B: Bench>() {
+    let Some(bench) = B::start(&["notes"]).await else { return };
+    let (db, bus) = (schema().await, bench.bus());
     let notes = Arc::new(Notes::default());
     let shard = Shard::of("order", 1);
     append(&db, (1..=6).map(|version| event(1, version)).collect()).await;
     let _relay = relay(&db, bus.clone(), &Bell::default());
     published(&db).await;
     assert_eq!(everything(&*bus).await[0].1.len(), 6);
-    let mut connection = client(&redis).get_multiplexed_async_connection().await.unwrap();
-    let mut trim = redis::cmd("XTRIM");
-    trim.arg(format!("test:{{order}}:events:{shard}")).arg("MINID").arg("=").arg("4-0");
-    let _: i64 = trim.query_async(&mut connection).await.unwrap();
+    bench.trim(shard, 4).await;
     notes.0.lock().unwrap().positions[shard] = 1;
     let _consumer = consume(&bus, &notes);
     until(async || notes.0.lock().unwrap().started_over == 1).await;
     until(async || notes.0.lock().unwrap().versions == [4, 5, 6]).await;
+}
+
+on_every_bus! {
+    every_event_has_its_effect_once_and_poison_is_put_aside
+    poison_is_put_aside_and_the_events_that_share_its_message_have_their_effect
+    a_consumer_goes_on_from_its_own_position_after_the_bus_lost_everything
+    a_new_consumer_goes_on_where_nothing_is_retained_and_holds_up_nobody
+    a_consumer_that_finds_all_unread_events_gone_starts_over
+    a_consumer_that_finds_unread_events_gone_starts_over
 }

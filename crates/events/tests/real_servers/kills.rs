@@ -7,13 +7,14 @@ use crate::support::{client_at, relay, until};
 use async_trait::async_trait;
 use db::{Db, Options};
 use embedded::{Redis, RedisOptions};
-use events::bus::{Append, DeadLetter, Error, Generation, Reader, State};
-use events::{Bell, Bus, Positions, RedisStreams};
+use events::bus::{Append, DeadLetter, Error, Generation, Message, Reader, State, Subscription};
+use events::{Bell, Bus, PerShard, Positions, RedisStreams, Shard};
 use migrations::Schema;
 use rand::Rng;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
@@ -45,12 +46,22 @@ impl Place {
 /// A bus on which the process stands still for ever at its place.
 struct Trap {
     bus: RedisStreams,
+    post: Arc<Post>,
+}
+
+/// What the consumer has of it.
+struct TrapSubscription {
+    subscription: Box<dyn Subscription>,
+    post: Arc<Post>,
+}
+
+struct Post {
     place: Place,
-    /// Times that it still passes the place.
+    /// Times that the process still passes the place.
     passes: AtomicI64,
 }
 
-impl Trap {
+impl Post {
     async fn stand(&self, place: Place) {
         if place == self.place && self.passes.fetch_sub(1, Ordering::SeqCst) <= 0 {
             println!("{THERE}");
@@ -68,11 +79,11 @@ impl Bus for Trap {
     async fn publish(&self, generation: &Generation, appends: Vec<Append>) -> Result<(), Error> {
         let is_full = appends.iter().any(|append| !append.messages.is_empty());
         if is_full {
-            self.stand(Place::BeforePublish).await;
+            self.post.stand(Place::BeforePublish).await;
         }
         self.bus.publish(generation, appends).await?;
         if is_full {
-            self.stand(Place::AfterPublish).await;
+            self.post.stand(Place::AfterPublish).await;
         }
         Ok(())
     }
@@ -85,9 +96,21 @@ impl Bus for Trap {
         self.bus.reader()
     }
 
-    async fn acknowledge(&self, consumer: &str, positions: &Positions) -> Result<(), Error> {
-        self.stand(Place::BeforeAcknowledge).await;
-        self.bus.acknowledge(consumer, positions).await
+    fn subscribe(&self, consumer: &str) -> Box<dyn Subscription> {
+        let (subscription, post) = (self.bus.subscribe(consumer), Arc::clone(&self.post));
+        Box::new(TrapSubscription { subscription, post })
+    }
+
+    fn holds_back(&self) -> bool {
+        self.bus.holds_back()
+    }
+
+    async fn acknowledged(&self, consumer: &str) -> Result<Positions, Error> {
+        self.bus.acknowledged(consumer).await
+    }
+
+    async fn rewind(&self, consumer: &str) -> Result<(), Error> {
+        self.bus.rewind(consumer).await
     }
 
     async fn heads(&self) -> Result<Option<Positions>, Error> {
@@ -115,6 +138,30 @@ impl Bus for Trap {
     }
 }
 
+#[async_trait]
+impl Reader for TrapSubscription {
+    async fn read(
+        &mut self,
+        after: &Positions,
+        max: usize,
+        wait: Duration,
+    ) -> Result<Vec<(Shard, Vec<Message>)>, Error> {
+        self.subscription.read(after, max, wait).await
+    }
+}
+
+#[async_trait]
+impl Subscription for TrapSubscription {
+    async fn acknowledge(&mut self, positions: &Positions) -> Result<(), Error> {
+        self.post.stand(Place::BeforeAcknowledge).await;
+        self.subscription.acknowledge(positions).await
+    }
+
+    async fn exhausted(&mut self) -> Result<PerShard<bool>, Error> {
+        self.subscription.exhausted().await
+    }
+}
+
 fn streams(redis: &str) -> RedisStreams {
     RedisStreams::new(client_at(redis), "test", "order", &[Rows::NAME]).unwrap()
 }
@@ -129,7 +176,7 @@ async fn relays_and_consumes_until_it_is_killed() {
     let place = Place::ALL.into_iter().find(|it| format!("{it:?}") == place).unwrap();
     let passes = AtomicI64::new(rand::rng().random_range(0..4));
     let db = Db::open(Options::new(url)).await.unwrap();
-    let bus = Arc::new(Trap { bus: streams(&redis), place, passes });
+    let bus = Arc::new(Trap { bus: streams(&redis), post: Arc::new(Post { place, passes }) });
     let _relay = relay(&db, bus.clone(), &Bell::default());
     let _consumer = Rows::open(db).await.consume(bus);
     println!("{BEGUN}");

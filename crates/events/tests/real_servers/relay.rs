@@ -1,12 +1,14 @@
 //! The relay against real servers: nothing lost, nothing doubled, order kept.
 
+use crate::bench::{Bench, OnRedis, on_every_bus};
 use crate::support::{
-    append, append_together, bus, client, event, everything, published, relay, schema, until,
+    acknowledge, append, append_together, bus, client, event, everything, published, relay, schema,
+    until,
 };
 use api::events::v1::EventEnvelope;
 use db::{Conn, Db, Script};
 use diesel_async::RunQueryDsl;
-use events::{Bell, Bus, Positions, Purge, Shard, bus::Append, bus::Message};
+use events::{Bell, Bus, Purge, Shard, bus::Append, bus::Message};
 use lock::{Locks, Turn};
 use prost::Message as _;
 use std::collections::{BTreeMap, HashSet};
@@ -45,12 +47,12 @@ fn expected(aggregates: i64, count: i64) -> BTreeMap<i64, Vec<i64>> {
     (1..=aggregates).map(|id| (id, (1..=count).collect())).collect()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_event_arrives_as_it_was_appended() {
-    let (db, (_redis, bus)) = (schema().await, bus(&[]).await);
+async fn an_event_arrives_as_it_was_appended<B: Bench>() {
+    let Some(bench) = B::start(&[]).await else { return };
+    let (db, bus) = (schema().await, bench.bus());
     let _relay = relay(&db, bus.clone(), &Bell::default());
     let mut appended = event(7, 3);
-    appended.traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned();
+    "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".clone_into(&mut appended.traceparent);
     append(&db, vec![appended.clone()]).await;
     published(&db).await;
     let all = everything(&*bus).await;
@@ -74,9 +76,9 @@ async fn an_event_arrives_as_it_was_appended() {
     assert_eq!(received, appended);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn each_aggregate_keeps_its_order_when_many_write_at_once_and_two_relays_run() {
-    let (db, (_redis, bus)) = (schema().await, bus(&[]).await);
+async fn each_aggregate_keeps_its_order_when_many_write_at_once_and_two_relays_run<B: Bench>() {
+    let Some(bench) = B::start(&[]).await else { return };
+    let (db, bus) = (schema().await, bench.bus());
     let bell = Bell::default();
     let _first = relay(&db, bus.clone(), &bell);
     let _second = relay(&db, bus.clone(), &Bell::default());
@@ -98,9 +100,9 @@ async fn each_aggregate_keeps_its_order_when_many_write_at_once_and_two_relays_r
     assert_eq!(versions(&*bus).await, expected(40, 20));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn events_of_one_transaction_and_shard_share_messages_in_their_order() {
-    let (db, (_redis, bus)) = (schema().await, bus(&[]).await);
+async fn events_of_one_transaction_and_shard_share_messages_in_their_order<B: Bench>() {
+    let Some(bench) = B::start(&[]).await else { return };
+    let (db, bus) = (schema().await, bench.bus());
     let _relay = relay(&db, bus.clone(), &Bell::default());
     let mut events: Vec<_> = (1..=130).map(|version| event(1, version)).collect();
     events.extend((1..=40).map(|id| event(100 + id, 1)));
@@ -114,12 +116,12 @@ async fn events_of_one_transaction_and_shard_share_messages_in_their_order() {
     assert!(messages <= 18, "170 events in {messages} messages");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_event_in_a_shared_message_arrives_as_it_was_appended() {
-    let (db, (_redis, bus)) = (schema().await, bus(&[]).await);
+async fn an_event_in_a_shared_message_arrives_as_it_was_appended<B: Bench>() {
+    let Some(bench) = B::start(&[]).await else { return };
+    let (db, bus) = (schema().await, bench.bus());
     let _relay = relay(&db, bus.clone(), &Bell::default());
     let mut appended = event(7, 3);
-    appended.traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned();
+    "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".clone_into(&mut appended.traceparent);
     append(&db, vec![appended.clone()]).await;
     append_together(&db, vec![appended.clone(), appended]).await;
     published(&db).await;
@@ -134,10 +136,12 @@ async fn an_event_in_a_shared_message_arrives_as_it_was_appended() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_transaction_that_commits_late_with_smaller_row_ids_loses_nothing() {
-    let (db, (_redis, bus)) = (schema().await, bus(&[]).await);
+async fn a_transaction_that_commits_late_with_smaller_row_ids_loses_nothing<B: Bench>() {
+    let Some(bench) = B::start(&[]).await else { return };
+    let (db, bus) = (schema().await, bench.bus());
     let _relay = relay(&db, bus.clone(), &Bell::default());
+    // A bus that is used for the first time may take longer than a transaction may rest.
+    until(async || bus.heads().await.is_ok_and(|heads| heads.is_some())).await;
     let mut late = db.session().await.unwrap();
     let events: Vec<_> = (1..=32).map(|id| event(id, 1)).collect();
     let mut writes = Script::default();
@@ -154,9 +158,9 @@ async fn a_transaction_that_commits_late_with_smaller_row_ids_loses_nothing() {
     assert_eq!(versions(&*bus).await, expected(64, 1));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_backlog_larger_than_a_batch_goes_out_whole() {
-    let (db, (_redis, bus)) = (schema().await, bus(&["reader"]).await);
+async fn a_backlog_larger_than_a_batch_goes_out_whole<B: Bench>() {
+    let Some(bench) = B::start(&["reader"]).await else { return };
+    let (db, bus) = (schema().await, bench.bus());
     let events = (1..=1_500).map(|version| event(1, version)).collect();
     append(&db, events).await;
     let _relay = relay(&db, bus.clone(), &Bell::default());
@@ -164,9 +168,9 @@ async fn a_backlog_larger_than_a_batch_goes_out_whole() {
     assert_eq!(versions(&*bus).await, expected(1, 1_500));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_publication_that_is_repeated_or_late_adds_nothing() {
-    let (_redis, bus) = bus(&[]).await;
+async fn a_publication_that_is_repeated_or_late_adds_nothing<B: Bench>() {
+    let Some(bench) = B::start(&[]).await else { return };
+    let bus = bench.bus();
     let shard = Shard::of("order", 1);
     let message = |position| Message { position, envelope: vec![u8::try_from(position).unwrap()] };
     let of = |after: i64, through: i64| Append {
@@ -189,43 +193,35 @@ async fn a_publication_that_is_repeated_or_late_adds_nothing() {
     assert_eq!(everything(&*bus).await, vec![], "a late publication of the generation before");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_bus_that_lost_everything_is_refilled_with_the_same_numbers() {
-    let (db, (redis, bus)) = (schema().await, bus(&["reader"]).await);
+async fn a_bus_that_lost_everything_is_refilled_with_the_same_numbers<B: Bench>() {
+    let Some(bench) = B::start(&["reader"]).await else { return };
+    let (db, bus) = (schema().await, bench.bus());
     let _relay = relay(&db, bus.clone(), &Bell::default());
     append(&db, (1..=100).map(|id| event(id, 1)).collect()).await;
     published(&db).await;
     let before = everything(&*bus).await;
-    let mut connection = client(&redis).get_multiplexed_async_connection().await.unwrap();
-    let () = redis::cmd("FLUSHALL").query_async(&mut connection).await.unwrap();
+    bench.lose_everything().await;
     until(async || everything(&*bus).await == before).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_stream_that_lost_its_end_gets_it_again() {
-    let (db, (redis, bus)) = (schema().await, bus(&["reader"]).await);
+async fn a_stream_that_lost_its_end_gets_it_again<B: Bench>() {
+    let shard = Shard::of("order", 1);
+    let Some(bench) = B::start(&["reader"]).await else { return };
+    let (db, bus) = (schema().await, bench.bus());
     append(&db, (1..=10).map(|version| event(1, version)).collect()).await;
     {
         let _relay = relay(&db, bus.clone(), &Bell::default());
         published(&db).await;
     }
     let before = everything(&*bus).await;
-    // As after a restart from a file that ends early: the stream is a shorter one.
-    let mut connection = client(&redis).get_multiplexed_async_connection().await.unwrap();
-    let stream = format!("test:{{order}}:events:{}", Shard::of("order", 1));
-    let () = redis::cmd("DEL").arg(&stream).query_async(&mut connection).await.unwrap();
-    for message in &before[0].1[..4] {
-        let mut add = redis::cmd("XADD");
-        add.arg(&stream).arg(format!("{}-0", message.position)).arg("e").arg(&message.envelope);
-        let _: String = add.query_async(&mut connection).await.unwrap();
-    }
+    bench.lose_end(shard, 4).await;
     let _relay = relay(&db, bus.clone(), &Bell::default());
     until(async || everything(&*bus).await == before).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_bus_of_another_outbox_is_emptied() {
-    let ((_redis, bus), stranger, db) = (bus(&["reader"]).await, schema().await, schema().await);
+async fn a_bus_of_another_outbox_is_emptied<B: Bench>() {
+    let Some(bench) = B::start(&["reader"]).await else { return };
+    let (bus, stranger, db) = (bench.bus(), schema().await, schema().await);
     {
         let _relay = relay(&stranger, bus.clone(), &Bell::default());
         append(&stranger, (1..=5).map(|version| event(1, version)).collect()).await;
@@ -236,9 +232,9 @@ async fn a_bus_of_another_outbox_is_emptied() {
     until(async || versions(&*bus).await == expected(1, 1)).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn events_that_were_purged_leave_the_numbers_of_the_others_as_they_were() {
-    let (db, (_redis, bus)) = (schema().await, bus(&["reader"]).await);
+async fn events_that_were_purged_leave_the_numbers_of_the_others_as_they_were<B: Bench>() {
+    let Some(bench) = B::start(&["reader"]).await else { return };
+    let (db, bus) = (schema().await, bench.bus());
     let shard = Shard::of("order", 1);
     append(&db, (1..=6).map(|version| event(1, version)).collect()).await;
     {
@@ -262,31 +258,27 @@ async fn events_that_were_purged_leave_the_numbers_of_the_others_as_they_were() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_is_trimmed_below_its_slowest_consumer_and_waits_for_it() {
-    let (db, (_redis, bus)) = (schema().await, bus(&["fast", "slow"]).await);
+    let Some(bench) = OnRedis::start(&["fast", "slow"]).await else { return };
+    let (db, bus) = (schema().await, bench.bus());
     let shard = Shard::of("order", 1);
     let _relay = relay(&db, bus.clone(), &Bell::default());
-    let at = |position| {
-        let mut positions = Positions::default();
-        positions[shard] = position;
-        positions
-    };
     for chunk in 0..4 {
         append(&db, (1..=1_000).map(|n| event(1, chunk * 1_000 + n)).collect()).await;
     }
     // 4,000 are there, and 2,000 may wait for a consumer.
     until(async || bus.state().await.unwrap().shards[shard].top == 2_000).await;
-    bus.acknowledge("fast", &at(2_000)).await.unwrap();
-    bus.acknowledge("slow", &at(1_500)).await.unwrap();
+    acknowledge(&*bus, "fast", shard, 2_000).await;
+    acknowledge(&*bus, "slow", shard, 1_500).await;
     until(async || bus.state().await.unwrap().shards[shard].top == 3_500).await;
     let first = everything(&*bus).await[0].1[0].position;
     assert!((2..=1_501).contains(&first), "trimmed up to {first}");
-    bus.acknowledge("slow", &at(2_000)).await.unwrap();
+    acknowledge(&*bus, "slow", shard, 2_000).await;
     until(async || bus.state().await.unwrap().shards[shard].top == 4_000).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn events_that_everybody_has_had_are_deleted_and_the_numbers_go_on() {
-    let (db, (redis, bus)) = (schema().await, bus(&["counter"]).await);
+async fn events_that_everybody_has_had_are_deleted_and_the_numbers_go_on<B: Bench>() {
+    let Some(bench) = B::start(&["counter"]).await else { return };
+    let (db, bus) = (schema().await, bench.bus());
     let running = relay(&db, bus.clone(), &Bell::default());
     append(&db, (1..=10).map(|version| event(7, version)).collect()).await;
     published(&db).await;
@@ -294,10 +286,10 @@ async fn events_that_everybody_has_had_are_deleted_and_the_numbers_go_on() {
     let shard = Shard::of("order", 7);
     assert_eq!(purge.round().await.unwrap(), 0, "the consumer has had none");
 
-    acknowledge(&*bus, shard, 6).await;
+    acknowledge(&*bus, "counter", shard, 6).await;
     assert_eq!(purge.round().await.unwrap(), 6);
     let patient = Purge::new(db.clone(), bus.clone(), Duration::from_hours(1));
-    acknowledge(&*bus, shard, 10).await;
+    acknowledge(&*bus, "counter", shard, 10).await;
     assert_eq!(patient.round().await.unwrap(), 0, "none is old");
     assert_eq!(purge.round().await.unwrap(), 4);
 
@@ -305,7 +297,7 @@ async fn events_that_everybody_has_had_are_deleted_and_the_numbers_go_on() {
     published(&db).await;
     let last = everything(&*bus).await.pop().unwrap().1.pop().unwrap();
     assert_eq!((last.position, decode(&last).version), (11, 11));
-    drop((running, redis));
+    drop(running);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -347,9 +339,17 @@ async fn rows(db: &Db) -> i64 {
     db.read(count).await.unwrap()
 }
 
-/// A consumer is done with a shard up to a position.
-async fn acknowledge(bus: &dyn Bus, shard: Shard, position: i64) {
-    let mut positions = Positions::default();
-    positions[shard] = position;
-    bus.acknowledge("counter", &positions).await.unwrap();
+on_every_bus! {
+    an_event_arrives_as_it_was_appended
+    each_aggregate_keeps_its_order_when_many_write_at_once_and_two_relays_run
+    events_of_one_transaction_and_shard_share_messages_in_their_order
+    an_event_in_a_shared_message_arrives_as_it_was_appended
+    a_transaction_that_commits_late_with_smaller_row_ids_loses_nothing
+    a_backlog_larger_than_a_batch_goes_out_whole
+    a_publication_that_is_repeated_or_late_adds_nothing
+    a_bus_that_lost_everything_is_refilled_with_the_same_numbers
+    a_stream_that_lost_its_end_gets_it_again
+    a_bus_of_another_outbox_is_emptied
+    events_that_were_purged_leave_the_numbers_of_the_others_as_they_were
+    events_that_everybody_has_had_are_deleted_and_the_numbers_go_on
 }

@@ -85,3 +85,17 @@ pub(crate) async fn everything(bus: &dyn Bus) -> Vec<(Shard, Vec<Message>)> {
     let wait = Duration::from_millis(1);
     bus.reader().read(&Positions::default(), 1_000_000, wait).await.unwrap()
 }
+
+/// Lets a consumer read a shard and acknowledge it up to a position.
+pub(crate) async fn acknowledge(bus: &dyn Bus, consumer: &str, shard: Shard, position: i64) {
+    let mut subscription = bus.subscribe(consumer);
+    let (mut read, mut done) = (Positions::default(), Positions::default());
+    while read[shard] < position {
+        let batches = subscription.read(&read, 1_000, Duration::from_millis(100)).await.unwrap();
+        for (shard, messages) in batches {
+            read[shard] = messages.last().unwrap().position;
+        }
+    }
+    done[shard] = position;
+    subscription.acknowledge(&done).await.unwrap();
+}

@@ -1,0 +1,486 @@
+//! Reading the events: all shards, or those that a consumer's group gives this replica.
+//!
+//! A reader yields ascending positions only: what is not above the last one, and what another generation left, is passed
+//! over. So repeats, and what a relay wrote that was frozen for an hour, have no effect.
+
+use super::client::{LOOK, Quiet, TIMEOUT, is_passing, reading, unavailable};
+use super::log::{partition, shard};
+use super::record::{Partial, Place};
+use super::{Inner, off_runtime};
+use crate::bus::{Error, Message, Reader, Subscription};
+use crate::{PerShard, Positions, Shard};
+use async_trait::async_trait;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{ClientContext, Message as _, Offset, TopicPartitionList};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tracing::{debug, info};
+
+/// A reader that is handed to a thread and back for each call.
+pub(super) struct KafkaReader(Option<Reading>);
+
+/// What a read yields.
+type Batches = Vec<(Shard, Vec<Message>)>;
+
+struct Reading {
+    bus: Arc<Inner>,
+    consumer: Option<BaseConsumer<Assignments>>,
+    /// The consumer's group; without one all shards are read.
+    group: Option<String>,
+    generation: String,
+    /// Generations whose records are passed over.
+    others: Vec<String>,
+    cursors: BTreeMap<Shard, Cursor>,
+    /// Partitions that the group gave us and that are not read yet.
+    given: Option<Vec<Shard>>,
+}
+
+/// Where the reading of a shard is.
+#[derive(Default)]
+struct Cursor {
+    /// Messages up to here were yielded, or were not wanted.
+    yielded: i64,
+    /// Messages up to here are ready, or were yielded.
+    at: i64,
+    ready: VecDeque<Message>,
+    under_way: Option<Partial>,
+    /// The offset of the next record.
+    next: i64,
+    /// A position, and the offset from which the messages above it are read.
+    base: (i64, i64),
+    /// The same of messages above that position which the consumer has not acknowledged.
+    marks: VecDeque<(i64, i64)>,
+    /// The position that was committed last.
+    committed: i64,
+}
+
+/// Notes what the group decides, to be acted upon with the positions at hand.
+#[derive(Default)]
+struct Assignments(Mutex<Vec<Decision>>);
+
+enum Decision {
+    Given(Vec<Shard>),
+    Taken,
+}
+
+impl ClientContext for Assignments {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        Quiet.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        Quiet.error(error, reason);
+    }
+}
+
+impl ConsumerContext for Assignments {
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        error: RDKafkaRespErr,
+        partitions: &mut TopicPartitionList,
+    ) {
+        let mut decisions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if error == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+            let elements = partitions.elements();
+            let shards = elements.iter().filter_map(|element| shard(element.partition()));
+            decisions.push(Decision::Given(shards.collect()));
+            return;
+        }
+        decisions.push(Decision::Taken);
+        if let Err(error) = consumer.unassign() {
+            debug!(%error, "partitions were not given back; the group takes them");
+        }
+    }
+}
+
+impl KafkaReader {
+    pub(super) fn new(bus: Arc<Inner>, group: Option<String>) -> Self {
+        Self(Some(Reading {
+            bus,
+            consumer: None,
+            group,
+            generation: String::new(),
+            others: Vec::new(),
+            cursors: BTreeMap::new(),
+            given: None,
+        }))
+    }
+
+    /// A call that was dropped in the middle has taken its state with it; the next begins anew.
+    async fn run<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut Reading) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let mut reading = self
+            .0
+            .take()
+            .ok_or_else(|| Error::Unavailable("the reader was interrupted".to_owned()))?;
+        let (reading, result) = off_runtime(move || {
+            let result = work(&mut reading);
+            Ok((reading, result))
+        })
+        .await?;
+        self.0 = Some(reading);
+        result
+    }
+}
+
+#[async_trait]
+impl Reader for KafkaReader {
+    async fn read(
+        &mut self,
+        after: &Positions,
+        max: usize,
+        wait: Duration,
+    ) -> Result<Batches, Error> {
+        let after = *after;
+        self.run(move |reading| reading.read(&after, max, wait)).await
+    }
+}
+
+#[async_trait]
+impl Subscription for KafkaReader {
+    async fn acknowledge(&mut self, positions: &Positions) -> Result<(), Error> {
+        let positions = *positions;
+        self.run(move |reading| reading.acknowledge(&positions)).await
+    }
+
+    async fn exhausted(&mut self) -> Result<PerShard<bool>, Error> {
+        self.run(|reading| reading.exhausted()).await
+    }
+}
+
+impl Reading {
+    fn read(&mut self, after: &Positions, max: usize, wait: Duration) -> Result<Batches, Error> {
+        let started = Instant::now();
+        self.open(after)?;
+        self.take_up(after)?;
+        self.go_to(after)?;
+        // Whoever reads all shards is told all that is there: an end must not be taken for a pause.
+        let ends = match self.group {
+            None => Some(self.ends()?),
+            Some(_) => None,
+        };
+        let (until, give_up) = (started + wait, started + wait + TIMEOUT);
+        loop {
+            let now = Instant::now();
+            let waits = ends.as_ref().is_some_and(|ends| self.lacks(ends));
+            let is_full = self.cursors.values().any(|cursor| cursor.ready.len() >= max);
+            let found = self.cursors.values().any(|cursor| !cursor.ready.is_empty());
+            let patience = match (waits, found) {
+                (true, _) if now > give_up => {
+                    return Err(Error::Unavailable("records do not come".to_owned()));
+                }
+                (true, _) => LOOK,
+                (false, _) if is_full => break,
+                (false, true) => Duration::ZERO,
+                (false, false) => LOOK.min(until.saturating_duration_since(now)),
+            };
+            let came = self.poll(patience)?;
+            if self.follow_group() {
+                // The positions at hand may be others' by now.
+                return Ok(Vec::new());
+            }
+            if !came && !waits && (found || Instant::now() >= until) {
+                break;
+            }
+        }
+        Ok(self.yielded(max))
+    }
+
+    fn open(&mut self, after: &Positions) -> Result<(), Error> {
+        if self.consumer.is_some() {
+            return Ok(());
+        }
+        let mut log = self.bus.log();
+        self.generation = log.look()?.0;
+        // What was dropped for its age is not waited for.
+        let starts = log.first_offsets()?;
+        drop(log);
+        let names = self.bus.names();
+        let group = self.group.clone().unwrap_or_else(|| names.group("look"));
+        let mut config = reading(self.bus.brokers(), &group);
+        config.set("enable.partition.eof", "false");
+        let consumer: BaseConsumer<_> =
+            config.create_with_context(Assignments::default()).map_err(unavailable)?;
+        if self.group.is_some() {
+            consumer.subscribe(&[&names.events]).map_err(unavailable)?;
+        } else {
+            for shard in Shard::all() {
+                self.cursors.insert(shard, Cursor::new(after[shard], (0, starts[shard])));
+            }
+            consumer.assign(&self.partitions()?).map_err(unavailable)?;
+        }
+        self.consumer = Some(consumer);
+        Ok(())
+    }
+
+    /// Begins to read what the group gave us: from its commits, or from the beginning where they are of no use.
+    fn take_up(&mut self, after: &Positions) -> Result<(), Error> {
+        let (Some(consumer), Some(given)) = (&self.consumer, self.given.clone()) else {
+            return Ok(());
+        };
+        let mut log = self.bus.log();
+        self.generation = log.look()?.0;
+        let starts = log.starts();
+        drop(log);
+        let names = self.bus.names();
+        let commits = committed(consumer, &names.events, &given)?;
+        for shard in &given {
+            let base = match commits.get(shard) {
+                Some((position, offset))
+                    if *position <= after[*shard] && *offset >= starts[*shard] =>
+                {
+                    (*position, *offset)
+                }
+                _ => (0, starts[*shard]),
+            };
+            self.cursors.insert(*shard, Cursor::new(after[*shard], base));
+        }
+        consumer.assign(&self.partitions()?).map_err(unavailable)?;
+        self.given = None;
+        info!(group = self.group, shards = given.len(), "reading the shards that the group gave");
+        Ok(())
+    }
+
+    /// All shards that are read, at their next offsets.
+    fn partitions(&self) -> Result<TopicPartitionList, Error> {
+        let events = &self.bus.names().events;
+        let mut list = TopicPartitionList::with_capacity(self.cursors.len());
+        for (shard, cursor) in &self.cursors {
+            let next = Offset::Offset(cursor.next);
+            list.add_partition_offset(events, partition(*shard), next).map_err(unavailable)?;
+        }
+        Ok(list)
+    }
+
+    /// Drops what is not above the positions, and goes back where something above them was yielded before.
+    fn go_to(&mut self, after: &Positions) -> Result<(), Error> {
+        let mut back = Vec::new();
+        for (shard, cursor) in &mut self.cursors {
+            let after = after[*shard];
+            if after < cursor.yielded {
+                back.push(*shard);
+            }
+            cursor.yielded = after;
+            cursor.at = cursor.at.max(after);
+            cursor.ready.retain(|message| message.position > after);
+        }
+        if back.is_empty() {
+            return Ok(());
+        }
+        let starts = self.bus.log().starts();
+        let Some(consumer) = &self.consumer else { return Ok(()) };
+        for shard in back {
+            let Some(cursor) = self.cursors.get_mut(&shard) else { continue };
+            let after = after[shard];
+            let base = if cursor.base.0 <= after { cursor.base } else { (0, starts[shard]) };
+            *cursor = Cursor { committed: cursor.committed, ..Cursor::new(after, base) };
+            let (events, to) = (&self.bus.names().events, Offset::Offset(base.1));
+            consumer.seek(events, partition(shard), to, TIMEOUT).map_err(unavailable)?;
+        }
+        Ok(())
+    }
+
+    fn ends(&self) -> Result<PerShard<i64>, Error> {
+        let mut log = self.bus.log();
+        if let Ok(ends) = log.event_ends() {
+            return Ok(ends);
+        }
+        log.look()?;
+        log.event_ends()
+    }
+
+    /// Whether a shard has yielded nothing yet of what was there.
+    fn lacks(&self, ends: &PerShard<i64>) -> bool {
+        self.cursors
+            .iter()
+            .any(|(shard, cursor)| cursor.ready.is_empty() && cursor.next < ends[*shard])
+    }
+
+    /// The shards of ours of which every record that is there was taken.
+    fn exhausted(&mut self) -> Result<PerShard<bool>, Error> {
+        let starts = self.bus.log().first_offsets()?;
+        let ends = self.ends()?;
+        let is_exhausted = |shard: Shard| {
+            // Nothing comes of what was dropped for its age.
+            let next = |cursor: &Cursor| cursor.next.max(starts[shard]);
+            self.cursors.get(&shard).is_some_and(|cursor| next(cursor) >= ends[shard])
+        };
+        Ok(PerShard::from_fn(is_exhausted))
+    }
+
+    /// Takes one record, if one comes in time.
+    fn poll(&mut self, patience: Duration) -> Result<bool, Error> {
+        let Some(consumer) = &self.consumer else { return Ok(false) };
+        let record = match consumer.poll(patience) {
+            None => return Ok(false),
+            Some(Ok(record)) => record.detach(),
+            Some(Err(error)) if is_passing(&error) => return Ok(false),
+            Some(Err(error)) => return Err(unavailable(error)),
+        };
+        let Some(shard) = shard(record.partition()) else { return Ok(true) };
+        let place = record.headers().and_then(Place::of);
+        let is_meant = match &place {
+            Some(place) => self.is_present(&place.generation)?,
+            None => false,
+        };
+        let Some(cursor) = self.cursors.get_mut(&shard) else { return Ok(true) };
+        cursor.next = record.offset() + 1;
+        if let Some(place) = place.filter(|_| is_meant) {
+            cursor.take(&place, record.payload().unwrap_or_default().to_vec());
+        }
+        Ok(true)
+    }
+
+    /// Whether records of this generation count. Its beginning was written before them.
+    fn is_present(&mut self, generation: &str) -> Result<bool, Error> {
+        if self.generation == generation {
+            return Ok(true);
+        }
+        if self.others.iter().any(|other| other == generation) {
+            return Ok(false);
+        }
+        self.generation = self.bus.log().look()?.0;
+        if self.generation == generation {
+            return Ok(true);
+        }
+        self.others.push(generation.to_owned());
+        Ok(false)
+    }
+
+    /// Takes note of what the group decided. True when it did.
+    fn follow_group(&mut self) -> bool {
+        let Some(consumer) = &self.consumer else { return false };
+        let decisions = {
+            let context = consumer.context();
+            std::mem::take(&mut *context.0.lock().unwrap_or_else(PoisonError::into_inner))
+        };
+        let decided = !decisions.is_empty();
+        for decision in decisions {
+            self.cursors.clear();
+            self.given = match decision {
+                Decision::Given(shards) => Some(shards),
+                Decision::Taken => None,
+            };
+        }
+        decided
+    }
+
+    /// What is ready, up to the first hole: whoever reads on finds the hole at the front.
+    fn yielded(&mut self, max: usize) -> Batches {
+        let mut batches = Vec::new();
+        for (shard, cursor) in &mut self.cursors {
+            let mut messages: Vec<Message> = Vec::new();
+            while let Some(next) = cursor.ready.front() {
+                let follows = messages.last().is_none_or(|last| last.position + 1 == next.position);
+                if messages.len() == max || !follows {
+                    break;
+                }
+                messages.extend(cursor.ready.pop_front());
+            }
+            if let Some(last) = messages.last() {
+                cursor.yielded = last.position;
+                batches.push((*shard, messages));
+            }
+        }
+        batches
+    }
+
+    fn acknowledge(&mut self, positions: &Positions) -> Result<(), Error> {
+        let Some(consumer) = &self.consumer else { return Ok(()) };
+        let events = &self.bus.names().events;
+        let mut list = TopicPartitionList::new();
+        for (shard, cursor) in &mut self.cursors {
+            while let Some(mark) = cursor.marks.front().filter(|mark| mark.0 <= positions[*shard]) {
+                cursor.base = *mark;
+                cursor.marks.pop_front();
+            }
+            let (position, offset) = cursor.base;
+            if position <= cursor.committed {
+                continue;
+            }
+            list.add_partition_offset(events, partition(*shard), Offset::Offset(offset))
+                .map_err(unavailable)?;
+            if let Some(mut element) = list.find_partition(events, partition(*shard)) {
+                element.set_metadata(position.to_string());
+            }
+        }
+        if list.count() == 0 {
+            return Ok(());
+        }
+        match consumer.commit(&list, CommitMode::Sync) {
+            Ok(()) => {
+                for cursor in self.cursors.values_mut() {
+                    cursor.committed = cursor.base.0;
+                }
+                Ok(())
+            }
+            // The effect stands with its position: whoever has the shards now begins there.
+            Err(error) if is_rebalance(&error) => {
+                debug!(%error, "not committed, the group has moved on");
+                Ok(())
+            }
+            Err(error) => Err(unavailable(error)),
+        }
+    }
+}
+
+fn is_rebalance(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::RebalanceInProgress
+                | RDKafkaErrorCode::IllegalGeneration
+                | RDKafkaErrorCode::UnknownMemberId
+                | RDKafkaErrorCode::AssignmentLost
+        )
+    )
+}
+
+impl Cursor {
+    fn new(after: i64, base: (i64, i64)) -> Self {
+        Self { yielded: after, at: after, next: base.1, base, ..Self::default() }
+    }
+
+    fn take(&mut self, place: &Place, value: Vec<u8>) {
+        let Some(message) = Partial::add(&mut self.under_way, place, value) else { return };
+        let last = self.marks.back().unwrap_or(&self.base);
+        if message.position > last.0 {
+            self.marks.push_back((message.position, self.next));
+        }
+        if message.position > self.at {
+            self.at = message.position;
+            self.ready.push_back(message);
+        }
+    }
+}
+
+/// A group's commits: position and offset.
+///
+/// # Errors
+/// [`Error::Unavailable`].
+pub(super) fn committed<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    topic: &str,
+    shards: &[Shard],
+) -> Result<BTreeMap<Shard, (i64, i64)>, Error> {
+    let mut list = TopicPartitionList::with_capacity(shards.len());
+    for shard in shards {
+        list.add_partition(topic, partition(*shard));
+    }
+    if shards.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let list = consumer.committed_offsets(list, TIMEOUT).map_err(unavailable)?;
+    let commit = |element: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| {
+        let Offset::Offset(offset) = element.offset() else { return None };
+        Some((shard(element.partition())?, (element.metadata().parse().ok()?, offset)))
+    };
+    Ok(list.elements().iter().filter_map(commit).collect())
+}
