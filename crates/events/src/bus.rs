@@ -141,7 +141,7 @@ pub trait Bus: Send + Sync + 'static {
     async fn dead_letters(&self, consumer: &str) -> Result<Vec<DeadLetter>, Error>;
 }
 
-/// Reads the streams.
+/// Reads the streams. After an error, or a call that was dropped, it may be asked again.
 #[async_trait]
 pub trait Reader: Send {
     /// Up to `max` messages a shard above the given positions, in order; waits up to `wait` for the first. Empty when none

@@ -120,9 +120,6 @@ impl Consumer {
         loop {
             let Err(error) = self.follow(&mut *bus, &mut told).await else { continue };
             warn!(consumer = self.name, %error, "events were not consumed; trying again");
-            if matches!(error, Error::Bus(_)) {
-                bus = self.bus.subscribe(self.name);
-            }
             tokio::time::sleep(PAUSE).await;
         }
     }

@@ -61,6 +61,9 @@ pub(super) fn config(brokers: &str) -> ClientConfig {
 pub(super) fn reading(brokers: &str, group: &str) -> ClientConfig {
     let mut config = config(brokers);
     config.set("group.id", group);
+    // A replica that is gone, or hangs, is without its shards so soon.
+    config.set("session.timeout.ms", "10000");
+    config.set("max.poll.interval.ms", "60000");
     config.set("enable.auto.commit", "false");
     config.set("enable.auto.offset.store", "false");
     config.set("auto.offset.reset", "earliest");
@@ -188,6 +191,8 @@ pub(super) fn is_passing(error: &KafkaError) -> bool {
                 | RDKafkaErrorCode::UnknownTopicOrPartition
                 | RDKafkaErrorCode::UnknownTopic
                 | RDKafkaErrorCode::UnknownPartition
+                // It joins again with the next poll.
+                | RDKafkaErrorCode::PollExceeded
         )
     )
 }

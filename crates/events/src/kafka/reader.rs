@@ -12,16 +12,20 @@ use crate::{PerShard, Positions, Shard};
 use async_trait::async_trait;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, Message as _, Offset, TopicPartitionList};
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tracing::{debug, info};
 
 /// A reader that is handed to a thread and back for each call.
-pub(super) struct KafkaReader(Option<Reading>);
+pub(super) struct KafkaReader {
+    bus: Arc<Inner>,
+    group: Option<String>,
+    reading: Option<Reading>,
+}
 
 /// What a read yields.
 type Batches = Vec<(Shard, Vec<Message>)>;
@@ -54,17 +58,32 @@ struct Cursor {
     base: (i64, i64),
     /// The same of messages above that position which the consumer has not acknowledged.
     marks: VecDeque<(i64, i64)>,
-    /// The position that was committed last.
+    /// The position that was committed last, or is about to be.
     committed: i64,
 }
 
-/// Notes what the group decides, to be acted upon with the positions at hand.
+/// Notes what the group decides, to be acted upon with the positions at hand, and how commits end.
 #[derive(Default)]
-struct Assignments(Mutex<Vec<Decision>>);
+struct Assignments(Mutex<Noted>);
+
+#[derive(Default)]
+struct Noted {
+    decisions: Vec<Decision>,
+    /// When the commit was sent that is not answered yet.
+    committing: Option<Instant>,
+    /// The last commit did not succeed: what it told is to be told again.
+    has_failed: bool,
+}
 
 enum Decision {
     Given(Vec<Shard>),
     Taken,
+}
+
+impl Assignments {
+    fn noted(&self) -> MutexGuard<'_, Noted> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl ClientContext for Assignments {
@@ -84,7 +103,7 @@ impl ConsumerContext for Assignments {
         error: RDKafkaRespErr,
         partitions: &mut TopicPartitionList,
     ) {
-        let mut decisions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let decisions = &mut self.noted().decisions;
         if error == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
             let elements = partitions.elements();
             let shards = elements.iter().filter_map(|element| shard(element.partition()));
@@ -96,19 +115,22 @@ impl ConsumerContext for Assignments {
             debug!(%error, "partitions were not given back; the group takes them");
         }
     }
+
+    fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
+        let mut noted = self.noted();
+        noted.committing = None;
+        if let Err(error) = result {
+            // Perhaps the group has moved on. The effect stands with its position: whoever has the shards begins there.
+            debug!(%error, "not committed");
+            noted.has_failed = true;
+        }
+    }
 }
 
 impl KafkaReader {
+    /// Of all shards, or of those that a group gives.
     pub(super) fn new(bus: Arc<Inner>, group: Option<String>) -> Self {
-        Self(Some(Reading {
-            bus,
-            consumer: None,
-            group,
-            generation: String::new(),
-            others: Vec::new(),
-            cursors: BTreeMap::new(),
-            given: None,
-        }))
+        Self { bus, group, reading: None }
     }
 
     /// A call that was dropped in the middle has taken its state with it; the next begins anew.
@@ -116,16 +138,15 @@ impl KafkaReader {
         &mut self,
         work: impl FnOnce(&mut Reading) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        let mut reading = self
-            .0
-            .take()
-            .ok_or_else(|| Error::Unavailable("the reader was interrupted".to_owned()))?;
+        let (bus, group) = (&self.bus, &self.group);
+        let mut reading =
+            self.reading.take().unwrap_or_else(|| Reading::new(Arc::clone(bus), group.clone()));
         let (reading, result) = off_runtime(move || {
             let result = work(&mut reading);
             Ok((reading, result))
         })
         .await?;
-        self.0 = Some(reading);
+        self.reading = Some(reading);
         result
     }
 }
@@ -156,6 +177,18 @@ impl Subscription for KafkaReader {
 }
 
 impl Reading {
+    fn new(bus: Arc<Inner>, group: Option<String>) -> Self {
+        Self {
+            bus,
+            consumer: None,
+            group,
+            generation: String::new(),
+            others: Vec::new(),
+            cursors: BTreeMap::new(),
+            given: None,
+        }
+    }
+
     fn read(&mut self, after: &Positions, max: usize, wait: Duration) -> Result<Batches, Error> {
         let started = Instant::now();
         self.open(after)?;
@@ -322,7 +355,12 @@ impl Reading {
             None => return Ok(false),
             Some(Ok(record)) => record.detach(),
             Some(Err(error)) if is_passing(&error) => return Ok(false),
-            Some(Err(error)) => return Err(unavailable(error)),
+            Some(Err(error)) => {
+                if matches!(error, KafkaError::MessageConsumptionFatal(_)) {
+                    self.leave();
+                }
+                return Err(unavailable(error));
+            }
         };
         let Some(shard) = shard(record.partition()) else { return Ok(true) };
         let place = record.headers().and_then(Place::of);
@@ -354,13 +392,27 @@ impl Reading {
         Ok(false)
     }
 
+    /// Leaving a group takes answers of a broker, which may be away: neither the runtime nor its end waits for them.
+    fn leave(&mut self) {
+        let Some(consumer) = self.consumer.take() else { return };
+        self.cursors.clear();
+        self.given = None;
+        let leave = move || {
+            // What was given and never taken up would be waited for.
+            if let Err(error) = consumer.unassign() {
+                debug!(%error, "partitions were not given back; the group takes them");
+            }
+        };
+        if let Err(error) = std::thread::Builder::new().name("kafka-leave".to_owned()).spawn(leave)
+        {
+            debug!(%error, "a group was left in place");
+        }
+    }
+
     /// Takes note of what the group decided. True when it did.
     fn follow_group(&mut self) -> bool {
         let Some(consumer) = &self.consumer else { return false };
-        let decisions = {
-            let context = consumer.context();
-            std::mem::take(&mut *context.0.lock().unwrap_or_else(PoisonError::into_inner))
-        };
+        let decisions = std::mem::take(&mut consumer.context().noted().decisions);
         let decided = !decisions.is_empty();
         for decision in decisions {
             self.cursors.clear();
@@ -392,8 +444,19 @@ impl Reading {
         batches
     }
 
+    /// Sends a commit and does not wait for its end: a coordinator that is away, or a group that is about to change, would
+    /// hold up the reading that it waits for.
     fn acknowledge(&mut self, positions: &Positions) -> Result<(), Error> {
         let Some(consumer) = &self.consumer else { return Ok(()) };
+        {
+            let mut noted = consumer.context().noted();
+            if std::mem::take(&mut noted.has_failed) {
+                self.cursors.values_mut().for_each(|cursor| cursor.committed = 0);
+            }
+            if noted.committing.is_some_and(|since| since.elapsed() < TIMEOUT) {
+                return Ok(());
+            }
+        }
         let events = &self.bus.names().events;
         let mut list = TopicPartitionList::new();
         for (shard, cursor) in &mut self.cursors {
@@ -405,6 +468,7 @@ impl Reading {
             if position <= cursor.committed {
                 continue;
             }
+            cursor.committed = position;
             list.add_partition_offset(events, partition(*shard), Offset::Offset(offset))
                 .map_err(unavailable)?;
             if let Some(mut element) = list.find_partition(events, partition(*shard)) {
@@ -414,33 +478,18 @@ impl Reading {
         if list.count() == 0 {
             return Ok(());
         }
-        match consumer.commit(&list, CommitMode::Sync) {
-            Ok(()) => {
-                for cursor in self.cursors.values_mut() {
-                    cursor.committed = cursor.base.0;
-                }
-                Ok(())
-            }
-            // The effect stands with its position: whoever has the shards now begins there.
-            Err(error) if is_rebalance(&error) => {
-                debug!(%error, "not committed, the group has moved on");
-                Ok(())
-            }
-            Err(error) => Err(unavailable(error)),
+        consumer.context().noted().committing = Some(Instant::now());
+        if let Err(error) = consumer.commit(&list, CommitMode::Async) {
+            consumer.context().commit_callback(Err(error), &list);
         }
+        Ok(())
     }
 }
 
-fn is_rebalance(error: &KafkaError) -> bool {
-    matches!(
-        error.rdkafka_error_code(),
-        Some(
-            RDKafkaErrorCode::RebalanceInProgress
-                | RDKafkaErrorCode::IllegalGeneration
-                | RDKafkaErrorCode::UnknownMemberId
-                | RDKafkaErrorCode::AssignmentLost
-        )
-    )
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.leave();
+    }
 }
 
 impl Cursor {

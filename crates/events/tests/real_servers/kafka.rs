@@ -63,7 +63,6 @@ async fn shards_move_between_replicas_and_every_event_has_its_effect_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "does not always end: after the broker is back, something waits; not understood"]
 async fn a_broker_that_was_killed_in_the_middle_loses_and_doubles_nothing() {
     let Some(kafka) = testkit::kafka_alone().await else { return };
     let bench = OnKafka::on(kafka.brokers(), &["notes"]);

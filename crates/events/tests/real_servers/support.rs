@@ -97,5 +97,10 @@ pub(crate) async fn acknowledge(bus: &dyn Bus, consumer: &str, shard: Shard, pos
         }
     }
     done[shard] = position;
-    subscription.acknowledge(&done).await.unwrap();
+    let acknowledged = async || bus.acknowledged(consumer).await.unwrap()[shard];
+    while acknowledged().await != position {
+        subscription.acknowledge(&done).await.unwrap();
+        // A bus may tell only when it is read whether it heard of the last.
+        subscription.read(&read, 1, Duration::from_millis(1)).await.unwrap();
+    }
 }
