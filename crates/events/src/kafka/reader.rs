@@ -172,7 +172,7 @@ impl Subscription for KafkaReader {
     }
 
     async fn exhausted(&mut self) -> Result<PerShard<bool>, Error> {
-        self.run(|reading| reading.exhausted()).await
+        self.run(Reading::exhausted).await
     }
 }
 
