@@ -42,7 +42,7 @@ struct Shop {
 }
 
 impl Shop {
-    async fn start() -> Self {
+    async fn start(settings: &[String]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("log");
         let mut process = Command::new(env!("CARGO_BIN_EXE_commerce"))
@@ -50,6 +50,7 @@ impl Shop {
             .args(["--log-filter", "info,platform=debug,events=debug"])
             .arg("--data-dir")
             .arg(folder.path().join("data"))
+            .args(settings.iter().flat_map(|setting| ["--set", setting.as_str()]))
             .args(["up", "--split"])
             .stdout(Stdio::piped())
             .stderr(File::create(&log).unwrap())
@@ -146,9 +147,9 @@ fn spans(log: &Path) -> BTreeSet<String> {
     names.collect()
 }
 
-#[tokio::test]
-async fn a_trace_is_in_the_log_of_every_process_that_an_order_passes_and_of_its_consumer() {
-    let shop = Shop::start().await;
+/// Follows an order through a shop with these settings.
+async fn follow(settings: &[String]) {
+    let shop = Shop::start(settings).await;
     let product = shop.prepare().await;
     shop.place_order(product, "another", OTHER).await;
     shop.counting().await;
@@ -159,4 +160,19 @@ async fn a_trace_is_in_the_log_of_every_process_that_an_order_passes_and_of_its_
     for call in ["PlaceOrder", "ReserveStock", "DebitWallet", "ConfirmOrder"] {
         assert!(spans.contains(call), "no {call} among {spans:?}");
     }
+}
+
+#[tokio::test]
+async fn a_trace_is_in_the_log_of_every_process_that_an_order_passes_and_of_its_consumer() {
+    follow(&[]).await;
+}
+
+#[cfg(feature = "kafka")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trace_is_in_the_log_of_the_consumer_on_kafka_too() {
+    let Some(kafka) = testkit::kafka().await else { return };
+    // Others use the broker, too.
+    let prefix = format!("kafka.prefix=trace{}", std::process::id());
+    let brokers = format!("kafka.brokers={}", kafka.addresses());
+    follow(&["bus=kafka".to_owned(), brokers, prefix]).await;
 }

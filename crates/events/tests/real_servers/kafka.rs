@@ -3,6 +3,8 @@
 use crate::bench::kafka::header;
 use crate::bench::{Bench, OnKafka};
 use crate::consumer::{Notes, consume};
+use crate::load::Load;
+use crate::rows::Rows;
 use crate::support::{append, append_together, event, published, relay, schema, until};
 use api::events::v1::EventEnvelope;
 use events::{Bell, Shard};
@@ -63,25 +65,27 @@ async fn shards_move_between_replicas_and_every_event_has_its_effect_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broker_that_was_killed_in_the_middle_loses_and_doubles_nothing() {
+async fn a_broker_that_is_killed_under_load_loses_and_doubles_nothing() {
     let Some(kafka) = testkit::kafka_alone().await else { return };
-    let bench = OnKafka::on(kafka.brokers(), &["notes"]);
+    let bench = OnKafka::on(kafka.brokers(), &[Rows::NAME]);
     let db = schema().await;
+    let rows = Rows::open(db.clone()).await;
     let _relay = relay(&db, bench.bus(), &Bell::default());
-    let notes = Arc::new(Notes::default());
-    let _consumer = consume(&bench.bus(), &notes);
-    append(&db, (1..=50).map(|id| event(id, 1)).collect()).await;
-    until(async || notes.0.lock().unwrap().versions.len() == 50).await;
+    let _other = relay(&db, bench.replica(&[Rows::NAME]), &Bell::default());
+    let _consumer = rows.consume(bench.bus());
+    let load = Load::begin(&db);
+    load.committed(500).await;
     kafka.kill().await.unwrap();
-    append(&db, (1..=50).map(|id| event(id, 2)).collect()).await;
+    load.committed(1_000).await;
+    let waiting = db.read(async |conn| events::pending(conn).await).await.unwrap();
+    assert!(waiting >= 1_000, "{waiting} events wait in the outbox");
+    let mut expected = load.end().await;
     kafka.restart().await.unwrap();
-    append(&db, (1..=50).map(|id| event(id, 3)).collect()).await;
-    until(async || notes.0.lock().unwrap().versions.len() >= 150).await;
-    published(&db).await;
-    let mut versions = notes.0.lock().unwrap().versions.clone();
-    versions.sort_unstable();
-    assert_eq!(versions, [[1; 50], [2; 50], [3; 50]].concat());
-    assert_eq!(notes.0.lock().unwrap().started_over, 0);
+    append(&db, (1..=50).map(|version| event(1_000, version)).collect()).await;
+    expected.insert(1_000, (1..=50).collect());
+    let count: usize = expected.values().map(Vec::len).sum();
+    until(async || rows.effects().await.values().map(Vec::len).sum::<usize>() >= count).await;
+    assert_eq!(rows.effects().await, expected);
 }
 
 #[tokio::test(flavor = "multi_thread")]
