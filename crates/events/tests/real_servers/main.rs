@@ -10,6 +10,7 @@
 
 mod bench;
 mod consumer;
+mod hold;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod kills;
