@@ -19,3 +19,4 @@ mod outages;
 mod relay;
 mod rows;
 mod support;
+mod uncommitted;
