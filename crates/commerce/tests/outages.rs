@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use api::checkout::v1::{CancelOrderRequest, CheckoutLine, CheckoutState, PlaceOrderRequest};
+use api::coupon::v1::IssueCouponRequest;
 use api::ranking::v1::ListTopProductsRequest;
 use db::Conn;
 use diesel::sql_types::BigInt;
@@ -16,7 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
-use testkit::{Shop, checkout_on, request_id};
+use testkit::{Coupon, Shop, checkout_on, request_id};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
@@ -37,6 +38,7 @@ struct Scene {
     is_over: Arc<AtomicBool>,
     answered: Arc<AtomicU64>,
     customers: JoinSet<Orders>,
+    newcomers: Orders,
 }
 
 /// What customers were told: their orders, and whether each was cancelled.
@@ -52,13 +54,16 @@ struct Pair {
 
 impl Scene {
     async fn begin() -> Self {
-        let shop = Arc::new(Shop::start().await);
+        // With everything that uses Redis, as shops are.
+        let shop = Shop::builder().set("cache.products", "10000").start().await;
+        let shop = Arc::new(shop);
         let mut products = Vec::new();
         for _ in 0..PRODUCTS {
             products.push(shop.product(1_000, 1_000_000).await);
         }
         let (is_over, answered) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
-        let mut scene = Self { shop, is_over, answered, customers: JoinSet::new() };
+        let mut scene =
+            Self { shop, is_over, answered, customers: JoinSet::new(), newcomers: Orders::new() };
         for _ in 0..CUSTOMERS {
             let user = scene.shop.user(900_000_000).await;
             scene.customer(user, products.clone()).await;
@@ -110,14 +115,36 @@ impl Scene {
         }
     }
 
+    /// Someone who comes now gets an account, money and a coupon, and an order for it.
+    async fn newcomer(&mut self) {
+        let shop = self.shop.clone();
+        let product_id = shop.product(10_000, 1).await;
+        let (user_id, coupon_id) =
+            (shop.user(10_000).await, shop.coupon(Coupon::percent(10)).await);
+        let issue = IssueCouponRequest { request_id: request_id(), user_id, coupon_id };
+        shop.coupons().issue_coupon(issue).await.unwrap();
+        let request = PlaceOrderRequest {
+            request_id: request_id(),
+            user_id,
+            lines: vec![CheckoutLine { product_id, quantity: 1 }],
+            coupon_id: Some(coupon_id),
+            expected_total: None,
+        };
+        let told = shop.checkout().place_order(request).await.unwrap().into_inner();
+        let order = told.order.unwrap();
+        assert_eq!((order.paid, shop.stock(product_id).await), (9_000, 0));
+        self.newcomers.insert(order.order_id, false);
+    }
+
     /// Orders go on, and what they tell of themselves waits: to be called when Redis is not there.
-    async fn orders_go_on(&self) {
+    async fn orders_go_on(&mut self) {
         // What was under way has come to its end.
         self.answered(2 * CUSTOMERS).await;
         let before = self.waiting().await;
         self.answered(ORDERS).await;
         let came = self.waiting().await - before;
         assert!(came >= ORDERS - CUSTOMERS, "{came} events of {ORDERS} orders wait");
+        self.newcomer().await;
     }
 
     /// Events of the orders that wait for their numbers.
@@ -136,7 +163,8 @@ impl Scene {
     /// No more orders. Every event of every order has its effect, once, and nothing else has any.
     async fn end(self) {
         self.is_over.store(true, Ordering::SeqCst);
-        let orders: Orders = self.customers.join_all().await.into_iter().flatten().collect();
+        let mut orders = self.newcomers;
+        orders.extend(self.customers.join_all().await.into_iter().flatten());
         self.shop.settled().await;
         let sql = "SELECT id AS a, IF(state = 3, 1, 0) AS b FROM orders ORDER BY id";
         let stored = pairs(&self.shop, sql).await;
@@ -196,7 +224,7 @@ fn signal(shop: &Shop, signal: Signal) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn orders_go_on_without_redis_and_their_events_follow() {
-    let scene = Scene::begin().await;
+    let mut scene = Scene::begin().await;
     scene.shop.redis().kill().await.unwrap();
     scene.orders_go_on().await;
     scene.back().await;
@@ -206,19 +234,21 @@ async fn orders_go_on_without_redis_and_their_events_follow() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes: Redis is away for one of them"]
 async fn a_minute_without_redis_is_made_up_for() {
-    let scene = Scene::begin().await;
+    let mut scene = Scene::begin().await;
     scene.shop.redis().kill().await.unwrap();
     let back = Instant::now() + Duration::from_mins(1);
+    scene.orders_go_on().await;
     while Instant::now() < back {
-        scene.orders_go_on().await;
+        scene.answered(ORDERS).await;
     }
+    scene.newcomer().await;
     scene.back().await;
     scene.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redis_that_is_frozen_and_goes_on_doubles_and_loses_nothing() {
-    let scene = Scene::begin().await;
+    let mut scene = Scene::begin().await;
     for _ in 0..2 {
         signal(&scene.shop, Signal::STOP);
         scene.orders_go_on().await;
@@ -231,14 +261,13 @@ async fn a_redis_that_is_frozen_and_goes_on_doubles_and_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redis_that_lost_what_it_had_not_flushed_counts_again_what_it_forgot() {
-    let scene = Scene::begin().await;
+    let mut scene = Scene::begin().await;
     for _ in 0..2 {
-        let redis = scene.shop.redis();
-        let kept = testkit::written(redis);
-        while testkit::written(redis) < kept + 10_000 {
+        let kept = testkit::written(scene.shop.redis());
+        while testkit::written(scene.shop.redis()) < kept + 10_000 {
             scene.answered(10).await;
         }
-        testkit::power_cut(redis, kept + 4_321).await;
+        testkit::power_cut(scene.shop.redis(), kept + 4_321).await;
         scene.orders_go_on().await;
         scene.back().await;
     }
@@ -247,7 +276,7 @@ async fn a_redis_that_lost_what_it_had_not_flushed_counts_again_what_it_forgot()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redis_that_comes_back_empty_is_filled_again_from_the_outboxes() {
-    let scene = Scene::begin().await;
+    let mut scene = Scene::begin().await;
     testkit::power_cut(scene.shop.redis(), 0).await;
     scene.orders_go_on().await;
     scene.back().await;
