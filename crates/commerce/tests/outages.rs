@@ -92,7 +92,7 @@ impl Scene {
                 let told = told.into_inner();
                 assert_eq!(told.state(), CheckoutState::Succeeded);
                 let order_id = told.order.unwrap().order_id;
-                let is_cancelled = first % CANCEL_EVERY == 0;
+                let is_cancelled = first.is_multiple_of(CANCEL_EVERY);
                 if is_cancelled {
                     let cancel = CancelOrderRequest { request_id: request_id(), user_id, order_id };
                     let told = checkout_on(channel.clone()).cancel_order(cancel).await.unwrap();
