@@ -94,6 +94,7 @@ async fn killed_between_writing_an_event_and_committing_it_nothing_is_told_of_a_
     // Its row has the smaller id, and must not hold up those that come after it.
     append(&db, vec![event(ORDER, 2)]).await;
     published(&db).await;
+    assert_eq!(uncommitted(&db).await, 1, "its transaction is still open");
     process.kill().await.unwrap();
     until(async || uncommitted(&db).await == 0).await;
     append(&db, vec![event(ORDER, 3)]).await;
