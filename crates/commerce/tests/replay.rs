@@ -137,6 +137,26 @@ fn it_is_the_same_with_every_role_its_own_process() {
 }
 
 #[test]
+fn relays_that_are_held_work_off_every_event_of_the_orders_afterwards() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, sold) = (folder.path().join("data"), sold(folder.path()));
+    let report = replay(&data, &sold, &["--relay"]);
+    assert_eq!(report["placed"].as_u64(), Some(sold.baskets));
+    let relayed = &report["relayed"];
+    let outboxes = relayed["outboxes"].as_array().unwrap();
+    let told: HashMap<_, _> = outboxes
+        .iter()
+        .map(|it| (it["schema"].as_str().unwrap(), it["events"].as_u64().unwrap()))
+        .collect();
+    // Each order takes stock and money, and is there.
+    let each = sold.baskets;
+    let expected = [("wallet", each), ("product", each), ("coupon", 0), ("order", each)];
+    assert_eq!(told, HashMap::from(expected));
+    assert_eq!(relayed["events"].as_u64(), Some(3 * each));
+    assert_clean(&data);
+}
+
+#[test]
 fn a_replay_that_was_killed_is_finished_by_running_it_again() {
     let folder = tempfile::tempdir().unwrap();
     let (data, sold) = (folder.path().join("data"), sold(folder.path()));

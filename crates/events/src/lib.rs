@@ -11,6 +11,7 @@
 pub mod bus;
 mod consumer;
 pub mod feed;
+mod hold;
 #[cfg(feature = "kafka")]
 mod kafka;
 pub mod message;
@@ -24,6 +25,7 @@ mod shard;
 
 pub use bus::Bus;
 pub use consumer::{Batch, Consumer, Delivered, Failure, Handler};
+pub use hold::{Backlog, Hold, backlog, published};
 #[cfg(feature = "kafka")]
 pub use kafka::{KafkaBus, KafkaOptions};
 pub use numbering::pending;

@@ -14,6 +14,7 @@
 
 #[cfg(feature = "kafka")]
 mod kafka;
+mod power;
 mod servers;
 #[cfg(feature = "shop")]
 mod shop;
@@ -21,6 +22,7 @@ mod told;
 
 #[cfg(feature = "kafka")]
 pub use kafka::{Brokers, kafka, kafka_alone};
+pub use power::{power_cut, written};
 pub use servers::{Given, Server, database, fresh_database, mysql, redis, redis_url};
 #[cfg(feature = "shop")]
 pub use shop::{

@@ -123,9 +123,14 @@ wallets. The basket of line n is ordered by user n mod 1,000, and by user 1,000 
 Request ids come from the file's content and the line. So a replay that was cut off is finished by running it again, and \
 a second run changes nothing. Exits 1 when an order failed.
 
+With --relay no event is relayed while the orders are placed: the outboxes fill, as if the bus were away. When the last order \
+is answered the relays are let go, and it is measured how long they take until all is published, beside the rate at which the \
+orders made it. The relays then have the machine without the orders, and share it with those who consume the events.
+
 Examples:
   commerce replay groceries.csv                          on a shop of its own, in the data folder
   commerce replay groceries.csv --split --raw-commits    every role its own process; measures the database too
+  commerce replay groceries.csv --relay                  how fast events are relayed, beside how fast they are made
   commerce replay groceries.csv --connect shop:50051     on a shop that runs"
     )]
     Replay(ReplayArgs),
@@ -183,6 +188,9 @@ pub(super) struct ReplayArgs {
     /// Start every role of the shop in a process of its own.
     #[arg(long, conflicts_with = "connect")]
     pub split: bool,
+    /// Hold the relays while the orders are placed, then let them go, and measure how fast they publish what waits.
+    #[arg(long, conflicts_with = "connect")]
+    pub relay: bool,
     /// Measure single-row commits on the same database server afterwards, and count the commits of the orders.
     #[arg(long)]
     pub raw_commits: bool,

@@ -8,7 +8,7 @@ use crate::config::{Config, Shown, Sources};
 use crate::output::{Output, Table, grouped, line, note};
 use crate::process::{self, Listening, Process};
 use crate::replay::baskets::Baskets;
-use crate::replay::{Replay, Report};
+use crate::replay::{Held, Replay, Report};
 use crate::roles::Roles;
 use crate::shop::Shop;
 use anyhow::{Context as _, Result};
@@ -110,12 +110,13 @@ async fn replay_on(
         Some(_) => Some(process::open(config, Schema::Order).await?),
         None => None,
     };
+    let held = if args.relay { Some(Held::take(config).await?) } else { None };
     let server = server.filter(|_| args.raw_commits);
     let before = match &server {
         Some(server) => Some(bench::write_commits(server).await?),
         None => None,
     };
-    let mut report = replay.run(args.concurrency.into(), outbox.as_ref()).await?;
+    let mut report = replay.run(args.concurrency.into(), outbox.as_ref(), held).await?;
     if let (Some(server), Some(before)) = (&server, before) {
         let commits = bench::write_commits(server).await? - before;
         note(format_args!("{} transactions wrote; measuring raw commits", grouped(commits)));

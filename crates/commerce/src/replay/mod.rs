@@ -6,10 +6,12 @@
 pub mod baskets;
 pub mod orders;
 mod progress;
+mod relay;
 mod report;
 pub mod settle;
 pub mod setup;
 
+pub use relay::{Drained, Held, Relayed};
 pub use report::{Latency, Report, Seller};
 
 use crate::clients::Clients;
@@ -46,11 +48,18 @@ impl<'a> Replay<'a> {
     }
 
     /// Places every basket as one order, `concurrency` at once, and waits until the best sellers have heard of all.
-    /// `outbox` is the order schema's database, if it is at hand: it is watched until nothing is left to publish.
+    /// `outbox` is the order schema's database, if it is at hand: it is watched until nothing is left to publish. Relays
+    /// that are `held` are let go when the orders are answered, and measured.
     ///
     /// # Errors
-    /// A shop that does not answer. An order that is refused is no error: the report counts it.
-    pub async fn run(&self, concurrency: usize, outbox: Option<&Db>) -> Result<Report> {
+    /// A shop that does not answer, a relay that does not get on. An order that is refused is no error: the report counts
+    /// it.
+    pub async fn run(
+        &self,
+        concurrency: usize,
+        outbox: Option<&Db>,
+        held: Option<Held>,
+    ) -> Result<Report> {
         let Self { clients, baskets, shelf } = self;
         let progress = Progress::new(baskets.baskets.len());
         let since = Instant::now();
@@ -58,8 +67,19 @@ impl<'a> Replay<'a> {
             orders::place_all(clients, baskets, shelf, concurrency, |it| progress.order(it)).await;
         let took = since.elapsed();
         progress.end();
+        let (relayed, behind) = match held {
+            Some(held) => {
+                note("letting the relays go");
+                let (relayed, since) = held.drain(took).await?;
+                (Some(relayed), since)
+            }
+            None => (None, Instant::now()),
+        };
         note("waiting until the best sellers have heard of every order");
         let best = settle::best_sellers(clients, &placed, outbox, BEST).await?;
-        Ok(Report::new(&placed, took, best))
+        let mut report = Report::new(&placed, took, best);
+        report.behind_seconds = behind.elapsed().as_secs_f64();
+        report.relayed = relayed;
+        Ok(report)
     }
 }

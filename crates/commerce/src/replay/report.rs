@@ -1,6 +1,7 @@
 //! What came of a replay.
 
 use super::orders::{Placed, Told};
+use super::relay::Relayed;
 use crate::bench::{Measured, rate};
 use crate::output::{Table, grouped};
 use crate::process::Counts;
@@ -32,6 +33,11 @@ pub struct Report {
     pub orders_per_second: f64,
     /// From an order's first call to its answer, repeats included.
     pub latency: Latency,
+    /// From the last answer, or from letting relays go that were held, until the best sellers had heard of every order.
+    pub behind_seconds: f64,
+    /// How fast the relays worked off what the orders wrote, where they were held.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub relayed: Option<Relayed>,
     /// The best sellers afterwards.
     pub best_sellers: Vec<Seller>,
     /// How often each step was called, as the participants count, where this run had a shop of its own.
@@ -77,6 +83,8 @@ impl Report {
             seconds: took.as_secs_f64(),
             orders_per_second: rate(placed.len(), took.as_secs_f64()),
             latency: Latency::of(placed.iter().map(|placed| placed.took).collect()),
+            behind_seconds: 0.0,
+            relayed: None,
             best_sellers: best.into_iter().map(Seller::from).collect(),
             calls: None,
             measured: None,
@@ -135,6 +143,10 @@ impl fmt::Display for Report {
             f,
             "latency             p50 {p50_ms:.0} ms, p95 {p95_ms:.0} ms, p99 {p99_ms:.0} ms, max {max_ms:.0} ms"
         )?;
+        writeln!(f, "best sellers        {:.1} s behind at the end", self.behind_seconds)?;
+        if let Some(relayed) = &self.relayed {
+            writeln!(f, "{relayed}")?;
+        }
         if let Some(measured) = &self.measured {
             writeln!(f, "{measured}")?;
         }

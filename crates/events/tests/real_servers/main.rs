@@ -10,6 +10,7 @@
 
 mod bench;
 mod consumer;
+mod hold;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod kills;
@@ -18,3 +19,4 @@ mod outages;
 mod relay;
 mod rows;
 mod support;
+mod uncommitted;

@@ -12,7 +12,12 @@ use tokio_util::sync::CancellationToken;
 pub(crate) async fn schema() -> Db {
     // Shown when a test fails; the first test of the process wins.
     let _ = tracing_subscriber::fmt().with_test_writer().try_init();
-    testkit::database(Schema::Order).await.0
+    schema_at().await.0
+}
+
+/// A fresh schema with an outbox, and its URL.
+pub(crate) async fn schema_at() -> (Db, String) {
+    testkit::database(Schema::Order).await
 }
 
 /// A Redis of its own, which ends with the handle, and the bus on it.
