@@ -12,6 +12,7 @@
 //! `#[tokio::test(flavor = "multi_thread")]`.
 #![expect(clippy::expect_used, reason = "a test that cannot be set up has failed")]
 
+mod digests;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod power;
@@ -23,6 +24,7 @@ mod told;
 #[cfg(feature = "kafka")]
 pub use kafka::{Brokers, kafka, kafka_alone};
 pub use power::{power_cut, written};
+pub use digests::digests;
 pub use servers::{Given, Server, database, fresh_database, mysql, redis, redis_url};
 #[cfg(feature = "shop")]
 pub use shop::{

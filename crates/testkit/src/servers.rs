@@ -1,5 +1,6 @@
 //! The servers of this test program, and databases on them.
 
+use crate::digests;
 use db::{Conn, Db, Options};
 use diesel_async::{AsyncConnection, SimpleAsyncConnection};
 use embedded::{Listen, MySql, MySqlOptions, Redis, RedisOptions};
@@ -90,6 +91,7 @@ async fn start() -> Server {
     options.buffer_pool_mib = BUFFER_POOL_MIB;
     options.redo_log_mib = Some(REDO_LOG_MIB);
     options.arguments = SMALL.map(str::to_owned).to_vec();
+    digests::watch();
     Server::Private(MySql::start(options).await.expect("a private MariaDB starts"))
 }
 

@@ -1,0 +1,94 @@
+//! What the databases of the tests are asked, for the check of the indexes (`tests/indexes`).
+//!
+//! Where `TEST_DIGESTS` names a folder, a test program writes down there every kind of statement that it sends to its
+//! databases, each once and before it is sent, so that nothing is lost however the program ends. It asks the connections
+//! and not the server: the digests of MariaDB 10.11 leave out prepared statements, and all of a script but its first
+//! statement.
+
+mod digest;
+
+pub use digest::digests;
+
+use diesel::connection::{Instrumentation, InstrumentationEvent, set_default_instrumentation};
+use migrations::Schema;
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::{env, process};
+
+/// Names the folder that takes the digests.
+const FOLDER: &str = "TEST_DIGESTS";
+/// What the audit begins with.
+const SNAPSHOT: &str = "start transaction with consistent snapshot";
+
+static BOOK: OnceLock<Mutex<Book>> = OnceLock::new();
+
+/// What this program has written down.
+struct Book {
+    lines: HashSet<String>,
+    file: File,
+}
+
+/// One connection's.
+#[derive(Default)]
+struct Listener {
+    schema: Option<Schema>,
+    is_audit: bool,
+}
+
+/// Writes down what the connections send that are opened from now on, where that is wanted.
+pub(crate) fn watch() {
+    let Some(folder) = env::var_os(FOLDER).filter(|folder| !folder.is_empty()) else { return };
+    let folder = PathBuf::from(folder);
+    fs::create_dir_all(&folder).expect("a folder for the digests");
+    let file = File::create(folder.join(format!("{}.tsv", process::id())));
+    let file = file.expect("a file for the digests");
+    if BOOK.set(Mutex::new(Book { lines: HashSet::new(), file })).is_ok() {
+        set_default_instrumentation(|| Some(Box::<Listener>::default()))
+            .expect("connections that can be listened to");
+    }
+}
+
+impl Instrumentation for Listener {
+    fn on_connection_event(&mut self, event: InstrumentationEvent<'_>) {
+        match event {
+            InstrumentationEvent::StartEstablishConnection { url, .. } => {
+                self.schema = schema_of(url);
+            }
+            InstrumentationEvent::StartQuery { query, .. } => {
+                let (Some(schema), Some(book)) = (self.schema, BOOK.get()) else { return };
+                let digests = digests(&query.to_string());
+                self.is_audit |= digests.iter().any(|digest| digest.starts_with(SNAPSHOT));
+                if self.is_audit {
+                    return;
+                }
+                let mut book = book.lock().unwrap_or_else(PoisonError::into_inner);
+                for digest in digests {
+                    book.note(schema, &digest);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Book {
+    fn note(&mut self, schema: Schema, digest: &str) {
+        let line = format!("{}\t{digest}\n", schema.name());
+        if !self.lines.contains(&line) {
+            self.file.write_all(line.as_bytes()).expect("room for the digests");
+            self.lines.insert(line);
+        }
+    }
+}
+
+/// A test's database has the schema's name and a number.
+fn schema_of(url: &str) -> Option<Schema> {
+    let path = url.split('?').next()?;
+    let (_, database) = path.rsplit_once('/')?;
+    let (name, number) = database.rsplit_once('_')?;
+    number.parse::<u32>().ok()?;
+    Schema::ALL.into_iter().find(|schema| schema.name() == name)
+}
