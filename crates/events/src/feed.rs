@@ -33,9 +33,10 @@ struct Row {
 /// # Errors
 /// Those of the database.
 pub async fn extents(conn: &mut Conn) -> Result<PerShard<Extent>> {
+    // A MIN would read all rows of every shard.
     const SQL: &str = "SELECT s.shard, s.last_position AS `last`, \
-        (SELECT MIN(o.position) FROM outbox o WHERE o.shard = s.shard) AS `first` \
-        FROM outbox_shard s";
+        (SELECT o.position FROM outbox o WHERE o.shard = s.shard AND o.position > 0 \
+        ORDER BY o.position LIMIT 1) AS `first` FROM outbox_shard s";
     let rows: Vec<Row> = diesel::sql_query(SQL).load(conn).await?;
     let mut extents = PerShard::default();
     for Row { shard, first, last } in rows {

@@ -101,9 +101,10 @@ pub(crate) async fn survey(conn: &mut Conn) -> Result<PerShard<Ledger>> {
 /// # Errors
 /// Those of the database.
 pub async fn pending(conn: &mut Conn) -> Result<i64> {
-    const SQL: &str = "SELECT CAST((SELECT COUNT(*) FROM outbox WHERE position IS NULL) \
-        + COALESCE(SUM(last_position - published_position), 0) AS SIGNED) AS count \
-        FROM outbox_shard";
+    // Counted shard by shard: the index begins with the shard.
+    const SQL: &str = "SELECT CAST(COALESCE(SUM(s.last_position - s.published_position + \
+        (SELECT COUNT(*) FROM outbox o WHERE o.shard = s.shard AND o.position IS NULL)), 0) \
+        AS SIGNED) AS count FROM outbox_shard s";
     let row: Count = diesel::sql_query(SQL).get_result(conn).await?;
     Ok(row.count)
 }
