@@ -24,7 +24,6 @@ mod told;
 #[cfg(feature = "kafka")]
 pub use kafka::{Brokers, kafka, kafka_alone};
 pub use power::{power_cut, written};
-pub use digests::digests;
 pub use servers::{Given, Server, database, fresh_database, mysql, redis, redis_url};
 #[cfg(feature = "shop")]
 pub use shop::{

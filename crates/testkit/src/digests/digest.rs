@@ -9,7 +9,7 @@ const VALUE: &str = "?";
 /// The statements of a script, each without its values, comments and quotes, in small letters with one space between words.
 /// A list of values is one value, and so are rows of them, and a part that repeats behind UNION ALL is there once: how
 /// many there are makes no other statement.
-pub fn digests(script: &str) -> Vec<String> {
+pub(crate) fn digests(script: &str) -> Vec<String> {
     let mut statements = vec![Vec::new()];
     let mut rest = script.chars().peekable();
     while let Some(token) = token(&mut rest, statements.last().and_then(|words| words.last())) {
@@ -70,7 +70,9 @@ fn token(rest: &mut Peekable<Chars<'_>>, before: Option<&String>) -> Option<Stri
 
 /// True when a minus behind this word belongs to the number that follows.
 fn is_sign(before: Option<&String>) -> bool {
-    before.is_some_and(|word| matches!(word.as_str(), "(" | "," | "=" | "<" | ">" | "<=" | ">=" | "select" | "limit"))
+    before.is_some_and(|word| {
+        matches!(word.as_str(), "(" | "," | "=" | "<" | ">" | "<=" | ">=" | "select" | "limit")
+    })
 }
 
 fn is_letter(c: char) -> bool {
@@ -116,8 +118,12 @@ mod tests {
 
     #[test]
     fn values_and_how_many_there_are_make_no_other_statement() {
-        let one = digests("SELECT `id`,`name` FROM `t` WHERE `id` IN (?) AND n > ? LIMIT ? -- binds: [1, \"a;b\", 2]");
-        let other = digests("select id, name\nfrom t where id in (1, -2, X'0a') and n > 'it''s; \\' so' limit 10;");
+        let one = digests(
+            "SELECT `id`,`name` FROM `t` WHERE `id` IN (?) AND n > ? LIMIT ? -- binds: [1, \"a;b\", 2]",
+        );
+        let other = digests(
+            "select id, name\nfrom t where id in (1, -2, X'0a') and n > 'it''s; \\' so' limit 10;",
+        );
         assert_eq!(one, other);
         assert_eq!(one, ["select id , name from t where id in ( ? ) and n > ? limit ?"]);
     }

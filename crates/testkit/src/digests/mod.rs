@@ -1,4 +1,4 @@
-//! What the databases of the tests are asked, for the check of the indexes (`tests/indexes`).
+//! What the databases of the tests are asked, to see what the list of queries in `tests/indexes` lacks.
 //!
 //! Where `TEST_DIGESTS` names a folder, a test program writes down there every kind of statement that it sends to its
 //! databases, each once and before it is sent, so that nothing is lost however the program ends. It asks the connections
@@ -7,7 +7,7 @@
 
 mod digest;
 
-pub use digest::digests;
+use digest::digests;
 
 use diesel::connection::{Instrumentation, InstrumentationEvent, set_default_instrumentation};
 use migrations::Schema;
