@@ -4,6 +4,12 @@
 //! `queries/<schema>.sql` lists them, one example each. Each is explained on a MariaDB that `bulk/<schema>.sql` filled: a
 //! plan that [`plan::Step::faults`] finds fault with fails, unless a line `-- allowed: REASON` stands above the statement;
 //! and such a line fails where the plan has no fault.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
 
 mod list;
 mod plan;
