@@ -13,9 +13,15 @@ mod log;
 mod store;
 mod wire;
 
+use std::time::Duration;
+
 pub use domain::Source;
 pub use keeper::Keeper;
 pub use log::Log;
+
+/// How long the log's consumer lets events gather: it shares the database with what they tell of, and a commit for many
+/// of them burdens it less.
+pub const REST: Duration = Duration::from_secs(1);
 
 /// The name under which the buses of the sources know this consumer.
 pub const CONSUMER: &str = "activity";

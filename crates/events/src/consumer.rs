@@ -93,6 +93,7 @@ pub struct Consumer {
     name: &'static str,
     bus: Arc<dyn Bus>,
     handler: Arc<dyn Handler>,
+    rest: Duration,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -106,7 +107,14 @@ enum Error {
 impl Consumer {
     /// The consumer known to the bus as `name`.
     pub fn new(name: &'static str, bus: Arc<dyn Bus>, handler: Arc<dyn Handler>) -> Self {
-        Self { name, bus, handler }
+        Self { name, bus, handler, rest: Duration::ZERO }
+    }
+
+    /// Lets so much time pass after each read that left nothing behind: for effects that cost less the more events share
+    /// them, and may be late by that. At most some seconds, or a bus may take the consumer for dead. Default: none.
+    #[must_use]
+    pub fn resting(self, rest: Duration) -> Self {
+        Self { rest, ..self }
     }
 
     /// Consumes until cancelled, over any failure.
@@ -169,7 +177,9 @@ impl Consumer {
                     return Ok(self.handler.start_over().await?);
                 }
             }
+            let may_rest = batches.iter().all(|(_, messages)| messages.len() < BATCH);
             match self.hand_over(&mut positions, batches).await {
+                Ok(()) if may_rest => tokio::time::sleep(self.rest).await,
                 Ok(()) => {}
                 Err(Error::Handler(Failure::Moved)) => return Ok(()),
                 Err(error) => return Err(error),

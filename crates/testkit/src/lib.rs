@@ -12,7 +12,7 @@
 //! `#[tokio::test(flavor = "multi_thread")]`.
 #![expect(clippy::expect_used, reason = "a test that cannot be set up has failed")]
 
-mod digests;
+pub mod digests;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod power;

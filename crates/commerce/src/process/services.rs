@@ -326,7 +326,7 @@ impl Starting<'_> {
                 Source::Order => Schema::Order,
             })?;
             let log = Arc::new(Log::new(db.clone(), Arc::clone(&bus), source));
-            let consumer = Consumer::new(activity::CONSUMER, bus, log);
+            let consumer = Consumer::new(activity::CONSUMER, bus, log).resting(activity::REST);
             self.tasks.spawn(consumer.run(self.background.clone()));
         }
         let keeper = Keeper::new(db, self.config.activity.retention.into());

@@ -315,7 +315,11 @@ impl Reading {
             let base = if cursor.base.0 <= after { cursor.base } else { (0, starts[shard]) };
             *cursor = Cursor { committed: cursor.committed, ..Cursor::new(after, base) };
             let (events, to) = (&self.bus.names().events, Offset::Offset(base.1));
-            consumer.seek(events, partition(shard), to, TIMEOUT).map_err(unavailable)?;
+            if let Err(error) = consumer.seek(events, partition(shard), to, TIMEOUT) {
+                // Nobody knows where it reads on.
+                self.leave();
+                return Err(unavailable(error));
+            }
         }
         Ok(())
     }

@@ -6,10 +6,12 @@ use std::str::Chars;
 /// Any value.
 const VALUE: &str = "?";
 
-/// The statements of a script, each without its values, comments and quotes, in small letters with one space between words.
-/// A list of values is one value, and so are rows of them, and a part that repeats behind UNION ALL is there once: how
-/// many there are makes no other statement.
-pub(crate) fn digests(script: &str) -> Vec<String> {
+/// The statements of a script, each without its values, comments, quotes, brackets and the tables before its columns, in
+/// small letters with one space between words.
+///
+/// A list of values is one value, and so are rows of them, and a part that repeats behind UNION ALL or in a CASE is there
+/// once: how many there are makes no other statement.
+pub fn digests(script: &str) -> Vec<String> {
     let mut statements = vec![Vec::new()];
     let mut rest = script.chars().peekable();
     while let Some(token) = token(&mut rest, statements.last().and_then(|words| words.last())) {
@@ -101,15 +103,37 @@ fn skip_quoted(rest: &mut Peekable<Chars<'_>>, quote: char) {
 
 /// Joined, with what repeats there once.
 fn folded(words: &[String]) -> String {
-    let mut text = words.join(" ");
-    for (many, one) in [("? , ?", "?"), ("( ? ) , ( ? )", "( ? )")] {
+    let is_table = |at: usize| {
+        words.get(at + 1).is_some_and(|word| word == ".")
+            && words.get(at + 2).is_some_and(|word| word.starts_with(is_letter) || word == "*")
+    };
+    let mut kept: Vec<&str> = Vec::with_capacity(words.len());
+    let mut at = 0;
+    while let Some(word) = words.get(at) {
+        if is_table(at) {
+            at += 2;
+            continue;
+        }
+        kept.push(word);
+        at += 1;
+    }
+    let mut text = kept.join(" ");
+    let repeats = [
+        ("? , ?", "?"),
+        ("( ? ) , ( ? )", "( ? )"),
+        ("when ? then ? when ? then ?", "when ? then ?"),
+        ("when ? then ? + ? when ? then ? + ?", "when ? then ? + ?"),
+    ];
+    for (many, one) in repeats {
         while text.contains(many) {
             text = text.replace(many, one);
         }
     }
     let mut parts: Vec<&str> = text.split(" union all ").collect();
     parts.dedup();
-    parts.join(" union all ")
+    let text = parts.join(" union all ");
+    let words = text.split(' ').filter(|word| !matches!(*word, "(" | ")"));
+    words.collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -125,18 +149,22 @@ mod tests {
             "select id, name\nfrom t where id in (1, -2, X'0a') and n > 'it''s; \\' so' limit 10;",
         );
         assert_eq!(one, other);
-        assert_eq!(one, ["select id , name from t where id in ( ? ) and n > ? limit ?"]);
+        assert_eq!(one, ["select id , name from t where id in ? and n > ? limit ?"]);
     }
 
     #[test]
     fn rows_fold_and_scripts_split() {
         let script = "INSERT INTO t (a, b) VALUES (1, NULL),(2, _utf8mb4 X'61'); UPDATE t SET a = a - 1 WHERE b IS NULL;COMMIT";
-        let expected = [
-            "insert into t ( a , b ) values ( ? )",
-            "update t set a = a - ? where b is null",
-            "commit",
-        ];
+        let expected =
+            ["insert into t a , b values ?", "update t set a = a - ? where b is null", "commit"];
         assert_eq!(digests(script), expected);
+    }
+
+    #[test]
+    fn brackets_and_tables_before_columns_make_no_other_statement() {
+        let one =
+            digests("SELECT `t`.`a`, COUNT(*) FROM `t` WHERE ((`t`.`a` = ?) AND (`t`.`b` > ?))");
+        assert_eq!(one, digests("SELECT a, COUNT(*) FROM t WHERE a = 1 AND b > 2"));
     }
 
     #[test]

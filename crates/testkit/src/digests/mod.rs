@@ -1,17 +1,20 @@
-//! What the databases of the tests are asked, to see what the list of queries in `tests/indexes` lacks.
+//! What the services ask the databases of the tests, to see what the list of queries in `tests/indexes` lacks.
 //!
-//! Where `TEST_DIGESTS` names a folder, a test program writes down there every kind of statement that it sends to its
-//! databases, each once and before it is sent, so that nothing is lost however the program ends. It asks the connections
-//! and not the server: the digests of MariaDB 10.11 leave out prepared statements, and all of a script but its first
-//! statement.
+//! Where `TEST_DIGESTS` names a folder, a test program writes down there every kind of statement that the services send,
+//! each once and before it is sent, so that nothing is lost however the program ends. It asks the connections and not the
+//! server: the digests of MariaDB 10.11 leave out prepared statements, and all of a script but its first statement.
+//!
+//! Tests send statements of their own on the same connections. Whose one is, the stack tells: the innermost source file
+//! that it is sent from is a service's, or a test's.
 
 mod digest;
+mod origin;
 
-use digest::digests;
+pub use digest::digests;
 
 use diesel::connection::{Instrumentation, InstrumentationEvent, set_default_instrumentation};
 use migrations::Schema;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -20,14 +23,15 @@ use std::{env, process};
 
 /// Names the folder that takes the digests.
 const FOLDER: &str = "TEST_DIGESTS";
-/// What the audit begins with.
-const SNAPSHOT: &str = "start transaction with consistent snapshot";
+/// How often a statement that was a test's is looked at again: it may be a service's, too. A look takes milliseconds.
+const LOOKS: u32 = 20;
 
 static BOOK: OnceLock<Mutex<Book>> = OnceLock::new();
 
 /// What this program has written down.
 struct Book {
-    lines: HashSet<String>,
+    /// Looks that are left for each kind of statement.
+    looks: HashMap<(Schema, String), u32>,
     file: File,
 }
 
@@ -35,7 +39,6 @@ struct Book {
 #[derive(Default)]
 struct Listener {
     schema: Option<Schema>,
-    is_audit: bool,
 }
 
 /// Writes down what the connections send that are opened from now on, where that is wanted.
@@ -45,7 +48,7 @@ pub(crate) fn watch() {
     fs::create_dir_all(&folder).expect("a folder for the digests");
     let file = File::create(folder.join(format!("{}.tsv", process::id())));
     let file = file.expect("a file for the digests");
-    if BOOK.set(Mutex::new(Book { lines: HashSet::new(), file })).is_ok() {
+    if BOOK.set(Mutex::new(Book { looks: HashMap::new(), file })).is_ok() {
         set_default_instrumentation(|| Some(Box::<Listener>::default()))
             .expect("connections that can be listened to");
     }
@@ -59,13 +62,8 @@ impl Instrumentation for Listener {
             }
             InstrumentationEvent::StartQuery { query, .. } => {
                 let (Some(schema), Some(book)) = (self.schema, BOOK.get()) else { return };
-                let digests = digests(&query.to_string());
-                self.is_audit |= digests.iter().any(|digest| digest.starts_with(SNAPSHOT));
-                if self.is_audit {
-                    return;
-                }
                 let mut book = book.lock().unwrap_or_else(PoisonError::into_inner);
-                for digest in digests {
+                for digest in digests(&query.to_string()) {
                     book.note(schema, &digest);
                 }
             }
@@ -76,11 +74,15 @@ impl Instrumentation for Listener {
 
 impl Book {
     fn note(&mut self, schema: Schema, digest: &str) {
-        let line = format!("{}\t{digest}\n", schema.name());
-        if !self.lines.contains(&line) {
-            self.file.write_all(line.as_bytes()).expect("room for the digests");
-            self.lines.insert(line);
+        let looks = self.looks.entry((schema, digest.to_owned())).or_insert(LOOKS);
+        if *looks == 0 {
+            return;
         }
+        *looks -= 1;
+        let Some(file) = origin::service() else { return };
+        *looks = 0;
+        let line = format!("{}\t{digest}\t{file}\n", schema.name());
+        self.file.write_all(line.as_bytes()).expect("room for the digests");
     }
 }
 

@@ -1,13 +1,14 @@
-//! The statements that the services write with Diesel, and those of the outbox's relay and its housekeeping, have an
-//! index to go by, at a million orders.
+//! Every statement of the services is listed, and has an index to go by at a million orders.
 //!
-//! `queries/<schema>.sql` lists them, one example each. Each is explained on a MariaDB that `bulk/<schema>.sql` filled: a
+//! `queries/<schema>.sql` lists them, one example each. The suites write down what the services send, where they are asked
+//! to ([`testkit::digests`]); what is not among the examples fails. Each example is explained on a MariaDB that `bulk/<schema>.sql` filled: a
 //! plan that [`plan::Step::faults`] finds fault with fails, unless a line `-- allowed: REASON` stands above the statement;
 //! and such a line fails where the plan has no fault.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::print_stdout,
     reason = "a test that cannot go on has failed"
 )]
 
@@ -24,8 +25,30 @@ use embedded::{MySql, MySqlOptions};
 use list::Query;
 use migrations::Schema;
 use plan::{FULL, SMALL, Step};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::fs;
+use testkit::digests::digests;
 
+/// Names the folder of what the suites wrote down.
+const SEEN: &str = "TEST_INDEXES";
+/// How statements begin that have no plan.
+const ASIDE: [&str; 14] = [
+    "alter ",
+    "begin",
+    "commit",
+    "create ",
+    "do ",
+    "drop ",
+    "kill ",
+    "release ",
+    "rollback",
+    "savepoint ",
+    "set ",
+    "show ",
+    "start ",
+    "unlock ",
+];
 /// Room for what the filled tables are read by.
 const BUFFER_POOL_MIB: u32 = 1024;
 /// Diesel's own table.
@@ -95,6 +118,43 @@ async fn faults_of(schema: Schema, server: MySql) -> String {
         report.push('\n');
     }
     report
+}
+
+#[test]
+#[ignore = "knows what the suites saw, which they write down for it"]
+fn every_query_of_the_suites_is_listed() {
+    let folder = std::env::var_os(SEEN).expect(SEEN);
+    let mut unlisted = BTreeMap::new();
+    for file in fs::read_dir(folder).expect("what the suites wrote down") {
+        let text = fs::read_to_string(file.unwrap().path()).unwrap();
+        for line in text.lines() {
+            let [schema, digest, origin] = line.split('\t').collect::<Vec<_>>()[..] else {
+                panic!("not a digest: {line}");
+            };
+            if !is_aside(digest) {
+                unlisted.insert((schema.to_owned(), digest.to_owned()), origin.to_owned());
+            }
+        }
+    }
+    assert!(!unlisted.is_empty(), "the suites wrote nothing down");
+    for schema in Schema::ALL {
+        for digest in list::queries(schema).iter().flat_map(|query| digests(&query.sql)) {
+            if unlisted.remove(&(schema.name().to_owned(), digest.clone())).is_none() {
+                println!("{}: no suite sent it: {digest}", schema.name());
+            }
+        }
+    }
+    let report = unlisted.iter().fold(String::new(), |report, ((schema, digest), origin)| {
+        report + &format!("{schema}: put an example of it into queries/{schema}.sql: {digest}\n    | {origin}\n")
+    });
+    assert!(report.is_empty(), "\n{report}");
+}
+
+/// What has no plan: the frame of transactions, how tables are made, what the server is asked of itself, and rows that
+/// are put in as they are.
+fn is_aside(digest: &str) -> bool {
+    let puts_in = digest.starts_with("insert ") && !digest.contains(" select ");
+    puts_in || ASIDE.iter().any(|aside| digest.starts_with(aside)) || digest.contains("@@")
 }
 
 async fn fill(conn: &mut Conn, bulk: String) {

@@ -109,6 +109,24 @@ async fn poison_is_put_aside_and_the_events_that_share_its_message_have_their_ef
     assert_eq!(letter.version, 13);
 }
 
+async fn a_consumer_that_rests_leaves_events_to_gather<B: Bench>() {
+    let Some(bench) = B::start(&["notes", "resting"]).await else { return };
+    let (db, bus) = (schema().await, bench.bus());
+    let (notes, gathering) = (Arc::new(Notes::default()), Arc::new(Notes::default()));
+    let _relay = relay(&db, bus.clone(), &Bell::default());
+    let _notes = consume(&bus, &notes);
+    let cancel = CancellationToken::new();
+    let resting = Consumer::new("resting", bus.clone(), gathering.clone());
+    let _resting = cancel.clone().drop_guard();
+    tokio::spawn(resting.resting(Duration::from_hours(1)).run(cancel));
+    append(&db, vec![event(1, 1)]).await;
+    let seen = |notes: &Notes| notes.0.lock().unwrap().versions.clone();
+    until(async || seen(&gathering) == [1]).await;
+    append(&db, vec![event(1, 2)]).await;
+    until(async || seen(&notes) == [1, 2]).await;
+    assert_eq!(seen(&gathering), [1]);
+}
+
 async fn a_consumer_goes_on_from_its_own_position_after_the_bus_lost_everything<B: Bench>() {
     let Some(bench) = B::start(&["notes"]).await else { return };
     let (db, bus) = (schema().await, bench.bus());
@@ -182,6 +200,7 @@ async fn a_consumer_that_finds_unread_events_gone_starts_over<B: Bench>() {
 on_every_bus! {
     every_event_has_its_effect_once_and_poison_is_put_aside
     poison_is_put_aside_and_the_events_that_share_its_message_have_their_effect
+    a_consumer_that_rests_leaves_events_to_gather
     a_consumer_goes_on_from_its_own_position_after_the_bus_lost_everything
     a_new_consumer_goes_on_where_nothing_is_retained_and_holds_up_nobody
     a_consumer_that_finds_all_unread_events_gone_starts_over
