@@ -122,7 +122,10 @@ fn folded(words: &[String]) -> String {
         ("? , ?", "?"),
         ("( ? ) , ( ? )", "( ? )"),
         ("when ? then ? when ? then ?", "when ? then ?"),
-        ("when ? then ? + ? when ? then ? + ?", "when ? then ? + ?"),
+        (
+            "when ? then ? + ( interval ( id , ? ) ) when ? then ? + ( interval ( id , ? ) )",
+            "when ? then ? + ( interval ( id , ? ) )",
+        ),
     ];
     for (many, one) in repeats {
         while text.contains(many) {

@@ -37,12 +37,22 @@ SELECT CAST(COALESCE(SUM(s.last_position - s.published_position +
     FROM outbox_shard s;
 SELECT s.shard, s.last_position AS `last`, (SELECT o.position FROM outbox o WHERE o.shard = s.shard AND o.position > 0
     ORDER BY o.position LIMIT 1) AS `first` FROM outbox_shard s;
-(SELECT shard, id AS `key`, payload FROM outbox WHERE shard = 3 AND position IS NULL ORDER BY id LIMIT 100)
-    UNION ALL (SELECT shard, id AS `key`, payload FROM outbox WHERE shard = 4 AND position IS NULL ORDER BY id LIMIT 100);
-(SELECT shard, position AS `key`, payload FROM outbox WHERE shard = 3 AND position > 1000 ORDER BY position LIMIT 100)
-    UNION ALL (SELECT shard, position AS `key`, payload FROM outbox WHERE shard = 4 AND position > 1000 ORDER BY position LIMIT 100);
-UPDATE outbox SET position = CASE shard WHEN 3 THEN 5000 + 1 END WHERE id IN (5000, 5001) AND position IS NULL;
-UPDATE outbox_shard SET last_position = CASE shard WHEN 1 THEN 5 END WHERE shard IN (1, 2);
+(SELECT shard, id AS `key`, event_id, event_type, aggregate_kind, aggregate_id, version, occurred_at, trace_id, traceparent,
+        payload FROM outbox WHERE shard = 3 AND position IS NULL ORDER BY id LIMIT 100)
+    UNION ALL (SELECT shard, id AS `key`, event_id, event_type, aggregate_kind, aggregate_id, version, occurred_at, trace_id, traceparent,
+        payload FROM outbox WHERE shard = 4 AND position IS NULL ORDER BY id LIMIT 100);
+(SELECT shard, position AS `key`, event_id, event_type, aggregate_kind, aggregate_id, version, occurred_at, trace_id, traceparent,
+        payload FROM outbox WHERE shard = 3 AND position > 1000 ORDER BY position LIMIT 100)
+    UNION ALL (SELECT shard, position AS `key`, event_id, event_type, aggregate_kind, aggregate_id, version, occurred_at, trace_id, traceparent,
+        payload FROM outbox WHERE shard = 4 AND position > 1000 ORDER BY position LIMIT 100);
+UPDATE outbox SET position = CASE shard WHEN 3 THEN 5000 + (INTERVAL(id, 5000, 5001)) END
+    WHERE id IN (5000, 5001) AND position IS NULL;
+UPDATE outbox_shard
+    SET last_position = CASE shard WHEN 1 THEN 5 END, published_position = CASE shard WHEN 1 THEN 5 END
+    WHERE shard IN (1, 2);
 DELETE FROM outbox WHERE shard = 3 AND position <= 10;
 SELECT position, occurred_at FROM outbox WHERE shard = 3 AND position <= 1000 ORDER BY position LIMIT 1000;
 SELECT request_id FROM idempotency WHERE request_id > X'c4ca4238a0b923820dcc509a6f75849b' ORDER BY request_id LIMIT 1 OFFSET 1000;
+DELETE FROM idempotency
+    WHERE request_id >= X'c4ca4238a0b923820dcc509a6f75849b' AND request_id <= X'c4cb4238a0b923820dcc509a6f75849b'
+    AND refused = 1 AND created_at < '2026-11-05 00:00:00';
