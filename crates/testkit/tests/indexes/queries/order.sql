@@ -70,3 +70,7 @@ SELECT request_id FROM idempotency WHERE request_id > X'c4ca4238a0b923820dcc509a
 DELETE FROM idempotency
     WHERE request_id >= X'c4ca4238a0b923820dcc509a6f75849b' AND request_id <= X'c4cb4238a0b923820dcc509a6f75849b'
     AND refused = 1 AND created_at < '2026-11-05 00:00:00';
+-- Held relays.
+SELECT shard FROM outbox_shard ORDER BY shard FOR UPDATE;
+SELECT CAST(SUM(published_position) AS SIGNED) AS sum FROM outbox_shard;
+SELECT id, event_type, payload FROM outbox WHERE position IS NULL AND id > 5000 ORDER BY id LIMIT 1000;
