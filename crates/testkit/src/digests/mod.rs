@@ -5,7 +5,8 @@
 //! server: the digests of MariaDB 10.11 leave out prepared statements, and all of a script but its first statement.
 //!
 //! Tests send statements of their own on the same connections. Whose one is, the stack tells: the innermost source file
-//! that it is sent from is a service's, or a test's.
+//! that it is sent from is a service's, or a test's. Writes that a lane sends on behalf of a service are not written down yet: the
+//! stack knows only the lane.
 
 mod digest;
 mod origin;

@@ -6,6 +6,7 @@ use std::path::Path;
 
 /// Above a statement whose plan may have a fault: why.
 const ALLOWED: &str = "-- allowed:";
+
 /// A statement of the services.
 pub(crate) struct Query {
     /// An example of it.
@@ -14,21 +15,29 @@ pub(crate) struct Query {
     pub(crate) allowed: Option<String>,
 }
 
+/// The schemas of the saga's participants, which have outbox, barrier and request ids alike.
+const PARTICIPANTS: [Schema; 4] = [Schema::Wallet, Schema::Product, Schema::Coupon, Schema::Order];
+/// The list of what those have alike.
+const ALIKE: &str = "participants";
+
 /// What fills a schema.
 pub(crate) fn bulk(schema: Schema) -> String {
-    read("bulk", schema)
+    read("bulk", schema.name())
 }
 
 /// What the services send to a schema.
 pub(crate) fn queries(schema: Schema) -> Vec<Query> {
-    let text = read("queries", schema);
+    let mut text = read("queries", schema.name());
+    if PARTICIPANTS.contains(&schema) {
+        text.push_str(&read("queries", ALIKE));
+    }
     let statements = text.split(";\n").map(str::trim).filter(|statement| !statement.is_empty());
     statements.map(Query::parse).collect()
 }
 
-fn read(folder: &str, schema: Schema) -> String {
+fn read(folder: &str, name: &str) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/indexes").join(folder);
-    let path = root.join(format!("{}.sql", schema.name()));
+    let path = root.join(format!("{name}.sql"));
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 

@@ -2,9 +2,6 @@ SELECT id, name, discount_kind, discount_value, discount_cap, quota, issued, val
     FROM coupon
     WHERE created_at < '2026-12-05 00:00:00' OR (created_at = '2026-12-05 00:00:00' AND id < 40000)
     ORDER BY created_at DESC, id DESC LIMIT 100;
-DELETE
-    FROM saga_op
-    WHERE (saga_id <= X'019300000000000000000000000003e8' AND saga_id <= X'019300000000000000000000000003e8');
 SELECT (EXISTS (SELECT idempotency.request_id, idempotency.user_id, idempotency.method
     FROM idempotency
     WHERE (idempotency.request_id = X'c4ca4238a0b923820dcc509a6f75849b' AND (idempotency.user_id = 5000 AND idempotency.method = 1))) OR EXISTS (SELECT issued_coupon.id, issued_coupon.coupon_id, issued_coupon.user_id, issued_coupon.sequence, issued_coupon.state, issued_coupon.order_id, issued_coupon.version, issued_coupon.issued_at, issued_coupon.valid_from, issued_coupon.valid_until
@@ -36,47 +33,6 @@ SELECT id, coupon_id, user_id, sequence, state, order_id, version, issued_at, va
     FROM issued_coupon
     WHERE id = 5000 LIMIT 100;
 SELECT id, coupon_id, user_id FROM issued_coupon WHERE id IN (1, 2);
-SELECT shard, last_position, published_position FROM outbox_shard WHERE shard IN (1, 2) FOR UPDATE SKIP LOCKED;
-SELECT floor FROM saga_floor WHERE id = 1 FOR UPDATE;
-SELECT floor FROM saga_floor WHERE id = 1 LIMIT 100;
-SELECT floor FROM saga_floor WHERE id = 1 LOCK IN SHARE MODE;
-SELECT saga_id, step, state, request_hash, reply, created_at
-    FROM saga_op
-    WHERE saga_id IN (X'019300000000000000000000000003e8', X'01930000000000000000000000001389')
-    ORDER BY saga_id, step;
-SELECT saga_id
-    FROM saga_op
-    WHERE saga_id <= X'019300000000000000000000000003e8'
-    ORDER BY saga_id, step LIMIT 100 OFFSET 1000;
 UPDATE id_block SET next_id = 5000 WHERE name = 'product';
-UPDATE saga_floor SET floor = X'019300000000000000000000000003e8' WHERE id = 1;
 UPDATE saga_op SET state = 1
     WHERE ((saga_id IN (X'019300000000000000000000000003e8', X'01930000000000000000000000001389') AND step = 1) AND state = 1);
--- Events.
-SELECT s.shard, s.last_position, s.published_position,
-    EXISTS(SELECT 1 FROM outbox o WHERE o.shard = s.shard AND o.position IS NULL) AS waiting
-    FROM outbox_shard s;
-SELECT CAST(COALESCE(SUM(s.last_position - s.published_position +
-    (SELECT COUNT(*) FROM outbox o WHERE o.shard = s.shard AND o.position IS NULL)), 0) AS SIGNED) AS count
-    FROM outbox_shard s;
-SELECT s.shard, s.last_position AS `last`, (SELECT o.position FROM outbox o WHERE o.shard = s.shard AND o.position > 0
-    ORDER BY o.position LIMIT 1) AS `first` FROM outbox_shard s;
-(SELECT shard, id AS `key`, event_id, event_type, aggregate_kind, aggregate_id, version, occurred_at, trace_id, traceparent,
-        payload FROM outbox WHERE shard = 3 AND position IS NULL ORDER BY id LIMIT 100)
-    UNION ALL (SELECT shard, id AS `key`, event_id, event_type, aggregate_kind, aggregate_id, version, occurred_at, trace_id, traceparent,
-        payload FROM outbox WHERE shard = 4 AND position IS NULL ORDER BY id LIMIT 100);
-(SELECT shard, position AS `key`, event_id, event_type, aggregate_kind, aggregate_id, version, occurred_at, trace_id, traceparent,
-        payload FROM outbox WHERE shard = 3 AND position > 1000 ORDER BY position LIMIT 100)
-    UNION ALL (SELECT shard, position AS `key`, event_id, event_type, aggregate_kind, aggregate_id, version, occurred_at, trace_id, traceparent,
-        payload FROM outbox WHERE shard = 4 AND position > 1000 ORDER BY position LIMIT 100);
-UPDATE outbox SET position = CASE shard WHEN 3 THEN 5000 + (INTERVAL(id, 5000, 5001)) END
-    WHERE id IN (5000, 5001) AND position IS NULL;
-UPDATE outbox_shard
-    SET last_position = CASE shard WHEN 1 THEN 5 END, published_position = CASE shard WHEN 1 THEN 5 END
-    WHERE shard IN (1, 2);
-DELETE FROM outbox WHERE shard = 3 AND position <= 10;
-SELECT position, occurred_at FROM outbox WHERE shard = 3 AND position <= 1000 ORDER BY position LIMIT 1000;
-SELECT request_id FROM idempotency WHERE request_id > X'c4ca4238a0b923820dcc509a6f75849b' ORDER BY request_id LIMIT 1 OFFSET 1000;
-DELETE FROM idempotency
-    WHERE request_id >= X'c4ca4238a0b923820dcc509a6f75849b' AND request_id <= X'c4cb4238a0b923820dcc509a6f75849b'
-    AND refused = 1 AND created_at < '2026-11-05 00:00:00';

@@ -1,6 +1,3 @@
-DELETE
-    FROM saga_op
-    WHERE (saga_id <= X'019300000000000000000000000003e8' AND saga_id <= X'019300000000000000000000000003e8');
 -- allowed: sorts the lines of a page of orders, a hundred an order at most
 SELECT order_id, product_id, line, quantity, unit_price
     FROM order_line
@@ -29,48 +26,3 @@ SELECT id, user_id, state, saga_id, cancel_saga_id, total, discount, paid, coupo
     FROM orders
     WHERE id IN (1, 2)
     ORDER BY id FOR UPDATE;
-SELECT shard, last_position, published_position FROM outbox_shard WHERE shard IN (1, 2) FOR UPDATE SKIP LOCKED;
-SELECT floor FROM saga_floor WHERE id = 1 FOR UPDATE;
-SELECT floor FROM saga_floor WHERE id = 1 LIMIT 100;
-SELECT floor FROM saga_floor WHERE id = 1 LOCK IN SHARE MODE;
-SELECT saga_id, step, state, request_hash, reply, created_at
-    FROM saga_op
-    WHERE saga_id IN (X'019300000000000000000000000003e8', X'01930000000000000000000000001389')
-    ORDER BY saga_id, step;
-SELECT saga_id
-    FROM saga_op
-    WHERE saga_id <= X'019300000000000000000000000003e8'
-    ORDER BY saga_id, step LIMIT 100 OFFSET 1000;
-UPDATE saga_floor SET floor = X'019300000000000000000000000003e8' WHERE id = 1;
--- Events.
-SELECT s.shard, s.last_position, s.published_position,
-    EXISTS(SELECT 1 FROM outbox o WHERE o.shard = s.shard AND o.position IS NULL) AS waiting
-    FROM outbox_shard s;
-SELECT CAST(COALESCE(SUM(s.last_position - s.published_position +
-    (SELECT COUNT(*) FROM outbox o WHERE o.shard = s.shard AND o.position IS NULL)), 0) AS SIGNED) AS count
-    FROM outbox_shard s;
-SELECT s.shard, s.last_position AS `last`, (SELECT o.position FROM outbox o WHERE o.shard = s.shard AND o.position > 0
-    ORDER BY o.position LIMIT 1) AS `first` FROM outbox_shard s;
-(SELECT shard, id AS `key`, event_id, event_type, aggregate_kind, aggregate_id, version, occurred_at, trace_id, traceparent,
-        payload FROM outbox WHERE shard = 3 AND position IS NULL ORDER BY id LIMIT 100)
-    UNION ALL (SELECT shard, id AS `key`, event_id, event_type, aggregate_kind, aggregate_id, version, occurred_at, trace_id, traceparent,
-        payload FROM outbox WHERE shard = 4 AND position IS NULL ORDER BY id LIMIT 100);
-(SELECT shard, position AS `key`, event_id, event_type, aggregate_kind, aggregate_id, version, occurred_at, trace_id, traceparent,
-        payload FROM outbox WHERE shard = 3 AND position > 1000 ORDER BY position LIMIT 100)
-    UNION ALL (SELECT shard, position AS `key`, event_id, event_type, aggregate_kind, aggregate_id, version, occurred_at, trace_id, traceparent,
-        payload FROM outbox WHERE shard = 4 AND position > 1000 ORDER BY position LIMIT 100);
-UPDATE outbox SET position = CASE shard WHEN 3 THEN 5000 + (INTERVAL(id, 5000, 5001)) END
-    WHERE id IN (5000, 5001) AND position IS NULL;
-UPDATE outbox_shard
-    SET last_position = CASE shard WHEN 1 THEN 5 END, published_position = CASE shard WHEN 1 THEN 5 END
-    WHERE shard IN (1, 2);
-DELETE FROM outbox WHERE shard = 3 AND position <= 10;
-SELECT position, occurred_at FROM outbox WHERE shard = 3 AND position <= 1000 ORDER BY position LIMIT 1000;
-SELECT request_id FROM idempotency WHERE request_id > X'c4ca4238a0b923820dcc509a6f75849b' ORDER BY request_id LIMIT 1 OFFSET 1000;
-DELETE FROM idempotency
-    WHERE request_id >= X'c4ca4238a0b923820dcc509a6f75849b' AND request_id <= X'c4cb4238a0b923820dcc509a6f75849b'
-    AND refused = 1 AND created_at < '2026-11-05 00:00:00';
--- Held relays.
-SELECT shard FROM outbox_shard ORDER BY shard FOR UPDATE;
-SELECT CAST(SUM(published_position) AS SIGNED) AS sum FROM outbox_shard;
-SELECT id, event_type, payload FROM outbox WHERE position IS NULL AND id > 5000 ORDER BY id LIMIT 1000;
