@@ -36,6 +36,8 @@
 
 mod client;
 mod control;
+mod cursor;
+mod group;
 mod letters;
 mod log;
 mod names;
@@ -49,9 +51,10 @@ use crate::bus::{
 use crate::{PerShard, Positions, Shard};
 use async_trait::async_trait;
 use client::{Looker, Quiet, reading, unavailable};
+use group::committed;
 use log::Log;
 use names::Names;
-use reader::{KafkaReader, committed};
+use reader::KafkaReader;
 use record::Record;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -153,7 +156,7 @@ impl Inner {
         };
         let shards: Vec<Shard> = Shard::all().collect();
         let commits = committed(&client, &self.names.events, &shards)?;
-        Ok(PerShard::from_fn(|shard| commits.get(&shard).map_or(0, |commit| commit.0)))
+        Ok(PerShard::from_fn(|shard| commits.get(&shard).map_or(0, |mark| mark.position)))
     }
 
     fn state(&self) -> Result<State, Error> {

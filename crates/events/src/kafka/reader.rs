@@ -3,20 +3,20 @@
 //! A reader yields ascending positions only: what is not above the last one, and what another generation left, is passed
 //! over. So repeats, and what a relay wrote that was frozen for an hour, have no effect.
 
-use super::client::{LOOK, Quiet, TIMEOUT, is_passing, reading, unavailable};
+use super::client::{LOOK, TIMEOUT, is_passing, reading, unavailable};
+use super::cursor::Cursor;
+use super::group::{Decision, Group, Mark, commit, committed, give_back};
 use super::log::{partition, shard};
-use super::record::{Partial, Place};
+use super::record::Place;
 use super::{Inner, off_runtime};
 use crate::bus::{Error, Message, Reader, Subscription};
 use crate::{PerShard, Positions, Shard};
 use async_trait::async_trait;
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
-use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::types::RDKafkaRespErr;
-use rdkafka::{ClientContext, Message as _, Offset, TopicPartitionList};
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::{Message as _, Offset, TopicPartitionList};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tracing::{debug, info};
 
@@ -32,7 +32,7 @@ type Batches = Vec<(Shard, Vec<Message>)>;
 
 struct Reading {
     bus: Arc<Inner>,
-    consumer: Option<BaseConsumer<Assignments>>,
+    consumer: Option<BaseConsumer<Group>>,
     /// The consumer's group; without one all shards are read.
     group: Option<String>,
     generation: String,
@@ -41,90 +41,6 @@ struct Reading {
     cursors: BTreeMap<Shard, Cursor>,
     /// Partitions that the group gave us and that are not read yet.
     given: Option<Vec<Shard>>,
-}
-
-/// Where the reading of a shard is.
-#[derive(Default)]
-struct Cursor {
-    /// Messages up to here were yielded, or were not wanted.
-    yielded: i64,
-    /// Messages up to here are ready, or were yielded.
-    at: i64,
-    ready: VecDeque<Message>,
-    under_way: Option<Partial>,
-    /// The offset of the next record.
-    next: i64,
-    /// A position, and the offset from which the messages above it are read.
-    base: (i64, i64),
-    /// The same of messages above that position which the consumer has not acknowledged.
-    marks: VecDeque<(i64, i64)>,
-    /// The position that was committed last, or is about to be.
-    committed: i64,
-}
-
-/// Notes what the group decides, to be acted upon with the positions at hand, and how commits end.
-#[derive(Default)]
-struct Assignments(Mutex<Noted>);
-
-#[derive(Default)]
-struct Noted {
-    decisions: Vec<Decision>,
-    /// When the commit was sent that is not answered yet.
-    committing: Option<Instant>,
-    /// The last commit did not succeed: what it told is to be told again.
-    has_failed: bool,
-}
-
-enum Decision {
-    Given(Vec<Shard>),
-    Taken,
-}
-
-impl Assignments {
-    fn noted(&self) -> MutexGuard<'_, Noted> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl ClientContext for Assignments {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        Quiet.log(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        Quiet.error(error, reason);
-    }
-}
-
-impl ConsumerContext for Assignments {
-    fn rebalance(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        error: RDKafkaRespErr,
-        partitions: &mut TopicPartitionList,
-    ) {
-        let decisions = &mut self.noted().decisions;
-        if error == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
-            let elements = partitions.elements();
-            let shards = elements.iter().filter_map(|element| shard(element.partition()));
-            decisions.push(Decision::Given(shards.collect()));
-            return;
-        }
-        decisions.push(Decision::Taken);
-        if let Err(error) = consumer.unassign() {
-            debug!(%error, "partitions were not given back; the group takes them");
-        }
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
-        let mut noted = self.noted();
-        noted.committing = None;
-        if let Err(error) = result {
-            // Perhaps the group has moved on. The effect stands with its position: whoever has the shards begins there.
-            debug!(%error, "not committed");
-            noted.has_failed = true;
-        }
-    }
 }
 
 impl KafkaReader {
@@ -203,8 +119,8 @@ impl Reading {
         loop {
             let now = Instant::now();
             let waits = ends.as_ref().is_some_and(|ends| self.lacks(ends));
-            let is_full = self.cursors.values().any(|cursor| cursor.ready.len() >= max);
-            let found = self.cursors.values().any(|cursor| !cursor.ready.is_empty());
+            let is_full = self.cursors.values().any(|cursor| cursor.ready() >= max);
+            let found = self.cursors.values().any(|cursor| cursor.ready() > 0);
             let patience = match (waits, found) {
                 (true, _) if now > give_up => {
                     return Err(Error::Unavailable("records do not come".to_owned()));
@@ -240,12 +156,13 @@ impl Reading {
         let mut config = reading(self.bus.brokers(), &group);
         config.set("enable.partition.eof", "false");
         let consumer: BaseConsumer<_> =
-            config.create_with_context(Assignments::default()).map_err(unavailable)?;
+            config.create_with_context(Group::default()).map_err(unavailable)?;
         if self.group.is_some() {
             consumer.subscribe(&[&names.events]).map_err(unavailable)?;
         } else {
             for shard in Shard::all() {
-                self.cursors.insert(shard, Cursor::new(after[shard], (0, starts[shard])));
+                let first = Mark { position: 0, offset: starts[shard] };
+                self.cursors.insert(shard, Cursor::new(after[shard], first));
             }
             consumer.assign(&self.partitions()?).map_err(unavailable)?;
         }
@@ -265,15 +182,13 @@ impl Reading {
         let names = self.bus.names();
         let commits = committed(consumer, &names.events, &given)?;
         for shard in &given {
-            let base = match commits.get(shard) {
-                Some((position, offset))
-                    if *position <= after[*shard] && *offset >= starts[*shard] =>
-                {
-                    (*position, *offset)
-                }
-                _ => (0, starts[*shard]),
-            };
-            self.cursors.insert(*shard, Cursor::new(after[*shard], base));
+            let (after, start) = (after[*shard], starts[*shard]);
+            let base = commits
+                .get(shard)
+                .filter(|mark| mark.position <= after && mark.offset >= start)
+                .copied()
+                .unwrap_or(Mark { position: 0, offset: start });
+            self.cursors.insert(*shard, Cursor::new(after, base));
         }
         consumer.assign(&self.partitions()?).map_err(unavailable)?;
         self.given = None;
@@ -286,7 +201,7 @@ impl Reading {
         let events = &self.bus.names().events;
         let mut list = TopicPartitionList::with_capacity(self.cursors.len());
         for (shard, cursor) in &self.cursors {
-            let next = Offset::Offset(cursor.next);
+            let next = Offset::Offset(cursor.next());
             list.add_partition_offset(events, partition(*shard), next).map_err(unavailable)?;
         }
         Ok(list)
@@ -296,13 +211,9 @@ impl Reading {
     fn go_to(&mut self, after: &Positions) -> Result<(), Error> {
         let mut back = Vec::new();
         for (shard, cursor) in &mut self.cursors {
-            let after = after[*shard];
-            if after < cursor.yielded {
+            if !cursor.go_to(after[*shard]) {
                 back.push(*shard);
             }
-            cursor.yielded = after;
-            cursor.at = cursor.at.max(after);
-            cursor.ready.retain(|message| message.position > after);
         }
         if back.is_empty() {
             return Ok(());
@@ -311,10 +222,8 @@ impl Reading {
         let Some(consumer) = &self.consumer else { return Ok(()) };
         for shard in back {
             let Some(cursor) = self.cursors.get_mut(&shard) else { continue };
-            let after = after[shard];
-            let base = if cursor.base.0 <= after { cursor.base } else { (0, starts[shard]) };
-            *cursor = Cursor { committed: cursor.committed, ..Cursor::new(after, base) };
-            let (events, to) = (&self.bus.names().events, Offset::Offset(base.1));
+            let to = Offset::Offset(cursor.go_back(after[shard], starts[shard]));
+            let events = &self.bus.names().events;
             if let Err(error) = consumer.seek(events, partition(shard), to, TIMEOUT) {
                 // Nobody knows where it reads on.
                 self.leave();
@@ -337,7 +246,7 @@ impl Reading {
     fn lacks(&self, ends: &PerShard<i64>) -> bool {
         self.cursors
             .iter()
-            .any(|(shard, cursor)| cursor.ready.is_empty() && cursor.next < ends[*shard])
+            .any(|(shard, cursor)| cursor.ready() == 0 && cursor.next() < ends[*shard])
     }
 
     /// The shards of ours of which every record that is there was taken.
@@ -346,7 +255,7 @@ impl Reading {
         let ends = self.ends()?;
         let is_exhausted = |shard: Shard| {
             // Nothing comes of what was dropped for its age.
-            let next = |cursor: &Cursor| cursor.next.max(starts[shard]);
+            let next = |cursor: &Cursor| cursor.next().max(starts[shard]);
             self.cursors.get(&shard).is_some_and(|cursor| next(cursor) >= ends[shard])
         };
         Ok(PerShard::from_fn(is_exhausted))
@@ -373,7 +282,7 @@ impl Reading {
             None => false,
         };
         let Some(cursor) = self.cursors.get_mut(&shard) else { return Ok(true) };
-        cursor.next = record.offset() + 1;
+        cursor.pass(record.offset());
         if let Some(place) = place.filter(|_| is_meant) {
             cursor.take(&place, record.payload().unwrap_or_default().to_vec());
         }
@@ -401,12 +310,8 @@ impl Reading {
         let Some(consumer) = self.consumer.take() else { return };
         self.cursors.clear();
         self.given = None;
-        let leave = move || {
-            // What was given and never taken up would be waited for.
-            if let Err(error) = consumer.unassign() {
-                debug!(%error, "partitions were not given back; the group takes them");
-            }
-        };
+        // What was given and never taken up would be waited for.
+        let leave = move || give_back(&consumer);
         if let Err(error) = std::thread::Builder::new().name("kafka-leave".to_owned()).spawn(leave)
         {
             debug!(%error, "a group was left in place");
@@ -416,7 +321,7 @@ impl Reading {
     /// Takes note of what the group decided. True when it did.
     fn follow_group(&mut self) -> bool {
         let Some(consumer) = &self.consumer else { return false };
-        let decisions = std::mem::take(&mut consumer.context().noted().decisions);
+        let decisions = consumer.context().decisions();
         let decided = !decisions.is_empty();
         for decision in decisions {
             self.cursors.clear();
@@ -428,65 +333,25 @@ impl Reading {
         decided
     }
 
-    /// What is ready, up to the first hole: whoever reads on finds the hole at the front.
     fn yielded(&mut self, max: usize) -> Batches {
-        let mut batches = Vec::new();
-        for (shard, cursor) in &mut self.cursors {
-            let mut messages: Vec<Message> = Vec::new();
-            while let Some(next) = cursor.ready.front() {
-                let follows = messages.last().is_none_or(|last| last.position + 1 == next.position);
-                if messages.len() == max || !follows {
-                    break;
-                }
-                messages.extend(cursor.ready.pop_front());
-            }
-            if let Some(last) = messages.last() {
-                cursor.yielded = last.position;
-                batches.push((*shard, messages));
-            }
-        }
-        batches
+        let ready =
+            self.cursors.iter_mut().map(|(shard, cursor)| (*shard, cursor.yield_ready(max)));
+        ready.filter(|(_, messages)| !messages.is_empty()).collect()
     }
 
-    /// Sends a commit and does not wait for its end: a coordinator that is away, or a group that is about to change, would
-    /// hold up the reading that it waits for.
     fn acknowledge(&mut self, positions: &Positions) -> Result<(), Error> {
         let Some(consumer) = &self.consumer else { return Ok(()) };
-        {
-            let mut noted = consumer.context().noted();
-            if std::mem::take(&mut noted.has_failed) {
-                self.cursors.values_mut().for_each(|cursor| cursor.committed = 0);
-            }
-            if noted.committing.is_some_and(|since| since.elapsed() < TIMEOUT) {
-                return Ok(());
-            }
+        if consumer.context().has_failed() {
+            self.cursors.values_mut().for_each(Cursor::commit_again);
         }
-        let events = &self.bus.names().events;
-        let mut list = TopicPartitionList::new();
-        for (shard, cursor) in &mut self.cursors {
-            while let Some(mark) = cursor.marks.front().filter(|mark| mark.0 <= positions[*shard]) {
-                cursor.base = *mark;
-                cursor.marks.pop_front();
-            }
-            let (position, offset) = cursor.base;
-            if position <= cursor.committed {
-                continue;
-            }
-            cursor.committed = position;
-            list.add_partition_offset(events, partition(*shard), Offset::Offset(offset))
-                .map_err(unavailable)?;
-            if let Some(mut element) = list.find_partition(events, partition(*shard)) {
-                element.set_metadata(position.to_string());
-            }
-        }
-        if list.count() == 0 {
+        if consumer.context().is_committing() {
             return Ok(());
         }
-        consumer.context().noted().committing = Some(Instant::now());
-        if let Err(error) = consumer.commit(&list, CommitMode::Async) {
-            consumer.context().commit_callback(Err(error), &list);
+        let mut marks = BTreeMap::new();
+        for (shard, cursor) in &mut self.cursors {
+            marks.extend(cursor.acknowledge(positions[*shard]).map(|mark| (*shard, mark)));
         }
-        Ok(())
+        commit(consumer, &self.bus.names().events, &marks)
     }
 }
 
@@ -494,46 +359,4 @@ impl Drop for Reading {
     fn drop(&mut self) {
         self.leave();
     }
-}
-
-impl Cursor {
-    fn new(after: i64, base: (i64, i64)) -> Self {
-        Self { yielded: after, at: after, next: base.1, base, ..Self::default() }
-    }
-
-    fn take(&mut self, place: &Place, value: Vec<u8>) {
-        let Some(message) = Partial::add(&mut self.under_way, place, value) else { return };
-        let last = self.marks.back().unwrap_or(&self.base);
-        if message.position > last.0 {
-            self.marks.push_back((message.position, self.next));
-        }
-        if message.position > self.at {
-            self.at = message.position;
-            self.ready.push_back(message);
-        }
-    }
-}
-
-/// A group's commits: position and offset.
-///
-/// # Errors
-/// [`Error::Unavailable`].
-pub(super) fn committed<C: ConsumerContext>(
-    consumer: &BaseConsumer<C>,
-    topic: &str,
-    shards: &[Shard],
-) -> Result<BTreeMap<Shard, (i64, i64)>, Error> {
-    let mut list = TopicPartitionList::with_capacity(shards.len());
-    for shard in shards {
-        list.add_partition(topic, partition(*shard));
-    }
-    if shards.is_empty() {
-        return Ok(BTreeMap::new());
-    }
-    let list = consumer.committed_offsets(list, TIMEOUT).map_err(unavailable)?;
-    let commit = |element: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| {
-        let Offset::Offset(offset) = element.offset() else { return None };
-        Some((shard(element.partition())?, (element.metadata().parse().ok()?, offset)))
-    };
-    Ok(list.elements().iter().filter_map(commit).collect())
 }

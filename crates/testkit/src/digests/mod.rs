@@ -5,8 +5,8 @@
 //! server: the digests of MariaDB 10.11 leave out prepared statements, and all of a script but its first statement.
 //!
 //! Tests send statements of their own on the same connections. Whose one is, the stack tells: the innermost source file
-//! that it is sent from is a service's, or a test's. Writes that a lane sends on behalf of a service are not written down yet: the
-//! stack knows only the lane.
+//! that it is sent from is a service's, or a test's. Of what a lane sends, its task shows only the lane: that is a service's
+//! in all tests but the lanes' own, which are not listened to.
 
 mod digest;
 mod origin;
@@ -45,6 +45,9 @@ struct Listener {
 /// Writes down what the connections send that are opened from now on, where that is wanted.
 pub(crate) fn watch() {
     let Some(folder) = env::var_os(FOLDER).filter(|folder| !folder.is_empty()) else { return };
+    if !origin::has_services() {
+        return;
+    }
     let folder = PathBuf::from(folder);
     fs::create_dir_all(&folder).expect("a folder for the digests");
     let file = File::create(folder.join(format!("{}.tsv", process::id())));

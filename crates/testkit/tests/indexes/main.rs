@@ -1,8 +1,7 @@
-//! Statements of the services are listed, and have an index to go by at a million orders. The writes of lanes are not
-//! listed yet.
+//! Every statement of the services is listed, and has an index to go by at a million orders.
 //!
-//! `queries/` lists them, one example each. The suites write down what the services send, where they are asked
-//! to ([`testkit::digests`]); what is not among the examples fails. Each example is explained on a MariaDB that `bulk/<schema>.sql` filled: a
+//! `queries/` lists them, one example each. The suites write down what the services send, where they are asked to
+//! ([`testkit::digests`]); what is not among the examples fails. Each is explained on a MariaDB that `bulk/<schema>.sql` filled: a
 //! plan that [`plan::Step::faults`] finds fault with fails, unless a line `-- allowed: REASON` stands above the statement;
 //! and such a line fails where the plan has no fault.
 #![expect(
@@ -161,7 +160,7 @@ fn every_query_of_the_suites_is_listed() {
 }
 
 /// What has no plan: the frame of transactions, how tables are made, what the server is asked of itself, and rows that
-/// are put in as they are.
+/// are put in as they are, or by their keys.
 fn is_aside(digest: &str) -> bool {
     let puts_in = digest.starts_with("insert ") && !digest.contains(" select ");
     let of_itself = ["@@", "connection_id", "table_schema = database"];
