@@ -7,7 +7,7 @@ pub struct Invariant {
     pub name: &'static str,
     /// What it says, in one sentence.
     pub what: &'static str,
-    /// What it reads: `schema.table`, or `redis.…`.
+    /// What it reads: `schema.table`, `bus.…` or `redis.…`.
     pub reads: &'static [&'static str],
 }
 
@@ -34,7 +34,7 @@ invariants! {
         "a change of a wallet has its one event, and an event its change";
     WALLET_RELAY = "wallet-relay", ["wallet.outbox", "wallet.outbox_shard"],
         "events are numbered in their shard without gaps, up to the shard's last number";
-    WALLET_STREAM = "wallet-stream", ["wallet.outbox", "wallet.outbox_shard", "redis.wallet-events"],
+    WALLET_STREAM = "wallet-stream", ["wallet.outbox", "wallet.outbox_shard", "bus.wallet-events"],
         "the stream of a shard holds its published events, each under its number";
 
     PRODUCT_STOCK = "product-stock", ["product.product", "product.stock_movement"],
@@ -55,7 +55,7 @@ invariants! {
     PRODUCT_RELAY = "product-relay", ["product.outbox", "product.outbox_shard"],
         "events are numbered in their shard without gaps, up to the shard's last number";
     PRODUCT_STREAM = "product-stream",
-        ["product.outbox", "product.outbox_shard", "redis.product-events"],
+        ["product.outbox", "product.outbox_shard", "bus.product-events"],
         "the stream of a shard holds its published events, each under its number";
 
     COUPON_QUOTA = "coupon-quota", ["coupon.coupon", "coupon.issued_coupon"],
@@ -76,7 +76,7 @@ invariants! {
     COUPON_RELAY = "coupon-relay", ["coupon.outbox", "coupon.outbox_shard"],
         "events are numbered in their shard without gaps, up to the shard's last number";
     COUPON_STREAM = "coupon-stream",
-        ["coupon.outbox", "coupon.outbox_shard", "redis.coupon-events"],
+        ["coupon.outbox", "coupon.outbox_shard", "bus.coupon-events"],
         "the stream of a shard holds its published events, each under its number";
 
     ORDER_TOTALS = "order-totals", ["order.orders", "order.order_line"],
@@ -90,7 +90,7 @@ invariants! {
         "a placed and a cancelled order have their one event, and an event its order";
     ORDER_RELAY = "order-relay", ["order.outbox", "order.outbox_shard"],
         "events are numbered in their shard without gaps, up to the shard's last number";
-    ORDER_STREAM = "order-stream", ["order.outbox", "order.outbox_shard", "redis.order-events"],
+    ORDER_STREAM = "order-stream", ["order.outbox", "order.outbox_shard", "bus.order-events"],
         "the stream of a shard holds its published events, each under its number";
 
     JOURNAL_ONCE = "journal-once", ["orchestrator.saga", "orchestrator.saga_history"],

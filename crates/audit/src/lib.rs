@@ -39,6 +39,7 @@ mod uses;
 pub use invariant::{INVARIANTS, Invariant};
 pub use report::{Check, Explained, Report};
 
+use ::events::{Bus, RedisStreams};
 use anyhow::{Context, Result};
 use findings::Findings;
 use invariant::{
@@ -47,6 +48,7 @@ use invariant::{
 };
 use sagas::Snapshots;
 use snapshot::Snapshot;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What is audited. Users with SELECT are enough, and CREATE TEMPORARY TABLES where there is an outbox.
@@ -64,19 +66,56 @@ pub struct Targets {
     pub orchestrator: String,
     /// Of the activity log's schema; `None` where there is no log.
     pub activity: Option<String>,
-    /// Streams and ranking; without it they are not checked.
-    pub redis: Option<Redis>,
+    /// What carries the events; without it outboxes are compared with nothing.
+    pub streams: Option<Streams>,
+    /// The ranking's counts; without them they are not checked.
+    pub ranking: Option<Redis>,
     /// No event may wait longer for its number; `None` where the relays may rest.
     pub relayed_within: Option<Duration>,
 }
 
-/// The Redis of events and ranking.
+/// Each schema's events, on Redis or Kafka. They are only read: nobody need follow these buses.
+#[derive(Clone)]
+pub struct Streams {
+    /// The wallet's.
+    pub wallet: Arc<dyn Bus>,
+    /// The product's.
+    pub product: Arc<dyn Bus>,
+    /// The coupon's.
+    pub coupon: Arc<dyn Bus>,
+    /// The order's.
+    pub order: Arc<dyn Bus>,
+}
+
+/// The Redis of the ranking, and of the events where they are not on Kafka.
 #[derive(Clone)]
 pub struct Redis {
     /// `redis://host:port/database`, or a socket's.
     pub url: String,
     /// What all keys begin with.
     pub prefix: String,
+}
+
+impl Redis {
+    /// The events on this Redis.
+    ///
+    /// # Errors
+    /// A URL that is none.
+    pub fn streams(&self) -> Result<Streams> {
+        let bus = |schema| -> Result<Arc<dyn Bus>> {
+            Ok(Arc::new(RedisStreams::new(self.client()?, &self.prefix, schema, &[])?))
+        };
+        Ok(Streams {
+            wallet: bus("wallet")?,
+            product: bus("product")?,
+            coupon: bus("coupon")?,
+            order: bus("order")?,
+        })
+    }
+
+    fn client(&self) -> Result<::redis::Client> {
+        ::redis::Client::open(self.url.as_str()).context("the URL of Redis")
+    }
 }
 
 /// Checks everything.
@@ -116,8 +155,12 @@ pub async fn run(targets: &Targets) -> Result<Report> {
     if let Some(url) = &targets.activity {
         activity::check(url, &mut of.wallet, &mut of.order, &mut findings).await?;
     }
-    if let Some(redis) = &targets.redis {
-        check_redis(redis, &mut of, &mut findings).await?;
+    if let Some(streams) = &targets.streams {
+        check_streams(streams, &mut of, &mut findings).await?;
+    }
+    if let Some(redis) = &targets.ranking {
+        let store = ranking::Store::new(redis.client()?, &redis.prefix)?;
+        ranking_count::check(&store, &mut of.order, &mut findings).await?;
     }
     Ok(Report { checks: findings.into_checks(), explained: walked.explained })
 }
@@ -131,18 +174,18 @@ async fn open(schema: &str, url: &str) -> Result<Snapshot> {
     Snapshot::open(url).await.with_context(|| format!("cannot read the schema {schema}"))
 }
 
-async fn check_redis(redis: &Redis, of: &mut Snapshots, findings: &mut Findings) -> Result<()> {
-    let client = ::redis::Client::open(redis.url.as_str()).context("the URL of Redis")?;
-    for (invariant, schema, snapshot) in [
-        (&WALLET_STREAM, "wallet", &mut of.wallet),
-        (&PRODUCT_STREAM, "product", &mut of.product),
-        (&COUPON_STREAM, "coupon", &mut of.coupon),
-        (&ORDER_STREAM, "order", &mut of.order),
+async fn check_streams(
+    streams: &Streams,
+    of: &mut Snapshots,
+    findings: &mut Findings,
+) -> Result<()> {
+    for (invariant, bus, snapshot) in [
+        (&WALLET_STREAM, &streams.wallet, &mut of.wallet),
+        (&PRODUCT_STREAM, &streams.product, &mut of.product),
+        (&COUPON_STREAM, &streams.coupon, &mut of.coupon),
+        (&ORDER_STREAM, &streams.order, &mut of.order),
     ] {
-        // To read takes no consumers; to publish would.
-        let bus = ::events::RedisStreams::new(client.clone(), &redis.prefix, schema, &[])?;
-        stream::check(invariant, snapshot, &bus, findings).await?;
+        stream::check(invariant, snapshot, bus.as_ref(), findings).await?;
     }
-    let store = ranking::Store::new(client, &redis.prefix)?;
-    ranking_count::check(&store, &mut of.order, findings).await
+    Ok(())
 }

@@ -29,9 +29,18 @@ async fn targets((user, rights): (&str, &str)) -> Targets {
         urls.push(as_auditor(&url));
     }
     let [wallet, product, coupon, order, orchestrator, activity] = urls.try_into().unwrap();
-    let redis = Some(Redis { url: testkit::redis_url().await, prefix: "empty".to_owned() });
-    let activity = Some(activity);
-    Targets { wallet, product, coupon, order, orchestrator, activity, redis, relayed_within: None }
+    let redis = Redis { url: testkit::redis_url().await, prefix: "empty".to_owned() };
+    Targets {
+        wallet,
+        product,
+        coupon,
+        order,
+        orchestrator,
+        activity: Some(activity),
+        streams: Some(redis.streams().unwrap()),
+        ranking: Some(redis),
+        relayed_within: None,
+    }
 }
 
 fn database_of(url: &str) -> &str {

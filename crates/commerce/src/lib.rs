@@ -1,6 +1,7 @@
 //! The program `commerce`: any role of the shop, and the tools around it.
 
 pub mod bench;
+mod carrier;
 pub mod cli;
 pub mod clients;
 pub mod config;

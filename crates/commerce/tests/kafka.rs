@@ -43,4 +43,11 @@ async fn a_shop_on_kafka_sells_and_ranks_and_is_clean() {
     assert_eq!(best, expected);
     let audit = commerce(&data, &kafka.addresses()).arg("audit").output().unwrap();
     assert!(audit.status.success(), "{}", String::from_utf8_lossy(&audit.stdout));
+    let report: Value = serde_json::from_slice(&audit.stdout).unwrap();
+    let checks = report["checks"].as_array().unwrap();
+    let compared = |stream: &str| {
+        let check = checks.iter().find(|check| check["name"] == stream).unwrap();
+        check["rows_checked"].as_u64().unwrap()
+    };
+    assert!(compared("wallet-stream") > 0 && compared("order-stream") > 0, "{report}");
 }

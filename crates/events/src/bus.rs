@@ -144,8 +144,10 @@ pub trait Bus: Send + Sync + 'static {
 /// Reads the streams. After an error, or a call that was dropped, it may be asked again.
 #[async_trait]
 pub trait Reader: Send {
-    /// Up to `max` messages a shard above the given positions, in order; waits up to `wait` for the first. Empty when none
-    /// came. A reader of all shards passes over none that has messages when it is asked.
+    /// Up to `max` messages a shard above the given positions, in order; waits up to `wait` for the first, and not at all
+    /// for zero. Empty when none came. A reader of all shards passes over none that has messages when it is asked.
+    ///
+    /// Redis looks only ten times a second whether a short wait is over.
     async fn read(
         &mut self,
         after: &Positions,

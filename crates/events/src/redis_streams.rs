@@ -280,8 +280,10 @@ impl Reader for StreamReader {
             None => self.connect(wait).await?,
         };
         let ids: Vec<String> = after.iter().map(|(_, position)| format!("{position}-0")).collect();
-        let wait_ms = usize::try_from(wait.as_millis()).unwrap_or(usize::MAX).max(1);
-        let options = StreamReadOptions::default().count(max).block(wait_ms);
+        let mut options = StreamReadOptions::default().count(max);
+        if !wait.is_zero() {
+            options = options.block(usize::try_from(wait.as_millis()).unwrap_or(usize::MAX).max(1));
+        }
         let reply: Option<StreamReadReply> =
             connection.xread_options(&self.streams, &ids, &options).await?;
         self.connection = Some(connection);

@@ -105,7 +105,7 @@ impl Bench {
     }
 
     pub(crate) fn redis(&self) -> &Redis {
-        self.targets.redis.as_ref().unwrap()
+        self.targets.ranking.as_ref().unwrap()
     }
 
     pub(crate) async fn audit(&self) -> Report {

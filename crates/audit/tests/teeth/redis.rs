@@ -16,10 +16,10 @@ pub(crate) struct Corruption {
 }
 
 const STREAMS: [(&str, &str, &str); 4] = [
-    ("wallet", "redis.wallet-events", "wallet-stream"),
-    ("product", "redis.product-events", "product-stream"),
-    ("coupon", "redis.coupon-events", "coupon-stream"),
-    ("order", "redis.order-events", "order-stream"),
+    ("wallet", "bus.wallet-events", "wallet-stream"),
+    ("product", "bus.product-events", "product-stream"),
+    ("coupon", "bus.coupon-events", "coupon-stream"),
+    ("order", "bus.order-events", "order-stream"),
 ];
 
 pub(crate) async fn corruptions(bench: &Bench, history: &History) -> Vec<Corruption> {

@@ -2,6 +2,7 @@
 
 use super::{Context, Verdict};
 use crate::bench;
+use crate::carrier::Carrier;
 use crate::config::keys::KEYS;
 use crate::config::{Config, Problem, Shown, with_schema};
 use crate::output::{Output, Table, line};
@@ -119,6 +120,7 @@ fn targets(config: &Config) -> Result<audit::Targets> {
     };
     let prefix = config.redis.prefix.clone();
     let redis = config.redis.url().map(|url| audit::Redis { url: url.to_owned(), prefix });
+    let streams = Carrier::of(config).ok().map(|carrier| carrier.streams()).transpose()?;
     Ok(audit::Targets {
         wallet: url(Schema::Wallet)?,
         product: url(Schema::Product)?,
@@ -126,7 +128,8 @@ fn targets(config: &Config) -> Result<audit::Targets> {
         order: url(Schema::Order)?,
         orchestrator: url(Schema::Orchestrator)?,
         activity: config.activity.enabled.then(|| url(Schema::Activity)).transpose()?,
-        redis,
+        streams,
+        ranking: redis,
         // A shop may be closed.
         relayed_within: None,
     })

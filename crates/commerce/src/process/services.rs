@@ -1,6 +1,7 @@
 //! The services of a process, started, and what runs beside them.
 
 use super::{Counts, links, open, open_pool};
+use crate::carrier::Carrier;
 use crate::config::{Config, Lanes, Limits, Problem};
 use crate::roles::{Role, Roles};
 use activity::{Keeper, Log, Source};
@@ -15,7 +16,7 @@ use api::wallet::v1::wallet_participant_service_client::WalletParticipantService
 use api::wallet::v1::wallet_service_client::WalletServiceClient;
 use coupon::{Coupon, Notices, TurnedAway};
 use db::Db;
-use events::{Bell, Bus, Consumer, Purge, RedisStreams, Relay};
+use events::{Bell, Bus, Consumer, Purge, Relay};
 use feed::Feeds;
 use lock::{Locks, Turn};
 use migrations::Schema;
@@ -249,27 +250,7 @@ impl Starting<'_> {
     }
 
     fn bus(&self, schema: Schema) -> Result<Arc<dyn Bus>> {
-        let consumers = consumers(self.config, schema);
-        #[cfg(feature = "kafka")]
-        if self.config.bus == crate::config::BusKind::Kafka {
-            return self.kafka(schema, &consumers);
-        }
-        let prefix = &self.config.redis.prefix;
-        Ok(Arc::new(RedisStreams::new(self.redis()?, prefix, schema.name(), &consumers)?))
-    }
-
-    #[cfg(feature = "kafka")]
-    fn kafka(&self, schema: Schema, consumers: &[&str]) -> Result<Arc<dyn Bus>> {
-        let kafka = &self.config.kafka;
-        let brokers = kafka.brokers.clone();
-        let options = events::KafkaOptions {
-            brokers: brokers.ok_or_else(|| Problem::needed("kafka.brokers", "this process"))?,
-            prefix: kafka.prefix.clone(),
-            replication: kafka.replication,
-            // No shorter than the outbox keeps them.
-            retention: self.config.outbox.retention.into(),
-        };
-        Ok(Arc::new(events::KafkaBus::new(options, schema.name(), consumers)?))
+        Carrier::of(self.config)?.bus(schema, &consumers(self.config, schema))
     }
 
     fn redis(&self) -> Result<redis::Client> {

@@ -1,5 +1,6 @@
 //! A note in the data folder that tells other runs of the program where the running shop is.
 
+use crate::carrier::Carrier;
 use crate::clients::Addresses;
 use crate::config::Config;
 use anyhow::{Context, Result};
@@ -26,6 +27,8 @@ pub struct Running {
     pub admin: String,
     /// Its databases as the auditor reads them, by schema.
     pub databases: BTreeMap<String, String>,
+    /// What carries its events.
+    pub(crate) events: Option<Carrier>,
     /// Its Redis.
     pub redis: Option<String>,
     /// What its keys in Redis begin with.
@@ -42,6 +45,7 @@ impl Running {
             addresses,
             admin,
             databases: Schema::ALL.into_iter().filter(is_used).filter_map(url).collect(),
+            events: Carrier::of(config).ok(),
             redis: config.redis.url().map(str::to_owned),
             redis_prefix: config.redis.prefix.clone(),
         }
@@ -66,7 +70,7 @@ impl Running {
     /// What an audit of it looks at.
     ///
     /// # Errors
-    /// A schema of which the note does not say where it is.
+    /// A schema of which the note does not say where it is; as `Carrier::streams`.
     pub fn targets(&self) -> Result<audit::Targets> {
         let url = |schema: Schema| {
             let url = self.databases.get(schema.name()).cloned();
@@ -80,7 +84,8 @@ impl Running {
             order: url(Schema::Order)?,
             orchestrator: url(Schema::Orchestrator)?,
             activity: self.databases.get(Schema::Activity.name()).cloned(),
-            redis: self.redis.clone().map(|url| audit::Redis { url, prefix }),
+            streams: self.events.as_ref().map(Carrier::streams).transpose()?,
+            ranking: self.redis.clone().map(|url| audit::Redis { url, prefix }),
             relayed_within: Some(RELAYED_WITHIN),
         })
     }

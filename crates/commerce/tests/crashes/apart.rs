@@ -173,6 +173,7 @@ impl Apart {
     }
 
     pub(crate) fn targets(&self) -> audit::Targets {
+        let redis = audit::Redis { url: self.redis.url(), prefix: "commerce".to_owned() };
         audit::Targets {
             wallet: self.url(Schema::Wallet),
             product: self.url(Schema::Product),
@@ -180,7 +181,8 @@ impl Apart {
             order: self.url(Schema::Order),
             orchestrator: self.url(Schema::Orchestrator),
             activity: Some(self.url(Schema::Activity)),
-            redis: Some(audit::Redis { url: self.redis.url(), prefix: "commerce".to_owned() }),
+            streams: Some(redis.streams().unwrap()),
+            ranking: Some(redis),
             relayed_within: None,
         }
     }

@@ -221,6 +221,7 @@ impl Shop {
 
     /// What an audit looks at.
     pub fn targets(&self) -> audit::Targets {
+        let redis = audit::Redis { url: self.redis_url(), prefix: "commerce".to_owned() };
         audit::Targets {
             wallet: self.url(Schema::Wallet),
             product: self.url(Schema::Product),
@@ -228,7 +229,8 @@ impl Shop {
             order: self.url(Schema::Order),
             orchestrator: self.url(Schema::Orchestrator),
             activity: Some(self.url(Schema::Activity)),
-            redis: Some(audit::Redis { url: self.redis_url(), prefix: "commerce".to_owned() }),
+            streams: Some(redis.streams().expect("the URL of Redis")),
+            ranking: Some(redis),
             relayed_within: None,
         }
     }
