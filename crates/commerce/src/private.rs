@@ -9,6 +9,7 @@ use db::Conn;
 use diesel_async::{AsyncConnection, SimpleAsyncConnection};
 use embedded::{MySql, MySqlOptions, Redis, RedisOptions};
 use migrations::Schema;
+use std::future;
 use std::path::Path;
 
 /// The user who may read everything and change nothing.
@@ -43,6 +44,29 @@ impl PrivateServers {
     /// The database server with all rights, if it is ours.
     pub fn server_url(&self) -> Option<String> {
         self.mysql.as_ref().map(MySql::url)
+    }
+
+    /// Waits until one of them ends by itself, which none should.
+    ///
+    /// # Errors
+    /// Which, with the end of its log.
+    pub async fn broken(&self) -> Result<()> {
+        let mysql = async {
+            match &self.mysql {
+                Some(server) => server.ended().await,
+                None => future::pending().await,
+            }
+        };
+        let redis = async {
+            match &self.redis {
+                Some(server) => server.ended().await,
+                None => future::pending().await,
+            }
+        };
+        tokio::select! {
+            ended = mysql => ended.context("the private database server is gone"),
+            ended = redis => ended.context("the private Redis is gone"),
+        }
     }
 
     /// Ends them in good order. What is left of them, the next start finds.

@@ -112,9 +112,15 @@ impl Shop {
     /// # Errors
     /// Why it did.
     pub async fn broken(&mut self) -> Result<()> {
-        match &mut self.roles {
-            Started::Here(process) => process.broken().await,
-            Started::Apart(children) => children.broken().await,
+        let roles = async {
+            match &mut self.roles {
+                Started::Here(process) => process.broken().await,
+                Started::Apart(children) => children.broken().await,
+            }
+        };
+        tokio::select! {
+            broken = roles => broken,
+            broken = self.servers.broken() => broken,
         }
     }
 

@@ -7,11 +7,12 @@
     reason = "a test that cannot run the program has failed"
 )]
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Lines};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 
 /// The counts published with the file that `BASKETS` names in CI.
 const PUBLISHED: [(&str, u64); 5] = [
@@ -156,26 +157,41 @@ fn relays_that_are_held_work_off_every_event_of_the_orders_afterwards() {
     assert_clean(&data);
 }
 
+/// A replay that has answers to some of its orders, and what it says from then on.
+fn under_way(data: &Path, sold: &Sold) -> (Child, Lines<BufReader<ChildStderr>>) {
+    let mut command = commerce(data);
+    command.arg("replay").arg(&sold.file).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut replay = command.spawn().unwrap();
+    // Lines of progress come at every tenth: the first ones stand for orders that were answered, and most were not.
+    let mut said = BufReader::new(replay.stderr.take().unwrap()).lines();
+    let answered = said.find(|line| line.as_ref().unwrap().contains("orders answered"));
+    assert!(answered.is_some(), "the first orders were answered");
+    (replay, said)
+}
+
 #[test]
 fn a_replay_that_was_killed_is_finished_by_running_it_again() {
     let folder = tempfile::tempdir().unwrap();
     let (data, sold) = (folder.path().join("data"), sold(folder.path()));
-    let mut cut_off = commerce(&data)
-        .arg("replay")
-        .arg(&sold.file)
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // Lines of progress come at every tenth: the first ones stand for orders that were answered, and most were not.
-    let said = BufReader::new(cut_off.stderr.take().unwrap());
-    let answered = said.lines().map(Result::unwrap).find(|line| line.contains("orders answered"));
+    let (mut cut_off, _said) = under_way(&data, &sold);
     cut_off.kill().unwrap();
     cut_off.wait().unwrap();
-    assert!(answered.is_some(), "the first orders were answered before it was killed");
     let report = replay(&data, &sold, &[]);
     let (placed, replayed) = (report["placed"].as_u64(), report["replayed"].as_u64());
     assert_eq!(placed.unwrap() + replayed.unwrap(), sold.baskets);
     assert!(replayed.unwrap() >= sold.baskets / 10, "{report}");
     assert_clean(&data);
+}
+
+#[test]
+fn a_replay_whose_database_is_gone_says_so_and_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, sold) = (folder.path().join("data"), sold(folder.path()));
+    let (mut replay, said) = under_way(&data, &sold);
+    let pid = std::fs::read_to_string(data.join("mysql/server.pid")).unwrap();
+    let pid = Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
+    kill_process(pid, Signal::KILL).unwrap();
+    let said: String = said.map(Result::unwrap).collect();
+    assert!(said.contains("the private database server is gone"), "{said}");
+    assert_eq!(replay.wait().unwrap().code(), Some(1));
 }

@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use crate::folder::Folder;
 use crate::program::Wanted;
-use crate::server::{self, Endpoint, Engine, Listen, Server, blocking, on, percent_encoded};
+use crate::server::{
+    self, Endpoint, Engine, Listen, Server, blocking, on, percent_encoded, until_ended,
+};
 use crate::{Error, Place};
 
 mod layout;
@@ -180,6 +182,15 @@ impl MySql {
     /// [`Error::Io`] when it cannot be killed.
     pub async fn kill(&self) -> Result<(), Error> {
         on(&self.server, Server::kill).await
+    }
+
+    /// Waits until it ends. Nothing to wait for when it does not run.
+    ///
+    /// # Errors
+    /// [`Error::Ended`] with the end of its log when it ended by itself, or a stranger ended it; [`Error::Io`] when it
+    /// cannot be watched.
+    pub async fn ended(&self) -> Result<(), Error> {
+        until_ended(&self.server).await
     }
 
     /// Stops it if it runs, and starts it again on the same data, socket and port.

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use tokio::sync::watch;
 
 /// The programs that this crate starts, by the names under which they may run.
 const SERVERS: [&str; 5] = ["mariadbd", "mysqld", "redis-server", "valkey-server", "java"];
@@ -34,6 +35,8 @@ pub(crate) struct Handle {
 pub(crate) struct Process {
     handle: Handle,
     status: Receiver<io::Result<ExitStatus>>,
+    /// Closed when it has ended.
+    kept: watch::Receiver<()>,
 }
 
 impl Handle {
@@ -112,16 +115,27 @@ impl Process {
         let (ended, status) = mpsc::sync_channel(1);
         // The kernel sends the death signal when the *thread* that started the child ends, so that thread must
         // live as long as the child: it waits for it.
-        thread::Builder::new()
-            .name("server-keeper".to_owned())
-            .spawn(move || keep(command, &started, &ended))?;
+        let (keeping, kept) = watch::channel(());
+        thread::Builder::new().name("server-keeper".to_owned()).spawn(move || {
+            keep(command, &started, &ended);
+            drop(keeping);
+        })?;
         let handle = handle.recv().map_err(io::Error::other)??;
-        Ok(Self { handle, status })
+        Ok(Self { handle, status, kept })
     }
 
     /// Its process id.
     pub(crate) fn pid(&self) -> u32 {
         self.handle.pid.as_raw_pid().unsigned_abs()
+    }
+
+    /// Waits until it has ended.
+    pub(crate) fn end_of(&self) -> impl Future<Output = ()> + use<> {
+        let mut kept = self.kept.clone();
+        async move {
+            // Nothing is sent: the keeper drops its side.
+            while kept.changed().await.is_ok() {}
+        }
     }
 
     /// Waits until it has ended, at most this long: how it ended, or `None` while it runs.

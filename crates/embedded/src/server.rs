@@ -131,6 +131,21 @@ impl<E: Engine> Server<E> {
         Ok(())
     }
 
+    /// Waits until the process has ended that runs now; `None` where none does.
+    fn end(&self) -> Option<impl Future<Output = ()> + use<E>> {
+        let process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
+        process.as_ref().map(Process::end_of)
+    }
+
+    /// An error when it has ended and nobody here has ended it.
+    fn check(&self) -> Result<(), Error> {
+        let process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(running) = process.as_ref() else { return Ok(()) };
+        let program = self.engine.program();
+        let status = running.ended_within(Duration::ZERO).map_err(Error::io("watch", program))?;
+        status.map_or(Ok(()), |status| Err(ended(program, status, &self.folder)))
+    }
+
     fn finish(&self, how: impl FnOnce(Process) -> io::Result<()>) -> Result<(), Error> {
         let mut process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(running) = process.take() else { return Ok(()) };
@@ -167,6 +182,14 @@ pub(crate) async fn on<E: Engine>(
 ) -> Result<(), Error> {
     let server = Arc::clone(server);
     blocking(move || call(&server)).await
+}
+
+/// Waits until it ends. An error when nobody here has ended it.
+pub(crate) async fn until_ended<E: Engine>(server: &Arc<Server<E>>) -> Result<(), Error> {
+    let shared = Arc::clone(server);
+    let Some(end) = blocking(move || Ok(shared.end())).await? else { return Ok(()) };
+    end.await;
+    on(server, Server::check).await
 }
 
 /// Locks the place and ends what a dead owner left there.

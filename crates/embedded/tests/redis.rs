@@ -1,8 +1,9 @@
 //! A private Redis answers, keeps what was written, and says what is wrong.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use embedded::{Error, Listen, Redis, RedisOptions};
 use redis::AsyncCommands as _;
+use rustix::process::{Pid, Signal, kill_process};
 
 async fn connect(server: &Redis) -> Result<redis::aio::MultiplexedConnection> {
     Ok(redis::Client::open(server.url())?.get_multiplexed_async_connection().await?)
@@ -100,5 +101,25 @@ async fn a_server_that_does_not_start_is_shown_with_its_log() -> Result<()> {
     let error = refused(RedisOptions { arguments, ..RedisOptions::temporary() }).await?;
     assert!(matches!(error, Error::Ended { .. }), "{error}");
     assert!(error.to_string().contains("no-such-setting"), "{error}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn who_waits_for_its_end_is_told_whose_it_was() -> Result<()> {
+    let server = Redis::start(RedisOptions::temporary()).await?;
+    let (ended, stopped) = tokio::join!(server.ended(), server.stop());
+    stopped?;
+    ended?;
+
+    server.restart().await?;
+    let pid = server.pid().and_then(|pid| Pid::from_raw(pid.cast_signed()));
+    let waiting = tokio::spawn({
+        let server = server.clone();
+        async move { server.ended().await }
+    });
+    kill_process(pid.context("it runs")?, Signal::KILL)?;
+    let error = waiting.await?.expect_err("a stranger ended it");
+    assert!(matches!(error, Error::Ended { .. }), "{error}");
+    assert_eq!(server.pid(), None);
     Ok(())
 }

@@ -11,7 +11,7 @@ use crate::replay::baskets::Baskets;
 use crate::replay::{Held, Replay, Report};
 use crate::roles::Roles;
 use crate::shop::Shop;
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use migrations::Schema;
 use serde_json::json;
 use std::time::Duration;
@@ -83,9 +83,13 @@ pub(super) async fn replay(context: Context, args: ReplayArgs) -> Result<Verdict
         let server = config.database.server_url().map(str::to_owned);
         replay_on(&addresses, &config, server, &baskets, &args).await?
     } else {
-        let shop = Shop::start(on_free_ports(&sources)?, &sources, args.split).await?;
-        let (addresses, server) = (shop.addresses().clone(), shop.server_url());
-        let replayed = replay_on(&addresses, shop.config(), server, &baskets, &args).await;
+        let mut shop = Shop::start(on_free_ports(&sources)?, &sources, args.split).await?;
+        let (addresses, config) = (shop.addresses().clone(), shop.config().clone());
+        let server = shop.server_url();
+        let replayed = tokio::select! {
+            replayed = replay_on(&addresses, &config, server, &baskets, &args) => replayed,
+            broken = shop.broken() => Err(broken.err().unwrap_or_else(|| anyhow!("the shop has ended"))),
+        };
         let peak_memory_mib = shop.peak_memory_mib();
         let calls = shop.stop().await?;
         let mut report = replayed?;
