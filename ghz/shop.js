@@ -56,13 +56,16 @@ client.load(
   'commerce/ranking/v1/ranking_service.proto',
 );
 let connected = false;
+// A shopper tells the first error alone.
+let warned = false;
 
 function call(kind, method, message) {
   const params = { timeout: '10s', tags: { kind } };
   const answer = client.invoke(`commerce.${method}`, message, params);
   const good = answer !== null && answer.status === grpc.StatusOK;
   failed.add(!good, { kind });
-  if (!good && exec.vu.iterationInInstance < 1) console.warn(`${method}: ${JSON.stringify(answer.error)}`);
+  if (!good && !warned) console.warn(`${method}: ${JSON.stringify(answer && answer.error)}`);
+  warned ||= !good;
   return good ? answer.message : null;
 }
 
