@@ -12,18 +12,22 @@
 //! `#[tokio::test(flavor = "multi_thread")]`.
 #![expect(clippy::expect_used, reason = "a test that cannot be set up has failed")]
 
+mod clock;
 pub mod digests;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod power;
+mod proxy;
 mod servers;
 #[cfg(feature = "shop")]
 mod shop;
 mod told;
 
+pub use clock::Clock;
 #[cfg(feature = "kafka")]
 pub use kafka::{Brokers, kafka, kafka_alone};
 pub use power::{power_cut, written};
+pub use proxy::{AfterLoss, Proxy};
 pub use servers::{Given, Server, database, fresh_database, mysql, redis, redis_url};
 #[cfg(feature = "shop")]
 pub use shop::{
