@@ -82,14 +82,12 @@ impl Orchestrator {
 
     /// The public service.
     pub fn checkout(&self) -> CheckoutServiceServer<Self> {
-        CheckoutServiceServer::new(self.clone())
-            .max_decoding_message_size(platform::MAX_MESSAGE_BYTES)
+        platform::served!(CheckoutServiceServer::new(self.clone()))
     }
 
     /// The operators' service.
     pub fn admin(&self) -> SagaAdminServiceServer<admin::Admin> {
-        SagaAdminServiceServer::new(admin::Admin::new(self.clone()))
-            .max_decoding_message_size(platform::MAX_MESSAGE_BYTES)
+        platform::served!(SagaAdminServiceServer::new(admin::Admin::new(self.clone())))
     }
 
     /// The plans that this program knows, by kind and version, with all their steps.

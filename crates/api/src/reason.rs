@@ -98,6 +98,13 @@ reasons! {
     /// The message exceeds the limit. Metadata: `maximum`, in bytes.
     MessageTooLarge = "MESSAGE_TOO_LARGE", InvalidArgument, REQUEST,
         "a message is at most {maximum} bytes";
+    /// The headers of the call exceed the limit. Metadata: `maximum`, in bytes as HTTP/2 counts
+    /// them: names, values and 32 for each.
+    HeadersTooLarge = "HEADERS_TOO_LARGE", InvalidArgument, REQUEST,
+        "the headers of a call are at most {maximum} bytes";
+    /// The content type is not that of gRPC with protobuf: nothing ran. Metadata: `content_type`.
+    ContentTypeNotSupported = "CONTENT_TYPE_NOT_SUPPORTED", InvalidArgument, REQUEST,
+        "the content type is application/grpc, not {content_type}";
 
     /// Less in stock than wanted. Metadata: `product_ids`, `available`, `required`, each a list
     /// separated by commas, in the same order.
@@ -177,6 +184,10 @@ reasons! {
     Cancelled = "CANCELLED", Cancelled, SERVICE, "the caller cancelled the call";
     /// No such call, or not offered here.
     Unimplemented = "UNIMPLEMENTED", Unimplemented, SERVICE, "this call is not offered here";
+    /// Messages in this encoding are not read here. Metadata: `encoding`, and `accepted`, separated by
+    /// commas.
+    EncodingNotSupported = "ENCODING_NOT_SUPPORTED", Unimplemented, REQUEST,
+        "messages are encoded as one of {accepted}, not as {encoding}";
     /// A fault of the service itself.
     Internal = "INTERNAL", Internal, SERVICE, "the service failed";
 }

@@ -2,6 +2,8 @@
 //!
 //! A service of this process is reached in process, one of another by `peers.*`.
 
+mod files;
+mod health;
 mod links;
 mod services;
 
@@ -82,6 +84,7 @@ impl Process {
     /// A configuration, database or Redis that cannot be worked with; a port that is taken.
     pub async fn start(config: &Config, roles: &Roles) -> Result<Self> {
         Self::check(config, roles)?;
+        files::raise_limit();
         prepare_databases(config, schemas(roles), config.database.migrate).await?;
         let tasks = TaskTracker::new();
         let background = CancellationToken::new();
@@ -94,9 +97,11 @@ impl Process {
             participant: address(PARTICIPANT),
             admin: address(ADMIN).context("the admin listener is open")?,
         };
-        let health = server.health();
+        let (health, probes) = (server.health(), services.probes().into());
         let serving = tokio::spawn(server.serve(shutdown.clone().cancelled_owned()));
-        health.set_all_ready().await;
+        // What can answer is ready when this returns.
+        health.look(&probes).await;
+        tasks.spawn(health.watch(probes, shutdown.clone()));
         Ok(Self { listening, services, serving, shutdown, background, tasks })
     }
 
@@ -153,12 +158,19 @@ async fn bind(config: &Config, roles: &Roles, services: &Services) -> Result<Ser
         let (name, address) = (PARTICIPANT, listen.participant);
         listeners.push(Listener { name, address, services: services.participants() });
     }
-    let Limits { streams, in_flight, connection_age, drain, .. } = config.limits;
+    let Limits { connections, streams, in_flight, connection_age, drain, .. } = config.limits;
+    let limits = platform::Limits {
+        max_calls: in_flight,
+        max_answer: connection_age.into(),
+        ..platform::Limits::default()
+    };
     let settings = Settings {
-        limits: platform::Limits { max_calls: in_flight },
+        limits,
+        max_connections: connections,
         max_streams: streams,
         max_connection_age: connection_age.into(),
         drain: drain.into(),
+        ..Settings::default()
     };
     Ok(Server::bind(settings, listeners, api::FILE_DESCRIPTOR_SET).await?)
 }

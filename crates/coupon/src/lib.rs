@@ -16,7 +16,7 @@ use api::coupon::v1::coupon_service_server::CouponServiceServer;
 use api::wallet::v1::wallet_service_client::WalletServiceClient;
 use db::IdBlocks;
 use desk::{Desk, Op};
-use platform::{MAX_MESSAGE_BYTES, Transport};
+use platform::{Transport, served};
 use sold_out::SoldOut;
 pub use sold_out::{Notices, TurnedAway};
 use std::sync::Arc;
@@ -62,13 +62,12 @@ impl Coupon {
 
     /// The calls for everybody.
     pub fn public(&self) -> CouponServiceServer<Self> {
-        CouponServiceServer::new(self.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
+        served!(CouponServiceServer::new(self.clone()))
     }
 
     /// The saga's steps, for the orchestrator.
     pub fn participant(&self) -> CouponParticipantServiceServer<Self> {
-        CouponParticipantServiceServer::new(self.clone())
-            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        served!(CouponParticipantServiceServer::new(self.clone()))
     }
 
     /// How often each of its steps was called.

@@ -9,7 +9,7 @@ use api::{Check, Reason, Refusal};
 use db::Db;
 use events::feed::Extent;
 use events::{PerShard, Shard};
-use platform::MAX_MESSAGE_BYTES;
+use platform::served;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,7 +76,7 @@ impl Feeds {
 
     /// The call for everybody.
     pub fn public(&self) -> EventServiceServer<Self> {
-        EventServiceServer::new(self.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
+        served!(EventServiceServer::new(self.clone()))
     }
 }
 

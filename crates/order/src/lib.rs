@@ -11,8 +11,8 @@ use ::participant::{Call, Calls, Lanes, Options, Outcome, Trace, refuse_lane};
 use api::order::v1::order_participant_service_server::OrderParticipantServiceServer;
 use api::order::v1::order_service_server::OrderServiceServer;
 use desk::{Desk, Op};
-use platform::MAX_MESSAGE_BYTES;
 use platform::context::current;
+use platform::served;
 use std::sync::Arc;
 use tokio_util::task::TaskTracker;
 use tonic::Status;
@@ -33,13 +33,12 @@ impl Order {
 
     /// The calls for everybody.
     pub fn public(&self) -> OrderServiceServer<Self> {
-        OrderServiceServer::new(self.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
+        served!(OrderServiceServer::new(self.clone()))
     }
 
     /// The saga's steps, for the orchestrator.
     pub fn participant(&self) -> OrderParticipantServiceServer<Self> {
-        OrderParticipantServiceServer::new(self.clone())
-            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        served!(OrderParticipantServiceServer::new(self.clone()))
     }
 
     /// How often each of its steps was called.

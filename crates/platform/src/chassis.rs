@@ -1,7 +1,7 @@
 //! What every call has around its handler, over a socket or in process.
 //!
-//! In this order: a context (trace, deadline) read from the headers; admission, one limit over all connections; a task of
-//! its own, so that a caller who goes away does not tear a handler apart and a panic ends one call only; the deadline, at
+//! In this order: a context (trace, deadline) read from the headers; a look at whether this is a call at all; admission,
+//! one limit over all connections; a task of its own, so that a caller who goes away does not tear a handler apart and a panic ends one call only; the deadline, at
 //! which the caller is answered while the handler goes on; and errors that say why, whoever made them.
 
 use std::{
@@ -15,19 +15,27 @@ use std::{
 use api::{Reason, Refusal};
 use http::{Request, Response};
 use http_body_util::BodyExt;
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
 use tokio_util::task::TaskTracker;
 use tonic::{body::Body, codegen::StdError};
 use tower::{Layer, Service};
 use tracing::{Instrument, debug, error, info_span};
 
 use crate::{
+    bounded::Bounded,
     context::{self, CallContext},
-    errors,
+    entry, errors,
 };
 
 /// Health must answer while everything else is turned away.
 const EXEMPT: &str = "/grpc.health.v1.Health/";
+
+/// Calls of every listener whose answers go on until somebody ends them: they have places of their own, for as long as
+/// they go on. Streams of events have theirs in the service that sends them.
+const STREAMS: [&str; 2] = ["/grpc.health.v1.Health/Watch", "/grpc.reflection."];
 
 /// How much earlier than the deadline the caller is answered: tonic's own timer ends the call at the deadline, with an
 /// error that says nothing. Of a short time, a tenth.
@@ -41,11 +49,15 @@ const RETRY_AFTER: Duration = Duration::from_millis(200);
 pub struct Limits {
     /// Calls at once, over all connections; one more is answered OVERLOADED. 4,096.
     pub max_calls: usize,
+    /// Streams of health and reflection at once, over all connections; one more is answered OVERLOADED. 256.
+    pub max_streams: usize,
+    /// How long an answer may go on; then it ends as UNAVAILABLE, and the client begins again, maybe elsewhere. 10 min.
+    pub max_answer: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_calls: 4_096 }
+        Self { max_calls: 4_096, max_streams: 256, max_answer: Duration::from_mins(10) }
     }
 }
 
@@ -53,6 +65,8 @@ impl Default for Limits {
 #[derive(Clone, Debug)]
 pub struct Chassis {
     admission: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
+    max_answer: Duration,
     tasks: TaskTracker,
 }
 
@@ -66,8 +80,9 @@ pub struct Mounted<S> {
 impl Chassis {
     /// A chassis whose handlers run among `tasks`.
     pub fn new(limits: Limits, tasks: TaskTracker) -> Self {
-        let permits = limits.max_calls.min(Semaphore::MAX_PERMITS);
-        Self { admission: Arc::new(Semaphore::new(permits)), tasks }
+        let Limits { max_calls, max_streams, max_answer } = limits;
+        let places = |count: usize| Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS)));
+        Self { admission: places(max_calls), streams: places(max_streams), max_answer, tasks }
     }
 
     async fn serve<S>(&self, service: S, request: Request<Body>) -> Response<Body>
@@ -79,9 +94,12 @@ impl Chassis {
         let started = Instant::now();
         let context = CallContext::read(request.headers());
         let span = info_span!("call", method = request.uri().path(), trace_id = %context.trace_id);
-        let outcome = self.run(service, request, context.clone()).instrument(span.clone()).await;
+        let outcome = match entry::refused(&request) {
+            Some(refused) => Ok(refused),
+            None => self.run(service, request, context.clone()).instrument(span.clone()).await,
+        };
         let _in_span = span.entered();
-        let mut response = outcome.map_or_else(errors::response, errors::explained);
+        let mut response = outcome.unwrap_or_else(errors::response);
         context.answer(response.headers_mut());
         let code = errors::code(&response);
         let latency_us = started.elapsed().as_micros();
@@ -109,6 +127,7 @@ impl Chassis {
         if permit.is_none() && !request.uri().path().starts_with(EXEMPT) {
             return Err(Refusal::overloaded(RETRY_AFTER));
         }
+        let stream = self.stream(request.uri().path())?;
         let (request, arrival) = watch_arrival(request);
         let handler = async move {
             let response = service.call(request).await;
@@ -117,7 +136,10 @@ impl Chassis {
         };
         let mut handler = self.tasks.spawn(context::scope(context, handler).in_current_span());
         match tokio::time::timeout(answer_within, &mut handler).await {
-            Ok(Ok(answered)) => answered,
+            Ok(Ok(answered)) => answered.map(|response| {
+                let until = Instant::now() + self.max_answer;
+                Bounded::wrap(errors::explained(response), until, Reason::Unavailable, stream)
+            }),
             Ok(Err(failed)) => {
                 error!(%failed, "handler did not end");
                 Err(Reason::Internal.into())
@@ -130,6 +152,17 @@ impl Chassis {
                 Err(Reason::DeadlineExceeded.into())
             }
         }
+    }
+}
+
+impl Chassis {
+    /// The place of a stream, if the call is one of those that need it.
+    fn stream(&self, path: &str) -> Result<Option<OwnedSemaphorePermit>, Refusal> {
+        if !STREAMS.iter().any(|start| path.starts_with(start)) {
+            return Ok(None);
+        }
+        let place = Arc::clone(&self.streams).try_acquire_owned();
+        place.map(Some).map_err(|_| Refusal::overloaded(RETRY_AFTER))
     }
 }
 

@@ -32,6 +32,9 @@ const UNREADABLE: [&str; 5] = [
 /// What tonic says, with `OUT_OF_RANGE`, of a request that is too large, before its size and limit.
 const TOO_LARGE: &str = "Error, decoded message length too large";
 
+/// What tonic says, with `RESOURCE_EXHAUSTED`, of a compressed request that is too large, before its limit.
+const TOO_LARGE_INSIDE: &str = "Error decompressing: size limit";
+
 /// Metadata that belongs in the trailers. A unary handler of tonic's can only set headers.
 const TRAILERS: [&str; 2] = [IDEMPOTENCY_REPLAYED, SAGA_OUTCOME];
 
@@ -114,6 +117,12 @@ fn explanation(code: Code, text: &str, place: Place) -> Status {
             Reason::MalformedRequest.into()
         }
         Code::OutOfRange if place == Place::Headers && text.starts_with(TOO_LARGE) => {
+            Refusal::new(Reason::MessageTooLarge).with("maximum", last_number(text))
+        }
+        // Small as it came, and larger than the limit without its compression.
+        Code::ResourceExhausted
+            if place == Place::Headers && text.starts_with(TOO_LARGE_INSIDE) =>
+        {
             Refusal::new(Reason::MessageTooLarge).with("maximum", last_number(text))
         }
         // tonic refuses to send a response that is too large.

@@ -4,14 +4,12 @@ use std::{io, net::SocketAddr, time::Duration};
 
 use tokio::task::JoinSet;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tonic::{
-    service::Routes,
-    transport::{self, server::TcpIncoming},
-};
+use tonic::{service::Routes, transport};
 
 use crate::{
     Chassis, Health, Limits, Services,
-    transport::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT},
+    context::LONGEST_DEADLINE,
+    incoming::{Incoming, Times},
 };
 
 /// What every listener offers besides its services.
@@ -19,6 +17,31 @@ const COMMON: [&str; 2] = ["grpc.health.v1.Health", "grpc.reflection.v1.ServerRe
 
 /// What describes the details of errors, so that tools can print them.
 const ERROR_DETAILS: &[u8] = tonic_types::pb::FILE_DESCRIPTOR_SET;
+
+/// After so long without a word the server asks a client whether it is there …
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// … and ends the connection without an answer after this time.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The largest header list that HTTP/2 reads: twice what a call may have, so that a call with too much is told so. Above
+/// it the answer is a bare 431, above four times as much the connection ends.
+const HEADER_LIST_BYTES: u32 = 131_072;
+
+/// Calls that a client may have taken back before the server has looked at them, for each call that it may have in flight,
+/// and at least so many: more in one burst is a flood, and ends the connection.
+const RESETS_PER_STREAM: usize = 4;
+const LEAST_RESETS: usize = 1_024;
+
+/// Errors of the protocol that one connection is forgiven.
+const PROTOCOL_ERRORS: usize = 1_024;
+
+/// Bytes of one call, and of one connection, that may be under way to the server: the largest message, and some of them.
+const STREAM_WINDOW_BYTES: u32 = 262_144 + 4_096;
+const CONNECTION_WINDOW_BYTES: u32 = 1_048_576;
+
+/// Bytes of a frame: the least that HTTP/2 knows.
+const FRAME_BYTES: u32 = 16_384;
 
 /// A port and the services on it.
 #[derive(Clone, Debug)]
@@ -36,9 +59,14 @@ pub struct Listener {
 pub struct Settings {
     /// What each listener bears.
     pub limits: Limits,
-    /// Calls at once on one connection. 256.
+    /// Connections of each listener; one more is closed as soon as it is there. 10,000.
+    pub max_connections: usize,
+    /// How long a new connection may take to say that it speaks HTTP/2. 5 s.
+    pub greeting: Duration,
+    /// Calls at once on one connection; one more waits at the client. 256.
     pub max_streams: u32,
-    /// When a connection is asked to close, so that clients find new instances. 10 min.
+    /// When a connection is asked to close, so that clients find new instances. 10 min. One that goes on all the same ends
+    /// after twice this time and the longest deadline.
     pub max_connection_age: Duration,
     /// How long calls in flight may take at the end. 10 s.
     pub drain: Duration,
@@ -57,7 +85,7 @@ pub struct Server {
 struct Open {
     name: &'static str,
     address: SocketAddr,
-    incoming: TcpIncoming,
+    incoming: Incoming,
     routes: Routes,
 }
 
@@ -97,6 +125,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             limits: Limits::default(),
+            max_connections: 10_000,
+            greeting: Duration::from_secs(5),
             max_streams: 256,
             max_connection_age: Duration::from_mins(10),
             drain: Duration::from_secs(10),
@@ -120,7 +150,8 @@ impl Server {
         let listeners: Vec<_> = listeners.into_iter().collect();
         let names = listeners.iter().flat_map(|listener| listener.services.names().iter().copied());
         let health = Health::new(names).await;
-        let open = listeners.into_iter().map(|listener| Open::new(listener, &health, descriptors));
+        let open = |listener| Open::new(listener, settings, &health, descriptors);
+        let open = listeners.into_iter().map(open);
         let listeners = open.collect::<Result<_, _>>()?;
         Ok(Self { settings, listeners, health, tasks: TaskTracker::new() })
     }
@@ -172,7 +203,12 @@ impl Server {
 }
 
 impl Open {
-    fn new(listener: Listener, health: &Health, descriptors: &[u8]) -> Result<Self, Error> {
+    fn new(
+        listener: Listener,
+        settings: Settings,
+        health: &Health,
+        descriptors: &[u8],
+    ) -> Result<Self, Error> {
         let Listener { name, address, services } = listener;
         let configured = || {
             let builder = tonic_reflection::server::Builder::configure()
@@ -183,12 +219,16 @@ impl Open {
             names.fold(builder, |builder, name| builder.with_service_name(*name))
         };
         let failed = |source| Error::Reflection { name, source };
-        let reflection = configured().build_v1().map_err(failed)?;
+        let reflection = crate::served!(configured().build_v1().map_err(failed)?);
         // Many tools know only the version before the first.
-        let for_older_tools = configured().build_v1alpha().map_err(failed)?;
+        let for_older_tools = crate::served!(configured().build_v1alpha().map_err(failed)?);
         let bind = |source| Error::Bind { name, address, source };
-        let incoming = TcpIncoming::bind(address).map_err(bind)?.with_nodelay(Some(true));
-        let address = incoming.local_addr().map_err(bind)?;
+        // No call and no answer outlives it: an answer that began as the connection was asked to end goes on as long again.
+        let life = settings.max_connection_age.saturating_mul(2).saturating_add(LONGEST_DEADLINE);
+        let times = Times { greeting: settings.greeting, life };
+        let incoming =
+            Incoming::bind(name, address, settings.max_connections, times).map_err(bind)?;
+        let address = incoming.address().map_err(bind)?;
         let routes =
             services.clone().with(health.server()).with(reflection).with(for_older_tools).into();
         Ok(Self { name, address, incoming, routes })
@@ -203,8 +243,16 @@ impl Open {
         let Self { name, address, incoming, routes } = self;
         tracing::info!(listener = name, %address, "listening");
         // Without a grace: with one, tonic cuts the connection in place of asking it to close.
+        let streams = usize::try_from(settings.max_streams).unwrap_or(usize::MAX);
+        let resets = streams.saturating_mul(RESETS_PER_STREAM).max(LEAST_RESETS);
         transport::Server::builder()
             .max_concurrent_streams(settings.max_streams)
+            .http2_max_pending_accept_reset_streams(Some(resets))
+            .http2_max_local_error_reset_streams(Some(PROTOCOL_ERRORS))
+            .http2_max_header_list_size(HEADER_LIST_BYTES)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .max_frame_size(FRAME_BYTES)
             .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
             .max_connection_age(settings.max_connection_age)

@@ -3,7 +3,8 @@
 //!
 //! Both pass on the caller's trace, and as deadline what is left of the caller's own, or what the
 //! request asks for if that is less (`Request::set_timeout`). A failure of the transport is an
-//! error like any other: UNAVAILABLE, or `DEADLINE_EXCEEDED`, with its reason.
+//! error like any other: UNAVAILABLE, or `DEADLINE_EXCEEDED`, with its reason. The deadline is that of the whole answer,
+//! streams included.
 
 use std::{
     convert::Infallible,
@@ -18,6 +19,8 @@ use std::{
 
 use api::{Reason, Refusal};
 use http::{Request, Response, Uri};
+use hyper_util::client::legacy::connect::HttpConnector;
+use tokio::time::Instant;
 use tonic::{
     body::Body,
     codegen::StdError,
@@ -29,7 +32,7 @@ use tower::{
     util::{BoxCloneSyncService, Oneshot},
 };
 
-use crate::{Chassis, context, errors};
+use crate::{Chassis, bounded::Bounded, context, errors, incoming::TCP_USER_TIMEOUT};
 
 /// What generated clients are made of: `WalletServiceClient::new(transport)`. Cheap to clone.
 pub type Transport = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
@@ -37,11 +40,32 @@ pub type Transport = BoxCloneSyncService<Request<Body>, Response<Body>, Infallib
 /// How long a connection may take to come up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Between two signs of life of a connection, so that a silent peer is noticed.
-pub(crate) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
+/// After so long without a word a peer is asked whether it is there …
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(3);
 
-/// How long a peer may take to give one.
-pub(crate) const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// … and without an answer the connection is dropped after this time: within 7 s calls go on over a new one.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// The same of the kernel, for connections that it believes to be there.
+const TCP_KEEPALIVE: Duration = Duration::from_secs(10);
+const TCP_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const TCP_KEEPALIVE_RETRIES: u32 = 3;
+
+/// Calls that wait for a connection to take them.
+const WAITING_CALLS: usize = 1_024;
+
+/// Bytes under way to us of one answer, and on one connection.
+const STREAM_WINDOW_BYTES: u32 = 1_048_576;
+const CONNECTION_WINDOW_BYTES: u32 = 4_194_304;
+
+/// Bytes of a frame: the least that HTTP/2 knows.
+const FRAME_BYTES: u32 = 16_384;
+
+/// The headers of an answer, which are all of an error.
+const HEADER_LIST_BYTES: u32 = 65_536;
+
+/// Errors of the protocol that one connection is forgiven.
+const PROTOCOL_ERRORS: usize = 1_024;
 
 /// Why there is no way to a peer.
 #[derive(Debug, thiserror::Error)]
@@ -85,7 +109,7 @@ pub fn remote(addresses: &[impl AsRef<str>], connections: usize) -> Result<Trans
     let endpoints = addresses.iter().map(|it| endpoint(it.as_ref()));
     let endpoints = endpoints.collect::<Result<Vec<_>, _>>()?;
     let rounds = std::iter::repeat_n(&endpoints, connections.max(1));
-    let mut channels = rounds.flatten().map(Endpoint::connect_lazy);
+    let mut channels = rounds.flatten().map(connected);
     let first = channels.next().ok_or(Error::NoAddress)?;
     let next = Arc::new(AtomicUsize::new(0));
     Ok(over(InTurn { first, others: channels.collect(), next }))
@@ -99,11 +123,29 @@ fn endpoint(address: &str) -> Result<Endpoint, Error> {
     }
     let endpoint = Endpoint::from(uri)
         .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_nodelay(true)
+        .buffer_size(WAITING_CALLS)
         .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)
-        .keep_alive_while_idle(true);
+        .keep_alive_while_idle(true)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_frame_size(FRAME_BYTES)
+        .http2_max_header_list_size(HEADER_LIST_BYTES)
+        .http2_max_local_error_reset_streams(PROTOCOL_ERRORS);
     Ok(endpoint)
+}
+
+/// tonic's own connector knows no `TCP_USER_TIMEOUT`.
+fn connected(endpoint: &Endpoint) -> Channel {
+    let mut tcp = HttpConnector::new();
+    tcp.set_nodelay(true);
+    tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    tcp.set_keepalive(Some(TCP_KEEPALIVE));
+    tcp.set_keepalive_interval(Some(TCP_KEEPALIVE_INTERVAL));
+    tcp.set_keepalive_retries(Some(TCP_KEEPALIVE_RETRIES));
+    #[cfg(target_os = "linux")]
+    tcp.set_tcp_user_timeout(Some(TCP_USER_TIMEOUT));
+    endpoint.connect_with_connector_lazy(tcp)
 }
 
 /// Passes the context on, and turns every failure into an error of ours.
@@ -128,11 +170,13 @@ where
         let budget = context::current().pass_on(request.headers_mut());
         let service = self.0.clone();
         Box::pin(async move {
+            // A peer may stop in the middle of its answer.
+            let until = Instant::now() + budget;
             if budget.is_zero() {
                 return Ok(errors::response(Refusal::new(Reason::DeadlineExceeded)));
             }
             Ok(match tokio::time::timeout(budget, service.oneshot(request)).await {
-                Ok(Ok(response)) => response,
+                Ok(Ok(response)) => Bounded::wrap(response, until, Reason::DeadlineExceeded, None),
                 Ok(Err(error)) => errors::response(errors::unreachable(&error.into())),
                 Err(_elapsed) => errors::response(Refusal::new(Reason::DeadlineExceeded)),
             })

@@ -15,7 +15,7 @@ use api::product::v1::product_service_server::ProductServiceServer;
 pub use cache::{Cache, STALENESS};
 use db::IdBlocks;
 use desk::{Desk, Op};
-use platform::MAX_MESSAGE_BYTES;
+use platform::served;
 use std::sync::Arc;
 use tokio_util::task::TaskTracker;
 use tonic::Status;
@@ -49,13 +49,12 @@ impl Product {
 
     /// The calls for everybody.
     pub fn public(&self) -> ProductServiceServer<Self> {
-        ProductServiceServer::new(self.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
+        served!(ProductServiceServer::new(self.clone()))
     }
 
     /// The saga's steps, for the orchestrator.
     pub fn participant(&self) -> ProductParticipantServiceServer<Self> {
-        ProductParticipantServiceServer::new(self.clone())
-            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        served!(ProductParticipantServiceServer::new(self.clone()))
     }
 
     /// How often each of its steps was called.

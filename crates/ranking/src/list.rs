@@ -84,6 +84,11 @@ impl List {
         Ok(self.told(outcome.map_err(|error| unavailable(&error))??))
     }
 
+    /// Whether there is a list, however old.
+    pub(crate) fn is_there(&self) -> bool {
+        self.shared.copy.load().is_some()
+    }
+
     fn told(&self, copy: Arc<Copy>) -> Told {
         let max_age = self.shared.life.max(copy.made.elapsed());
         Told { copy, max_age }

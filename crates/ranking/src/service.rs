@@ -39,6 +39,17 @@ impl Service {
     ) -> Self {
         Self { list: List::new(store, products, life), rebuild }
     }
+
+    /// Whether there is a list to tell. Looks at Redis only while there has been none.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn can_answer(&self) -> Result<(), Status> {
+        if self.list.is_there() {
+            return Ok(());
+        }
+        self.list.get().await.map(drop)
+    }
 }
 
 #[tonic::async_trait]

@@ -11,8 +11,8 @@ use ::participant::{Call, Calls, Lanes, Options, Outcome, Trace, refuse_lane};
 use api::wallet::v1::wallet_participant_service_server::WalletParticipantServiceServer;
 use api::wallet::v1::wallet_service_server::WalletServiceServer;
 use desk::{Desk, Op};
-use platform::MAX_MESSAGE_BYTES;
 use platform::context::current;
+use platform::served;
 use std::sync::Arc;
 use tokio_util::task::TaskTracker;
 use tonic::Status;
@@ -33,13 +33,12 @@ impl Wallet {
 
     /// The calls for everybody.
     pub fn public(&self) -> WalletServiceServer<Self> {
-        WalletServiceServer::new(self.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
+        served!(WalletServiceServer::new(self.clone()))
     }
 
     /// The saga's steps, for the orchestrator.
     pub fn participant(&self) -> WalletParticipantServiceServer<Self> {
-        WalletParticipantServiceServer::new(self.clone())
-            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        served!(WalletParticipantServiceServer::new(self.clone()))
     }
 
     /// How often each of its steps was called.

@@ -172,6 +172,12 @@ pub const KEYS: &[Key] = &[
         "90d",
         "how long the activity log keeps a day",
     ),
+    key(
+        "limits.connections",
+        Rule::Integer(1, 1_000_000),
+        "10000",
+        "connections to a listener; one more is closed at once",
+    ),
     key("limits.streams", Rule::Integer(1, 65_535), "256", "calls in flight on one connection"),
     key("limits.in_flight", Rule::Integer(1, 1_000_000), "8192", "calls in flight on a listener"),
     key(

@@ -203,6 +203,8 @@ pub struct Activity {
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
+    /// Connections to a listener.
+    pub connections: usize,
     /// Calls on one connection.
     pub streams: u32,
     /// Calls on a listener.

@@ -1,19 +1,30 @@
 //! The services of a process, started, and what runs beside them.
 
+use super::health::{self, Database};
 use super::{Counts, links, open, open_pool};
 use crate::carrier::Carrier;
 use crate::config::{Config, Lanes, Limits, Problem};
 use crate::roles::{Role, Roles};
 use activity::{Keeper, Log, Source};
 use anyhow::Result;
+use api::checkout::v1::checkout_service_server;
 use api::coupon::v1::coupon_participant_service_client::CouponParticipantServiceClient;
-use api::events::v1::EventSource;
+use api::coupon::v1::coupon_participant_service_server::SERVICE_NAME as COUPON_STEPS;
+use api::coupon::v1::coupon_service_server;
+use api::events::v1::{EventSource, event_service_server};
 use api::order::v1::order_participant_service_client::OrderParticipantServiceClient;
+use api::order::v1::order_participant_service_server::SERVICE_NAME as ORDER_STEPS;
+use api::order::v1::order_service_server;
 use api::product::v1::product_participant_service_client::ProductParticipantServiceClient;
+use api::product::v1::product_participant_service_server::SERVICE_NAME as PRODUCT_STEPS;
 use api::product::v1::product_service_client::ProductServiceClient;
+use api::product::v1::product_service_server;
 use api::ranking::v1::ranking_service_server::RankingServiceServer;
+use api::saga::v1::saga_admin_service_server;
 use api::wallet::v1::wallet_participant_service_client::WalletParticipantServiceClient;
+use api::wallet::v1::wallet_participant_service_server::SERVICE_NAME as WALLET_STEPS;
 use api::wallet::v1::wallet_service_client::WalletServiceClient;
+use api::wallet::v1::wallet_service_server;
 use coupon::{Coupon, Notices, TurnedAway};
 use db::Db;
 use events::{Bell, Bus, Consumer, Purge, Relay};
@@ -23,9 +34,10 @@ use migrations::Schema;
 use orchestrator::{Orchestrator, Participants};
 use order::Order;
 use participant::{Housekeeper, Housekeeping};
-use platform::{Chassis, MAX_MESSAGE_BYTES};
+use platform::{Chassis, Probe};
 use product::{Cache, Product};
 use ranking::{Counter, Rebuild, Store};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -44,6 +56,7 @@ pub(super) struct Services {
     ranking: Option<Arc<ranking::Service>>,
     orchestrator: Option<Orchestrator>,
     feeds: Option<Feeds>,
+    databases: BTreeMap<Role, Database>,
 }
 
 /// What starting services needs.
@@ -66,7 +79,8 @@ impl Services {
         background: &CancellationToken,
         shutdown: &CancellationToken,
     ) -> Result<Self> {
-        let inside = Chassis::new(platform::Limits { max_calls: usize::MAX }, tasks.clone());
+        let limits = platform::Limits { max_calls: usize::MAX, ..platform::Limits::default() };
+        let inside = Chassis::new(limits, tasks.clone());
         Starting { config, roles, tasks, background, shutdown, inside }.all().await
     }
 
@@ -87,7 +101,7 @@ impl Services {
         }
         if let Some(ranking) = &self.ranking {
             let server = RankingServiceServer::from_arc(Arc::clone(ranking));
-            services = services.with(server.max_decoding_message_size(MAX_MESSAGE_BYTES));
+            services = services.with(platform::served!(server));
         }
         if let Some(orchestrator) = &self.orchestrator {
             services = services.with(orchestrator.checkout());
@@ -144,6 +158,34 @@ impl Services {
         }
     }
 
+    /// How to ask whether the services can answer.
+    pub(super) fn probes(&self) -> Vec<Probe> {
+        let mut probes = Vec::new();
+        for (role, database) in &self.databases {
+            let services: &[&str] = match role {
+                Role::Wallet => &[wallet_service_server::SERVICE_NAME, WALLET_STEPS],
+                Role::Product => &[product_service_server::SERVICE_NAME, PRODUCT_STEPS],
+                Role::Order => &[order_service_server::SERVICE_NAME, ORDER_STEPS],
+                Role::Coupon => &[coupon_service_server::SERVICE_NAME, COUPON_STEPS],
+                Role::Orchestrator => &[
+                    checkout_service_server::SERVICE_NAME,
+                    saga_admin_service_server::SERVICE_NAME,
+                ],
+                Role::Ranking | Role::Activity => &[],
+            };
+            probes.push(health::on(database, services));
+        }
+        if self.feeds.is_some() {
+            let sources = self.databases.iter().filter(|(role, _)| role.is_participant());
+            let sources = sources.map(|(_, database)| database.clone()).collect();
+            probes.push(health::on_any(sources, event_service_server::SERVICE_NAME));
+        }
+        if let Some(ranking) = &self.ranking {
+            probes.push(health::ranking(ranking));
+        }
+        probes
+    }
+
     /// Takes no more writes: sagas in flight may end for `patience`, what is queued in lanes still runs.
     pub(super) async fn close(&self, patience: Duration) {
         if let Some(orchestrator) = &self.orchestrator {
@@ -167,16 +209,17 @@ impl Services {
 impl Starting<'_> {
     async fn all(&self) -> Result<Services> {
         let (lanes, tasks) = (self.config.lanes, self.tasks);
-        let wallet = self.database(Role::Wallet).await?;
+        let mut databases = BTreeMap::new();
+        let wallet = self.database(Role::Wallet, &mut databases).await?;
         let wallet = wallet.map(|db| Wallet::start(db, self.lanes(lanes.wallet), tasks));
-        let product = self.database(Role::Product).await?;
+        let product = self.database(Role::Product, &mut databases).await?;
         let product = match product {
             Some(db) => Some(self.product(db)?),
             None => None,
         };
-        let order = self.database(Role::Order).await?;
+        let order = self.database(Role::Order, &mut databases).await?;
         let order = order.map(|db| Order::start(db, self.lanes(lanes.order), tasks));
-        let coupon = match self.database(Role::Coupon).await? {
+        let coupon = match self.database(Role::Coupon, &mut databases).await? {
             Some(db) => {
                 let here = wallet.as_ref().map(|it| services(it.public()));
                 let wallets = links::to_public(self.config, &self.inside, Role::Wallet, here)?;
@@ -187,7 +230,8 @@ impl Starting<'_> {
             None => None,
         };
         let (ranking, orchestrator, feeds) = (None, None, self.feeds().await?);
-        let mut all = Services { wallet, product, order, coupon, ranking, orchestrator, feeds };
+        let mut all =
+            Services { wallet, product, order, coupon, ranking, orchestrator, feeds, databases };
         if self.roles.has(Role::Ranking) {
             all.ranking = Some(Arc::new(self.ranking(all.product.as_ref()).await?));
         }
@@ -195,7 +239,9 @@ impl Starting<'_> {
             self.activity().await?;
         }
         if self.roles.has(Role::Orchestrator) {
-            all.orchestrator = Some(self.orchestrator(&all).await?);
+            let db = open(self.config, Schema::Orchestrator).await?;
+            all.databases.insert(Role::Orchestrator, Database::new(db.clone()));
+            all.orchestrator = Some(self.orchestrator(db, &all)?);
         }
         Ok(all)
     }
@@ -211,11 +257,16 @@ impl Starting<'_> {
     }
 
     /// The database of a role that is here, with its relay running.
-    async fn database(&self, role: Role) -> Result<Option<Db>> {
+    async fn database(
+        &self,
+        role: Role,
+        databases: &mut BTreeMap<Role, Database>,
+    ) -> Result<Option<Db>> {
         let Some(schema) = role.schema().filter(|_| self.roles.has(role)) else {
             return Ok(None);
         };
         let db = open(self.config, schema).await?;
+        databases.insert(role, Database::new(db.clone()));
         let bus = self.bus(schema)?;
         let relay = Relay::new(
             db.clone(),
@@ -317,8 +368,7 @@ impl Starting<'_> {
         Ok(())
     }
 
-    async fn orchestrator(&self, here: &Services) -> Result<Orchestrator> {
-        let db = open(self.config, Schema::Orchestrator).await?;
+    fn orchestrator(&self, db: Db, here: &Services) -> Result<Orchestrator> {
         let to = |role| links::to_participant(self.config, role);
         let participants = Participants {
             product: match &here.product {

@@ -12,7 +12,9 @@ use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tonic_types::StatusExt;
 use tower::{Layer, ServiceExt};
 
-use crate::stub::{Gate, METHOD, Stub, bind, client, list, named, names, refusal, request, to};
+use crate::stub::{
+    Gate, METHOD, Stub, bind, client, limits, list, named, names, refusal, request, to,
+};
 
 const MANY: usize = 100;
 const SOON: Duration = Duration::from_millis(50);
@@ -37,7 +39,11 @@ async fn the_server_keeps_the_deadline_of_a_caller_that_does_not() {
     let service = chassis.layer(tonic::service::Routes::from(gate.stub().services()));
     // One gRPC message of no bytes.
     let empty = Body::new(http_body_util::Full::from(&[0_u8; 5][..]));
-    let call = Request::post(METHOD).header("grpc-timeout", "50m").body(empty).unwrap();
+    let call = Request::post(METHOD)
+        .header("content-type", "application/grpc")
+        .header("grpc-timeout", "50m")
+        .body(empty)
+        .unwrap();
     let response = service.oneshot(call).await.unwrap();
     let status = Status::from_header_map(response.headers()).unwrap();
     assert_eq!(refusal(&status).reason, Reason::DeadlineExceeded);
@@ -125,10 +131,8 @@ async fn one_call_too_many_is_turned_away_until_a_handler_ends() {
 
 #[tokio::test]
 async fn health_is_answered_when_everything_else_is_turned_away() {
-    let settings = platform::server::Settings {
-        limits: Limits { max_calls: 0 },
-        ..platform::server::Settings::default()
-    };
+    let settings =
+        platform::server::Settings { limits: limits(0), ..platform::server::Settings::default() };
     let server = bind(settings, Stub::new(|| async { Ok(named([])) }).services()).await;
     let transport = to(server.address("public").unwrap());
     tokio::spawn(server.serve(std::future::pending()));
@@ -140,12 +144,16 @@ async fn health_is_answered_when_everything_else_is_turned_away() {
 #[tokio::test]
 async fn a_request_that_never_ends_holds_no_place_after_its_deadline() {
     let tasks = TaskTracker::new();
-    let chassis = Chassis::new(Limits { max_calls: 1 }, tasks.clone());
+    let chassis = Chassis::new(limits(1), tasks.clone());
     let stub = Stub::new(|| async { Ok(named([])) });
     let service = chassis.layer(tonic::service::Routes::from(stub.services()));
     let frames = tokio_stream::pending::<Result<http_body::Frame<bytes::Bytes>, Status>>();
     let endless = Body::new(StreamBody::new(frames));
-    let call = Request::post(METHOD).header("grpc-timeout", "50m").body(endless).unwrap();
+    let call = Request::post(METHOD)
+        .header("content-type", "application/grpc")
+        .header("grpc-timeout", "50m")
+        .body(endless)
+        .unwrap();
     let response = service.oneshot(call).await.unwrap();
     let status = Status::from_header_map(response.headers()).unwrap();
     assert_eq!(refusal(&status).reason, Reason::DeadlineExceeded);

@@ -4,7 +4,12 @@
 #![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 mod calls;
+mod codecs;
+mod connections;
 mod errors;
+mod health;
+mod raw;
 mod server;
+mod streams;
 mod stub;
 mod traces;

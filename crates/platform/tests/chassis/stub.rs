@@ -48,19 +48,18 @@ impl Stub {
     }
 
     pub(crate) fn services(&self) -> Services {
-        let server = RankingServiceServer::new(self.clone())
-            .max_decoding_message_size(platform::MAX_MESSAGE_BYTES);
+        let server = platform::served!(RankingServiceServer::new(self.clone()));
         Services::default().with(server)
     }
 
     /// In process.
     pub(crate) fn local(&self, max_calls: usize) -> Transport {
-        local(self.services(), &Chassis::new(Limits { max_calls }, TaskTracker::new()))
+        local(self.services(), &Chassis::new(limits(max_calls), TaskTracker::new()))
     }
 
     /// Over a socket.
     pub(crate) async fn remote(&self, max_calls: usize) -> Transport {
-        let limits = Limits { max_calls };
+        let limits = limits(max_calls);
         let server = bind(Settings { limits, ..Settings::default() }, self.services()).await;
         let transport = to(server.address("public").unwrap());
         tokio::spawn(server.serve(std::future::pending()));
@@ -121,6 +120,11 @@ impl Gate {
     pub(crate) async fn ended(&self) {
         self.ended.acquire().await.unwrap().forget();
     }
+}
+
+/// Limits that differ in the number of calls.
+pub(crate) fn limits(max_calls: usize) -> Limits {
+    Limits { max_calls, ..Limits::default() }
 }
 
 /// An answer that consists of texts.
