@@ -2,7 +2,8 @@
 //! or from a service in the same process.
 //!
 //! [`Chassis`] gives each call its [`context`], its deadline, a task of its own and errors that say why; [`transport`]
-//! carries calls between services; [`server`] puts services on ports, with health and reflection.
+//! carries calls between services; [`server`] puts services on ports, with health and reflection; [`supervised`] keeps
+//! background tasks running.
 
 mod chassis;
 pub mod context;
@@ -13,6 +14,7 @@ pub mod page;
 mod replay;
 pub mod server;
 mod services;
+pub mod supervise;
 mod timeout;
 pub mod trace;
 pub mod transport;
@@ -23,6 +25,7 @@ pub use health::Health;
 pub use replay::{replayed, replayed_refusal};
 pub use server::{Listener, Server};
 pub use services::Services;
+pub use supervise::supervised;
 pub use transport::Transport;
 
 /// The largest message that is accepted or sent: 256 KiB.
