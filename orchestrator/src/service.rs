@@ -107,6 +107,11 @@ impl Orchestrator {
         self.engine.live()
     }
 
+    /// What the journal's lanes last achieved.
+    pub fn health(&self) -> Vec<lane::Health> {
+        self.engine.journal().health()
+    }
+
     /// Lets the sagas in flight end, for `patience` at most, and leaves the rest to others.
     pub async fn stop(&self, patience: Duration) {
         self.engine.stop(patience).await;

@@ -78,6 +78,11 @@ impl Journal {
         self.ends.submit(End { start, outcome, result }, Priority::Reserved, deadline).await
     }
 
+    /// What the lanes of START and of END last achieved.
+    pub fn health(&self) -> Vec<lane::Health> {
+        vec![self.starts.health(), self.ends.health()]
+    }
+
     /// Takes no more sagas; what is queued is still written.
     pub fn close(&self) {
         self.starts.close();
