@@ -8,6 +8,7 @@ mod end;
 mod floor;
 mod operation;
 mod read;
+mod readable;
 mod record;
 mod schema;
 mod start;
