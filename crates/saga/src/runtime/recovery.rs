@@ -1,8 +1,8 @@
 //! Driving the sagas that nobody drives: those of dead replicas, and strays of our own.
 
 use super::engine::Inner;
-use crate::journal::{Beat, Pulse, Running, RunningState};
-use chrono::{TimeDelta, Utc};
+use crate::journal::{Pulse, Running, RunningState};
+use chrono::TimeDelta;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio::time::MissedTickBehavior;
@@ -34,10 +34,14 @@ async fn sweep(
     rooms: &Arc<Semaphore>,
     round: u32,
 ) -> db::Result<()> {
-    let Beat { alive, paused } = inner.journal.beat(pulse).await?;
+    // The deadlines of what is taken over are judged by the database's clock, too.
+    if inner.journal.clock().offset().is_none() {
+        inner.journal.clock().measure().await?;
+    }
+    let beat = inner.journal.beat(pulse).await?;
     // Claim no more than there is room for: what is left stays free for other replicas.
-    while !paused && rooms.available_permits() > 0 {
-        let claimed = inner.journal.claim(alive.clone(), rooms.available_permits()).await?;
+    while !beat.paused && rooms.available_permits() > 0 {
+        let claimed = inner.journal.claim(&beat, rooms.available_permits()).await?;
         if !claimed.sagas.is_empty() {
             info!(sagas = claimed.sagas.len(), "took over sagas of a replica that is gone");
         }
@@ -47,11 +51,11 @@ async fn sweep(
         }
     }
     if round % SWEEP_EVERY == SWEEP_EVERY - 1 {
-        let started_before = Utc::now() - TimeDelta::seconds(60);
+        let started_before = db::now_micros() - TimeDelta::seconds(60);
         let strays = inner.journal.strays(started_before).await?;
         let lost = strays.into_iter().filter(|running| !inner.live.contains(running.start.saga));
         drive(inner, lost.collect(), rooms);
-        inner.journal.bury(alive).await?;
+        inner.journal.bury(&beat.dead).await?;
     }
     Ok(())
 }
