@@ -14,7 +14,7 @@ use api::saga::v1::{
     SagaState, SagaStep, SagaStepState, SagaTrouble,
 };
 use api::{Check, Reason, Refusal, RequestId};
-use chrono::{TimeDelta, Utc};
+use chrono::TimeDelta;
 use participant::SagaId;
 use platform::page::{PageSize, PageToken};
 use prost::Message;
@@ -124,7 +124,7 @@ impl SagaAdminService for Admin {
             kind: kind_of(&request.kind)?,
             running,
             ended,
-            placed_before: (age > 0).then(|| Utc::now() - TimeDelta::seconds(age)),
+            placed_before: (age > 0).then(|| db::now_micros() - TimeDelta::seconds(age)),
             below,
         };
         let journal = self.orchestrator.engine.journal();

@@ -3,7 +3,6 @@
 use crate::calls::Caller;
 use crate::service::Orchestrator;
 use api::{coupon, order, product, wallet};
-use chrono::TimeDelta;
 use lock::Turn;
 use participant::SagaId;
 use std::time::Duration;
@@ -41,14 +40,14 @@ impl Orchestrator {
 
     /// Raises the floor to the newest saga that began at least `retention` ago, but below every unfinished one; tells the
     /// participants, of which one that does not answer hears it next time; and deletes from the journal what ended at
-    /// least `retention` ago, with its requests. Tells how many sagas that were.
+    /// least `retention` ago, with its requests. Tells how many sagas that were: none while the clocks are not trusted.
     ///
     /// # Errors
     /// Those of the database.
     pub async fn forget(&self, retention: Duration) -> db::Result<usize> {
-        let before = db::now_micros() - TimeDelta::from_std(retention).unwrap_or(TimeDelta::MAX);
         let journal = self.engine.journal();
-        let Some(floor) = journal.raise_floor(before).await? else { return Ok(0) };
+        let Some(before) = journal.clock().cutoff(retention).await? else { return Ok(0) };
+        let floor = journal.raise_floor(before).await?;
         self.tell(floor).await;
         journal.forget(before).await
     }

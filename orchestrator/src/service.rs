@@ -125,7 +125,7 @@ impl Orchestrator {
         let placed_at = db::now_micros();
         let deadline_at = placed_at + self.engine.options().deadline;
         let start = Start {
-            saga: SagaId::from(Uuid::now_v7()),
+            saga: SagaId::from(db::new_id()),
             plan: asked.plan,
             subject: asked.user_id,
             object: asked.order_id,

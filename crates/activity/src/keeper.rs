@@ -42,7 +42,7 @@ impl Keeper {
         let rounds = async {
             loop {
                 due.tick().await;
-                match turn.run(self.round(Utc::now())).await {
+                match turn.run(self.keep()).await {
                     None => {}
                     Some(Ok(plan)) if plan == Plan::default() => {}
                     Some(Ok(Plan { add, drop })) => {
@@ -59,6 +59,15 @@ impl Keeper {
             }
         };
         cancel.run_until_cancelled(rounds).await;
+    }
+
+    /// A round at what both this process's clock and the database's allow; none while they are not trusted. Events of days
+    /// without a partition wait in `late` meanwhile.
+    async fn keep(&self) -> Result<Plan> {
+        match self.db.clock().cutoff(Duration::ZERO).await? {
+            Some(now) => self.round(now).await,
+            None => Ok(Plan::default()),
+        }
     }
 
     /// Makes and drops the partitions that are due at `now`. Tells which. Of two replicas at once one fails, and does no

@@ -157,7 +157,7 @@ async fn forget_everything(shop: &Shop) {
     let db = shop.db(Schema::Orchestrator).await;
     let journal = Journal::open(db, lane::Options::default(), &tasks);
     let now = Utc::now();
-    let floor = journal.raise_floor(now).await.unwrap().unwrap().0.to_vec();
+    let floor = journal.raise_floor(now).await.unwrap().0.to_vec();
     let raise = wallet::v1::RaiseFloorRequest { floor: floor.clone() };
     shop.wallet_participant().raise_floor(raise).await.unwrap();
     let raise = product::v1::RaiseFloorRequest { floor: floor.clone() };

@@ -137,8 +137,6 @@ pub enum Unusable {
     Used,
     /// It was lost with a cancelled order.
     Forfeited,
-    /// The order is placed before its first day.
-    NotYetValid,
     /// The order is placed after its last day.
     Expired,
 }
@@ -242,12 +240,10 @@ impl Validity {
         Self { from, until }
     }
 
+    /// Its first day refuses nobody: who holds a coupon was issued it, so an earlier instant is that of a clock which is
+    /// behind.
     fn refuses(self, at: DateTime<Utc>) -> Option<Unusable> {
-        let day = day_in_seoul(at);
-        if day < self.from {
-            return Some(Unusable::NotYetValid);
-        }
-        (day > self.until).then_some(Unusable::Expired)
+        (day_in_seoul(at) > self.until).then_some(Unusable::Expired)
     }
 }
 
@@ -262,13 +258,19 @@ impl State {
 }
 
 impl Issued {
-    /// Uses the coupon for an order placed at this instant.
+    /// Uses the coupon for an order placed at this instant, or now if that is earlier: an order that was dated by a clock
+    /// which is ahead is not refused for it.
     ///
     /// # Errors
     /// [`Refused::NotUsable`].
-    pub fn redeem(&mut self, order: OrderId, placed_at: DateTime<Utc>) -> Result<(), Refused> {
+    pub fn redeem(
+        &mut self,
+        order: OrderId,
+        placed_at: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<(), Refused> {
         let refused = match self.state {
-            State::Active => self.validity.refuses(placed_at),
+            State::Active => self.validity.refuses(placed_at.min(now)),
             State::Used(_) => Some(Unusable::Used),
             State::Forfeited(_) => Some(Unusable::Forfeited),
         };

@@ -103,7 +103,6 @@ fn unusable(why: Unusable) -> &'static str {
     match why {
         Unusable::Used => "USED",
         Unusable::Forfeited => "FORFEITED",
-        Unusable::NotYetValid => "NOT_YET_VALID",
         Unusable::Expired => "EXPIRED",
     }
 }

@@ -5,6 +5,7 @@
 //! [`Db`] (a pool: reads and rare writes) and [`Session`] (one connection of its own: lanes).
 
 mod bytes;
+mod clock;
 mod error;
 mod ids;
 mod locking;
@@ -17,15 +18,16 @@ mod time;
 mod values;
 
 pub use bytes::{Bytes8, Bytes16};
+pub use clock::{Clock, ClockRecord, new_id, now_micros};
 pub use error::{Conflict, Error};
 pub use ids::IdBlocks;
 pub use locking::{ForUpdate, LockWait, for_update};
 pub use migrate::migrate;
 pub use pool::{Db, Options, SendAsyncFn};
 pub use script::Script;
-pub use select::{AnyOf, CHUNK, InShareMode, any_of, in_share_mode};
+pub use select::{AnyOf, CHUNK, any_of};
 pub use session::Session;
-pub use time::{from_db, now_micros, to_db};
+pub use time::{from_db, to_db};
 pub use values::{Values, values};
 
 /// The connection that every query of the workspace runs on.

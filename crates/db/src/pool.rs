@@ -3,6 +3,7 @@
 //! A query that is dropped in the middle leaves its reply in the socket, and the next user of that connection would be
 //! handed it. So a connection counts as dirty from checkout until its use has ended, and dirty ones are discarded.
 
+use crate::clock::{self, Clock};
 use crate::session::{SETUP, Session, commit};
 use crate::{Conn, Error, Result, Script};
 use bb8::ManageConnection;
@@ -62,6 +63,7 @@ pub struct Db {
     pool: bb8::Pool<Manager>,
     turns: Arc<Semaphore>,
     options: Arc<Options>,
+    clock: Arc<clock::State>,
 }
 
 struct Manager {
@@ -110,7 +112,8 @@ impl Db {
             .build(manager)
             .await?;
         let size = usize::try_from(options.pool_size).unwrap_or(1);
-        Ok(Self { pool, turns: Arc::new(Semaphore::new(size)), options: Arc::new(options) })
+        let turns = Arc::new(Semaphore::new(size));
+        Ok(Self { pool, turns, options: Arc::new(options), clock: Arc::default() })
     }
 
     /// Runs reads (or one autocommitted statement) on a pooled connection.
@@ -186,6 +189,15 @@ impl Db {
             Err(Error::Server(text)) if text.contains("Unknown thread id") => Ok(()),
             other => other,
         }
+    }
+
+    /// The database's clock, and what may be concluded from it.
+    pub fn clock(&self) -> Clock {
+        Clock::new(self.clone())
+    }
+
+    pub(crate) fn clock_state(&self) -> &clock::State {
+        &self.clock
     }
 
     async fn checkout(

@@ -5,7 +5,7 @@ use diesel::expression::{
     AppearsOnTable, Expression, SelectableExpression, ValidGrouping, is_aggregate,
 };
 use diesel::mysql::Mysql;
-use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::result::QueryResult;
 use diesel::serialize::ToSql;
 use diesel::sql_types::{Bool, HasSqlType, SqlType};
@@ -77,29 +77,6 @@ where
             out.push_bind_param::<C::SqlType, T>(value)?;
         }
         out.push_sql(")");
-        Ok(())
-    }
-}
-
-/// See [`in_share_mode`].
-#[derive(Debug, Clone, Copy, QueryId)]
-pub struct InShareMode<Q>(Q);
-
-/// `query LOCK IN SHARE MODE`: Diesel's `for_share` says FOR SHARE, which MariaDB does not know.
-pub fn in_share_mode<Q: Query>(query: Q) -> InShareMode<Q> {
-    InShareMode(query)
-}
-
-impl<Q: Query> Query for InShareMode<Q> {
-    type SqlType = Q::SqlType;
-}
-
-impl<C, Q> diesel::RunQueryDsl<C> for InShareMode<Q> {}
-
-impl<Q: QueryFragment<Mysql>> QueryFragment<Mysql> for InShareMode<Q> {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Mysql>) -> QueryResult<()> {
-        self.0.walk_ast(out.reborrow())?;
-        out.push_sql(" LOCK IN SHARE MODE");
         Ok(())
     }
 }

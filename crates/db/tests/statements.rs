@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use chrono::{NaiveDate, NaiveDateTime};
-use db::{Conn, Error, Script, Session, any_of, in_share_mode};
+use db::{Conn, Error, Script, Session, any_of};
 use diesel::{ExpressionMethods, Insertable, QueryDsl, Queryable};
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 
@@ -168,26 +168,8 @@ async fn a_list_of_any_length_finds_what_it_names_and_nothing_else() {
             .filter(any_of(sample::id, ids.iter().copied()))
             .select(sample::id)
             .order(sample::id);
-        let found: Vec<u64> = in_share_mode(query).load(session.conn()).await.unwrap();
+        let found: Vec<u64> = query.load(session.conn()).await.unwrap();
         let there: Vec<u64> = ids.into_iter().filter(|id| *id <= 20).collect();
         assert_eq!(found, there);
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_shared_read_keeps_writers_out_until_its_transaction_ends() {
-    let (db, _) = testkit::database(migrations::Schema::Wallet).await;
-    let (mut reader, mut writer) = (db.session().await.unwrap(), db.session().await.unwrap());
-    reader.conn().batch_execute(TABLE).await.unwrap();
-    reader.commit(inserted(vec![sample(1)])).await.unwrap();
-    let query = sample::table.filter(any_of(sample::id, [1])).select(sample::id);
-    let _: Vec<u64> = in_share_mode(query).load(reader.conn()).await.unwrap();
-    let mut change = Script::default();
-    change.push(&diesel::update(sample::table).set(sample::amount.eq(5))).unwrap();
-    // The server gives up waiting after the session's own lock wait.
-    assert!(change.clone().run(writer.conn()).await.is_err());
-    writer.rollback().await.unwrap();
-    reader.rollback().await.unwrap();
-    writer.commit(change).await.unwrap();
-    assert_eq!(stored(reader.conn()).await, [Sample { amount: 5, ..sample(1) }]);
 }

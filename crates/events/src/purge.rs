@@ -7,7 +7,7 @@
 
 use crate::Shard;
 use crate::bus::{self, Bus, StreamState};
-use chrono::{NaiveDateTime, TimeDelta};
+use chrono::NaiveDateTime;
 use db::{Conn, Db, Result};
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Datetime, TinyInt};
@@ -73,14 +73,13 @@ impl Purge {
         cancel.run_until_cancelled(rounds).await;
     }
 
-    /// Deletes all that may go. Tells how many.
+    /// Deletes all that may go. Tells how many: none while the clocks are not trusted.
     ///
     /// # Errors
     /// [`Error`]; what was deleted stays deleted.
     pub async fn round(&self) -> Result<usize, Error> {
-        let state = self.bus.state().await?;
-        let retention = TimeDelta::from_std(self.retention).unwrap_or(TimeDelta::MAX);
-        let before = db::to_db(db::now_micros() - retention);
+        let Some(before) = self.db.clock().cutoff(self.retention).await? else { return Ok(0) };
+        let (state, before) = (self.bus.state().await?, db::to_db(before));
         let mut all = 0;
         for (shard, stream) in state.shards.iter() {
             all += self.shard(shard, had_by_all(stream), before).await?;

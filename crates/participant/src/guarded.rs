@@ -112,7 +112,7 @@ impl Ledger {
         sagas.sort_unstable();
         sagas.dedup();
         let ops = store::ops(conn, sagas).await?;
-        // Read after the rows and held to the end: a purge can then not slip between "no row" and the insert.
+        // Read after the rows: a purge raises it before it deletes any. Whether one came after this, the insert finds out.
         let some_missing = op_keys.iter().any(|key| !ops.contains_key(key));
         let floor = if some_missing { Some(store::floor(conn).await?) } else { None };
         Ok(Self {

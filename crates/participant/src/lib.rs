@@ -24,6 +24,6 @@ pub use lane::Health;
 pub use lanes::{Calls, Lanes, Options};
 pub use once::once;
 pub use outcome::{Outcome, found_of, marks, refuse_lane};
-pub use purge::{Forgotten, Housekeeper, Housekeeping};
+pub use purge::{Forgotten, Housekeeper, Housekeeping, floor_of, lower_floor, newest_purgeable};
 pub use request::{RequestKey, content_hash};
 pub use store::{StepRow, steps_of};

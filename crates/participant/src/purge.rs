@@ -1,7 +1,8 @@
 //! Forgetting sagas that are over, and refusals that are old.
 //!
 //! The floor is raised and committed first; only then may rows at or below it go. A batch that finds no row reads the
-//! floor after that and holds it to its end, so that it either meets the row or is told that the saga is purged.
+//! floor after that, and once more after it has inserted a row of its own, whose key keeps others from that step: so it
+//! either meets the row, or is told that the saga is purged, or is the first. Nobody holds the floor meanwhile.
 //! A request that was delayed for hours, or an executor that was frozen, has no effect.
 //!
 //! Rows go a thousand a transaction, by primary key: nobody waits long for one. Replicas may do it at once;
@@ -9,6 +10,7 @@
 
 use crate::SagaId;
 use crate::schema::{saga_floor, saga_op};
+use chrono::NaiveDateTime;
 use db::{Bytes16, Conn, Db, Result};
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Binary, Datetime};
@@ -84,12 +86,17 @@ impl Housekeeper {
         cancel.run_until_cancelled(rounds).await;
     }
 
-    /// Deletes all barrier rows at or below the floor, and the old refusals of the next part of the requests.
+    /// Deletes all barrier rows at or below the floor, and the old refusals of the next part of the requests; nothing while
+    /// the clocks are not trusted.
     ///
     /// # Errors
     /// Those of the database; what was deleted stays deleted.
     pub async fn round(&mut self) -> Result<Forgotten> {
-        Ok(Forgotten { steps: self.steps().await?, refusals: self.refusals().await? })
+        let Some(before) = self.db.clock().cutoff(self.options.retention).await? else {
+            return Ok(Forgotten::default());
+        };
+        let before = db::to_db(before);
+        Ok(Forgotten { steps: self.steps().await?, refusals: self.refusals(before).await? })
     }
 
     /// All rows of a saga go together, for what sees some of them would miss the others.
@@ -121,9 +128,7 @@ impl Housekeeper {
         }
     }
 
-    async fn refusals(&mut self) -> Result<usize> {
-        let retention = chrono::TimeDelta::from_std(self.options.retention).unwrap_or_default();
-        let before = db::to_db(db::now_micros() - retention);
+    async fn refusals(&mut self, before: NaiveDateTime) -> Result<usize> {
         let mut all = 0;
         for _ in 0..LOOKS {
             let from = Bytes16(self.walked);
@@ -178,6 +183,48 @@ pub(crate) async fn raise_floor(db: &Db, to: SagaId) -> Result<SagaId> {
             .execute(conn)
             .await?;
         Ok(to)
+    })
+    .await
+}
+
+/// The floor of a participant's schema.
+///
+/// # Errors
+/// Those of the database.
+pub async fn floor_of(db: &Db) -> Result<SagaId> {
+    db.read(async |conn: &mut Conn| crate::store::floor(conn).await).await
+}
+
+/// The newest saga at or below the floor of which there still is a barrier row: the floor may not be put below it.
+///
+/// # Errors
+/// Those of the database.
+pub async fn newest_purgeable(db: &Db) -> Result<Option<SagaId>> {
+    db.read(async |conn: &mut Conn| -> Result<Option<SagaId>> {
+        let floor = Bytes16(crate::store::floor(conn).await?.0);
+        let newest: Option<Bytes16> = saga_op::table
+            .filter(saga_op::saga_id.le(floor))
+            .order((saga_op::saga_id.desc(), saga_op::step.desc()))
+            .select(saga_op::saga_id)
+            .first(conn)
+            .await
+            .optional()?;
+        Ok(newest.map(|newest| SagaId(newest.0)))
+    })
+    .await
+}
+
+/// Lowers the floor of a participant's schema, for an operator, while no orchestrator runs. One that is lower stays.
+///
+/// # Errors
+/// Those of the database.
+pub async fn lower_floor(db: &Db, to: SagaId) -> Result<()> {
+    db.tx(async move |conn: &mut Conn| -> Result<()> {
+        diesel::update(saga_floor::table.filter(saga_floor::floor.gt(Bytes16(to.0))))
+            .set(saga_floor::floor.eq(Bytes16(to.0)))
+            .execute(conn)
+            .await?;
+        Ok(())
     })
     .await
 }

@@ -4,10 +4,13 @@ use crate::barrier::{Row, RowState};
 use crate::schema::{idempotency, saga_floor, saga_op};
 use crate::{RequestHash, RequestKey, SagaId, StepNo};
 use chrono::{DateTime, NaiveDateTime, Utc};
-use db::{Bytes8, Bytes16, Conn, Error, Result, Script, any_of, in_share_mode};
+use db::{Bytes8, Bytes16, Conn, Error, Result, Script, any_of};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use std::collections::{BTreeMap, HashMap};
+
+/// The row of the floor.
+const FLOOR: i8 = 1;
 
 /// A barrier row's key.
 pub(crate) type OpKey = (SagaId, StepNo);
@@ -116,19 +119,32 @@ fn state(code: i8) -> Result<RowState> {
     RowState::from_code(code).ok_or_else(|| Error::Corrupt(format!("barrier state {code}")))
 }
 
-/// The floor, held until the transaction ends: while a batch runs, no purge can pass it.
+/// The floor, as it is committed now.
 pub(crate) async fn floor(conn: &mut Conn) -> Result<SagaId> {
-    let row = saga_floor::table.find(1).select(saga_floor::floor);
-    let floor: Bytes16 = in_share_mode(row).get_result(conn).await?;
+    let row = saga_floor::table.find(FLOOR).select(saga_floor::floor);
+    let floor: Bytes16 = row.first(conn).await?;
     Ok(SagaId(floor.0))
 }
 
+/// Fails, as a duplicate key, so that the whole batch runs again, if the floor is no longer below a saga of which rows were
+/// inserted before. Between the read that found no row and the insert, another copy of the step may have run, its saga
+/// ended, and its row been purged; once the row is inserted, nothing of that can happen any more.
+fn guard_floor(writes: &mut Script, first: SagaId) -> Result<()> {
+    let columns = (saga_floor::id, saga_floor::floor);
+    let reached = saga_floor::table
+        .filter(saga_floor::id.eq(FLOOR))
+        .filter(saga_floor::floor.ge(Bytes16(first.0)))
+        .select(columns);
+    writes.push(&reached.insert_into(saga_floor::table).into_columns(columns))
+}
+
+/// Inserts barrier rows, unless one of their sagas is purged by then.
 pub(crate) fn insert_ops(
     writes: &mut Script,
-    rows: &BTreeMap<OpKey, Row>,
+    ops: &BTreeMap<OpKey, Row>,
     at: DateTime<Utc>,
 ) -> Result<()> {
-    let rows: Vec<NewOp<'_>> = rows
+    let rows: Vec<NewOp<'_>> = ops
         .iter()
         .map(|((saga, step), row)| NewOp {
             saga_id: Bytes16(saga.0),
@@ -139,7 +155,9 @@ pub(crate) fn insert_ops(
             created_at: db::to_db(at),
         })
         .collect();
-    writes.insert(saga_op::table, rows)
+    writes.insert(saga_op::table, rows)?;
+    let first = ops.keys().next().map(|(saga, _)| *saga);
+    first.map_or(Ok(()), |first| guard_floor(writes, first))
 }
 
 /// DONE → COMPENSATED; another replica may have been faster, which the matched count tells.

@@ -2,6 +2,7 @@
 
 use crate::config::{Problem, Setting, Sources};
 use crate::roles::Roles;
+use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -148,6 +149,35 @@ Examples:
     /// See sagas.
     #[command(subcommand)]
     Saga(SagaCommand),
+    /// Show what the schemas have on record of time; believe the database's clock.
+    #[command(
+        long_about = "Show how late it certainly is by what each schema has on record. A clock that is ahead of that by \
+more than an hour deletes nothing: it has run away, or nobody ran the shop for long. It is believed after a day, or once \
+an operator says that it is right.
+
+Examples:
+  commerce clock
+  commerce clock accept --reason 'the shop was closed for a week'"
+    )]
+    Clock {
+        #[command(subcommand)]
+        command: Option<ClockCommand>,
+    },
+    /// Show the watermark below which sagas are forgotten; lower it.
+    #[command(
+        long_about = "Show the watermark, the saga id at and below which everything has ended and may be forgotten, of \
+the journal and of each participant. A clock that was wrong for long may have raised it above what it should be; new \
+sagas then get ids above it. Lowering it, with all orchestrators stopped, puts it at the present, but never below a saga \
+that is on record at or below it.
+
+Examples:
+  commerce watermark
+  commerce watermark lower --reason 'the clocks of 3 May, ticket 17'"
+    )]
+    Watermark {
+        #[command(subcommand)]
+        command: Option<WatermarkCommand>,
+    },
     /// Place one order on a running shop, and show how to go on with grpcurl.
     #[command(
         long_about = "Create a wallet, two products and a coupon on a running shop, issue the coupon to the user, \
@@ -259,6 +289,31 @@ Example:
     },
 }
 
+/// What an operator says of clocks.
+#[derive(Debug, Subcommand)]
+pub(super) enum ClockCommand {
+    /// The database's clock is right, wherever it stands: what is old by it may be deleted.
+    Accept(ReasonArgs),
+}
+
+/// What an operator does to the watermark.
+#[derive(Debug, Subcommand)]
+pub(super) enum WatermarkCommand {
+    /// Lower it to the present, if it is above. All orchestrators must have been stopped.
+    Lower(ReasonArgs),
+}
+
+/// Who says something, and why.
+#[derive(Debug, Args)]
+pub(super) struct ReasonArgs {
+    /// Why, for the record; at most 500 characters.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+    /// Who, for the record; at most 64 characters. Default: the user who runs this.
+    #[arg(long, value_name = "NAME")]
+    pub actor: Option<String>,
+}
+
 /// What an operator does to recovery.
 #[derive(Debug, Subcommand)]
 pub(super) enum RecoveryCommand {
@@ -330,6 +385,22 @@ private server in the data folder."
         #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=600))]
         seconds: u64,
     },
+}
+
+impl ReasonArgs {
+    /// Who, and why.
+    ///
+    /// # Errors
+    /// Texts that are empty or too long for the record, or nobody's name.
+    pub(super) fn named(self) -> anyhow::Result<(String, String)> {
+        let user = || std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).ok();
+        let actor = self.actor.or_else(user);
+        let actor = actor.context("nobody knows who asks: name yourself with --actor")?;
+        let fits = |text: &str, most| !text.trim().is_empty() && text.chars().count() <= most;
+        anyhow::ensure!(fits(&actor, 64), "--actor: 1 to 64 characters");
+        anyhow::ensure!(fits(&self.reason, 500), "--reason: 1 to 500 characters");
+        Ok((actor, self.reason))
+    }
 }
 
 impl SettingArgs {

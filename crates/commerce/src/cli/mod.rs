@@ -1,6 +1,7 @@
 //! The program: its command line, and what each command does.
 
 mod args;
+mod clock;
 mod demo;
 mod saga;
 mod shop;
@@ -83,6 +84,8 @@ async fn command(context: Context, command: Command) -> Result<Verdict> {
         Command::Replay(args) => shop::replay(context, args).await,
         Command::Audit => tools::audit(context).await,
         Command::Saga(command) => saga::run(&context, command).await,
+        Command::Clock { command } => clock::clock(context, command).await,
+        Command::Watermark { command } => clock::watermark(context, command).await,
         Command::Demo { connect } => demo::run(&context, &connect).await,
         Command::Bench(args::BenchCommand::Commits { seconds }) => {
             tools::bench_commits(context, seconds).await

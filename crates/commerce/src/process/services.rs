@@ -241,7 +241,7 @@ impl Starting<'_> {
         if self.roles.has(Role::Orchestrator) {
             let db = open(self.config, Schema::Orchestrator).await?;
             all.databases.insert(Role::Orchestrator, Database::new(db.clone()));
-            all.orchestrator = Some(self.orchestrator(db, &all)?);
+            all.orchestrator = Some(self.orchestrator(db, &all).await?);
         }
         Ok(all)
     }
@@ -267,6 +267,7 @@ impl Starting<'_> {
         };
         let db = open(self.config, schema).await?;
         databases.insert(role, Database::new(db.clone()));
+        self.watch_clock(&db).await;
         let bus = self.bus(schema)?;
         let relay = Relay::new(
             db.clone(),
@@ -285,6 +286,15 @@ impl Starting<'_> {
         let turn = self.turn("keep_house", schema)?;
         self.tasks.spawn(housekeeper.run(turn, self.background.clone()));
         Ok(Some(db))
+    }
+
+    /// Compares this process's clock with the database's: once before anything is dated by it, and from then on.
+    async fn watch_clock(&self, db: &Db) {
+        let clock = db.clock();
+        if let Err(error) = clock.measure().await {
+            tracing::warn!(%error, "the database's clock was not read");
+        }
+        self.tasks.spawn(clock.run(self.background.clone()));
     }
 
     /// The right to a round of a schema's job. Replicas without a Redis, which the orchestrator may be, all do it.
@@ -352,6 +362,7 @@ impl Starting<'_> {
     /// The log has no calls of its own: it follows the sources, wherever they are.
     async fn activity(&self) -> Result<()> {
         let db = open(self.config, Schema::Activity).await?;
+        self.watch_clock(&db).await;
         for source in Source::ALL {
             let bus = self.bus(match source {
                 Source::Wallet => Schema::Wallet,
@@ -368,7 +379,8 @@ impl Starting<'_> {
         Ok(())
     }
 
-    fn orchestrator(&self, db: Db, here: &Services) -> Result<Orchestrator> {
+    async fn orchestrator(&self, db: Db, here: &Services) -> Result<Orchestrator> {
+        self.watch_clock(&db).await;
         let to = |role| links::to_participant(self.config, role);
         let participants = Participants {
             product: match &here.product {

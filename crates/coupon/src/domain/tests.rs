@@ -53,13 +53,29 @@ fn a_coupon_of_7_days_issued_on_2025_07_24_is_valid_through_2025_07_31() {
         let coupon = issued(when);
         let day = |day| NaiveDate::from_ymd_opt(2025, 7, day).unwrap();
         assert_eq!(coupon.validity, Validity { from: day(24), until: day(31) });
-        let used_at = |placed: &str| coupon.clone().redeem(ORDER, at(placed));
+        let used_at = |placed: &str| coupon.clone().redeem(ORDER, at(placed), at(placed));
         let refused = |why| Err(Refused::NotUsable(IssuedId(5), why));
-        assert_eq!(used_at("2025-07-23T14:59:59.999999Z"), refused(Unusable::NotYetValid));
         assert_eq!(used_at("2025-07-23T15:00:00Z"), Ok(()));
         assert_eq!(used_at("2025-07-31T14:59:59.999999Z"), Ok(()));
         assert_eq!(used_at("2025-07-31T15:00:00Z"), refused(Unusable::Expired));
     }
+}
+
+#[test]
+fn a_coupon_is_used_by_a_clock_that_is_behind_the_one_it_was_issued_by() {
+    let first_second = issued("2025-07-23T15:00:00Z");
+    for behind in ["2025-07-23T14:59:59Z", "2025-07-15T15:00:00Z"] {
+        assert_eq!(first_second.clone().redeem(ORDER, at(behind), at(behind)), Ok(()));
+    }
+}
+
+#[test]
+fn a_coupon_is_expired_only_if_both_the_order_and_its_use_come_after_its_last_day() {
+    let (valid, late) = (at("2025-07-30T00:00:00Z"), at("2025-08-07T00:00:00Z"));
+    let used = |placed, now| issued("2025-07-23T15:00:00Z").redeem(ORDER, placed, now);
+    assert_eq!(used(valid, late), Ok(()), "a saga that was taken over late");
+    assert_eq!(used(late, valid), Ok(()), "an order dated by a clock that is ahead");
+    assert_eq!(used(late, late), Err(Refused::NotUsable(IssuedId(5), Unusable::Expired)));
 }
 
 #[test]
@@ -106,10 +122,10 @@ fn sold_out_stays_sold_out_when_the_time_is_over() {
 fn a_coupon_is_used_once_until_its_use_is_undone() {
     let when = at("2025-07-24T00:00:00Z");
     let mut coupon = issued("2025-07-24T00:00:00Z");
-    coupon.redeem(ORDER, when).unwrap();
+    coupon.redeem(ORDER, when, when).unwrap();
     assert_eq!((coupon.state, coupon.version), (State::Used(ORDER), 2));
     let used = Refused::NotUsable(IssuedId(5), Unusable::Used);
-    assert_eq!(coupon.redeem(OrderId(10), when), Err(used));
+    assert_eq!(coupon.redeem(OrderId(10), when, when), Err(used));
     assert_eq!(coupon.undo_redeem(OrderId(10)), None, "another order's use is not undone");
     assert_eq!(coupon.undo_redeem(ORDER), Some(()));
     assert_eq!((coupon.state, coupon.version), (State::Active, 3));
@@ -121,19 +137,19 @@ fn a_cancelled_order_gives_the_coupon_back_or_takes_it_with_it() {
     let when = at("2025-07-24T00:00:00Z");
     let used = || {
         let mut coupon = issued("2025-07-24T00:00:00Z");
-        coupon.redeem(ORDER, when).unwrap();
+        coupon.redeem(ORDER, when, when).unwrap();
         coupon
     };
     let mut restored = used();
     let validity = restored.validity;
     assert_eq!(restored.order_cancelled(ORDER, CancelPolicy::Restore), Some(()));
     assert_eq!((restored.state, restored.validity), (State::Active, validity));
-    assert_eq!(restored.redeem(OrderId(10), when), Ok(()));
+    assert_eq!(restored.redeem(OrderId(10), when, when), Ok(()));
 
     let mut forfeited = used();
     assert_eq!(forfeited.order_cancelled(OrderId(10), CancelPolicy::Forfeit), None);
     assert_eq!(forfeited.order_cancelled(ORDER, CancelPolicy::Forfeit), Some(()));
     assert_eq!(forfeited.state.order(), Some(ORDER));
     let lost = Refused::NotUsable(IssuedId(5), Unusable::Forfeited);
-    assert_eq!(forfeited.redeem(OrderId(10), when), Err(lost));
+    assert_eq!(forfeited.redeem(OrderId(10), when, when), Err(lost));
 }

@@ -20,7 +20,8 @@ use api::wallet::v1::{
 };
 use api::{Reason, Refusal};
 use coupon::{Coupon, Notices};
-use db::Db;
+use db::{Conn, Db};
+use diesel::sql_types::BigInt;
 use migrations::Schema;
 use participant::Options;
 use platform::{Chassis, Limits, transport};
@@ -90,6 +91,17 @@ impl Shop {
         &self,
     ) -> CouponParticipantServiceClient<CouponParticipantServiceServer<Coupon>> {
         CouponParticipantServiceClient::new(self.service.participant())
+    }
+
+    /// Moves the last day of a campaign's coupons into the past.
+    pub(crate) async fn let_expire(&self, coupon_id: i64) {
+        let sql = "UPDATE issued_coupon SET valid_from = valid_from - INTERVAL 30 DAY, \
+            valid_until = valid_until - INTERVAL 30 DAY WHERE coupon_id = ?";
+        let moved = self.db.read(async move |conn: &mut Conn| -> db::Result<usize> {
+            let moved = diesel::sql_query(sql).bind::<BigInt, _>(coupon_id);
+            Ok(diesel_async::RunQueryDsl::execute(moved, conn).await?)
+        });
+        assert!(moved.await.unwrap() > 0);
     }
 
     /// From now on there are users 1 to this many.

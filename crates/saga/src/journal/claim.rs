@@ -1,17 +1,19 @@
 //! Which replicas live, and taking over the sagas of those that do not.
 //!
 //! A replica lives while its counter moves. Nobody compares wall clocks: an observer watches the counter by its own
-//! monotonic clock. Taking over a saga that somebody still runs is harmless (the barrier settles it), only wasteful.
+//! monotonic clock. A saga is taken over by a plain read and an update that names its key, the old owner, and the old
+//! owner's counter: what that matched is the new owner's, whatever locks may do. Taking over a saga that somebody still
+//! runs is harmless (the barrier settles it), only wasteful.
 
 use super::Journal;
 use super::readable::readable;
 use super::record::{PlanId, Running, SagaRow};
 use super::schema::{heartbeat, saga};
 use super::switch::is_paused;
-use db::{Bytes16, Conn, Result};
+use db::{Bytes16, Conflict, Conn, Db, Error, Result};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -34,6 +36,8 @@ pub struct Claimed {
 pub(crate) struct Beat {
     /// The replicas that live, this one among them.
     pub(crate) alive: HashSet<Bytes16>,
+    /// The counters at which the others stand still.
+    pub(crate) dead: HashMap<Bytes16, i64>,
     /// Whether an operator wants no sagas taken over.
     pub(crate) paused: bool,
 }
@@ -45,8 +49,12 @@ pub(crate) struct Pulse {
 }
 
 impl Pulse {
-    /// The owners that are not known to be dead.
-    fn alive(&mut self, beats: &[(Bytes16, i64)], now: Instant) -> HashSet<Bytes16> {
+    /// The owners that are not known to be dead, and the counters of those that are.
+    fn take_in(
+        &mut self,
+        beats: &[(Bytes16, i64)],
+        now: Instant,
+    ) -> (HashSet<Bytes16>, HashMap<Bytes16, i64>) {
         self.seen.retain(|owner, _| beats.iter().any(|(beating, _)| beating == owner));
         for (owner, beat) in beats {
             let last = self.seen.entry(*owner).or_insert((*beat, now));
@@ -54,10 +62,16 @@ impl Pulse {
                 *last = (*beat, now);
             }
         }
-        let lives = |(owner, (_, at)): (&Bytes16, &(i64, Instant))| {
-            (now.duration_since(*at) < DEAD_AFTER).then_some(*owner)
-        };
-        self.seen.iter().filter_map(lives).collect()
+        let lives = |at: Instant| now.duration_since(at) < DEAD_AFTER;
+        let (mut alive, mut dead) = (HashSet::new(), HashMap::new());
+        for (owner, (beat, at)) in &self.seen {
+            if lives(*at) {
+                alive.insert(*owner);
+            } else {
+                dead.insert(*owner, *beat);
+            }
+        }
+        (alive, dead)
     }
 }
 
@@ -68,61 +82,61 @@ impl Journal {
         let (beats, paused): (Vec<(Bytes16, i64)>, bool) = self
             .db
             .tx(async move |conn: &mut Conn| -> Result<_> {
-                let row = (
-                    heartbeat::owner.eq(owner),
-                    heartbeat::beat.eq(1),
-                    heartbeat::started_at.eq(db::to_db(db::now_micros())),
-                );
-                diesel::insert_into(heartbeat::table)
-                    .values(row)
-                    .on_conflict(diesel::dsl::DuplicatedKeys)
-                    .do_update()
-                    .set(heartbeat::beat.eq(heartbeat::beat + 1))
-                    .execute(conn)
-                    .await?;
+                beat(conn, owner).await?;
                 let beats = heartbeat::table.select((heartbeat::owner, heartbeat::beat));
                 Ok((beats.load(conn).await?, is_paused(conn).await?))
             })
             .await?;
-        let mut alive = pulse.alive(&beats, Instant::now());
+        let (mut alive, mut dead) = pulse.take_in(&beats, Instant::now());
         alive.insert(owner);
-        Ok(Beat { alive, paused })
+        dead.remove(&owner);
+        Ok(Beat { alive, dead, paused })
     }
 
     /// Takes over unfinished sagas of these plans whose owner is not alive, `most` at most.
     pub(crate) async fn claim(
         &self,
-        alive: HashSet<Bytes16>,
+        beat: &Beat,
         plans: &[PlanId],
         most: usize,
     ) -> Result<Claimed> {
         let owner = Bytes16::from(self.owner());
-        let alive: Vec<Bytes16> = alive.into_iter().collect();
+        let alive: Vec<Bytes16> = beat.alive.iter().copied().collect();
+        let dead = beat.dead.clone();
         let plans = plans.to_vec();
         let batch = i64::try_from(most).map_or(BATCH, |most| most.min(BATCH));
-        let sagas: Vec<Running> = self
+        let (seen, rows): (usize, Vec<SagaRow>) = self
             .db
             .tx(async move |conn: &mut Conn| -> Result<_> {
-                let rows: Vec<SagaRow> = saga::table
+                let found: Vec<(Bytes16, Bytes16)> = saga::table
                     .filter(saga::owner.ne_all(&alive))
                     .filter(readable(&plans))
                     .order(saga::saga_id)
                     .limit(batch)
-                    .for_update()
-                    .skip_locked()
+                    .select((saga::owner, saga::saga_id))
                     .load(conn)
                     .await?;
-                let ids: Vec<Bytes16> = rows.iter().map(|row| row.saga_id).collect();
-                if !ids.is_empty() {
-                    diesel::update(saga::table.filter(saga::saga_id.eq_any(ids)))
-                        .set(saga::owner.eq(owner))
-                        .execute(conn)
-                        .await?;
+                let ids: Vec<Bytes16> = found.iter().map(|(_, saga)| *saga).collect();
+                if ids.is_empty() {
+                    return Ok((0, Vec::new()));
                 }
-                Ok(rows.into_iter().map(SagaRow::into_running).collect())
+                let mut by_owner: BTreeMap<Bytes16, Vec<Bytes16>> = BTreeMap::new();
+                for (old, saga) in found {
+                    by_owner.entry(old).or_default().push(saga);
+                }
+                for (old, sagas) in by_owner {
+                    take_over(conn, sagas, (old, dead.get(&old).copied()), owner).await?;
+                }
+                let own = saga::table
+                    .filter(saga::saga_id.eq_any(&ids))
+                    .filter(saga::owner.eq(owner))
+                    .order(saga::saga_id);
+                Ok((ids.len(), own.load(conn).await?))
             })
             .await?;
-        let more = i64::try_from(sagas.len()).is_ok_and(|claimed| claimed == batch);
+        // Where none was matched, those that are left belong to others by now.
+        let more = i64::try_from(seen).is_ok_and(|seen| seen == batch) && !rows.is_empty();
+        let sagas = rows.into_iter().map(SagaRow::into_running).collect();
         Ok(Claimed { sagas, more })
     }
 
@@ -140,16 +154,78 @@ impl Journal {
             .await
     }
 
-    /// Removes the heartbeats of replicas that are dead and own nothing.
-    pub(crate) async fn bury(&self, alive: HashSet<Bytes16>) -> Result<()> {
-        let alive: Vec<Bytes16> = alive.into_iter().collect();
-        self.db
-            .tx(async move |conn: &mut Conn| -> Result<()> {
-                diesel::delete(heartbeat::table.filter(heartbeat::owner.ne_all(&alive)))
-                    .execute(conn)
-                    .await?;
+    /// Removes the heartbeats of replicas that are dead. One that was only slow makes its row again.
+    pub(crate) async fn bury(&self, dead: &HashMap<Bytes16, i64>) -> Result<()> {
+        for (owner, beat) in dead {
+            let (owner, beat) = (*owner, *beat);
+            let buried = self.db.tx(async move |conn: &mut Conn| -> Result<()> {
+                let row = heartbeat::table.find(owner).filter(heartbeat::beat.eq(beat));
+                let free = row.select(heartbeat::beat).for_update().no_wait();
+                let free: QueryResult<i64> = free.get_result(conn).await;
+                match free.optional().map_err(Error::from) {
+                    Ok(None) => return Ok(()),
+                    // A frozen START holds it, as long as the server lets it.
+                    Err(error) if is_taken(&error) => return Ok(()),
+                    Err(error) => return Err(error),
+                    Ok(Some(_)) => {}
+                }
+                diesel::delete(heartbeat::table.find(owner)).execute(conn).await?;
                 Ok(())
-            })
-            .await
+            });
+            buried.await?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes the heartbeat row of a replica that has none.
+pub(super) async fn join(db: &Db, owner: Bytes16) -> Result<()> {
+    db.tx(async move |conn: &mut Conn| beat(conn, owner).await).await
+}
+
+async fn beat(conn: &mut Conn, owner: Bytes16) -> Result<()> {
+    let row = (
+        heartbeat::owner.eq(owner),
+        heartbeat::beat.eq(1),
+        heartbeat::started_at.eq(db::to_db(db::now_micros())),
+    );
+    diesel::insert_into(heartbeat::table)
+        .values(row)
+        .on_conflict(diesel::dsl::DuplicatedKeys)
+        .do_update()
+        .set(heartbeat::beat.eq(heartbeat::beat + 1))
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Makes these sagas the new owner's if they are still the old one's and that one has not moved its counter since; one
+/// without a heartbeat must still have none.
+async fn take_over(
+    conn: &mut Conn,
+    mut sagas: Vec<Bytes16>,
+    (old, beat): (Bytes16, Option<i64>),
+    new: Bytes16,
+) -> Result<()> {
+    sagas.sort_unstable();
+    let moved = heartbeat::table
+        .filter(heartbeat::owner.eq(old))
+        .filter(heartbeat::beat.ne(beat.unwrap_or(-1)));
+    diesel::update(saga::table)
+        .filter(saga::saga_id.eq_any(sagas))
+        .filter(saga::owner.eq(old))
+        .filter(diesel::dsl::not(diesel::dsl::exists(moved)))
+        .set(saga::owner.eq(new))
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Whether somebody else holds the row: `MariaDB` says so as a lock timeout, MySQL in words of its own.
+fn is_taken(error: &Error) -> bool {
+    match error {
+        Error::Conflict(Conflict::LockTimeout) => true,
+        Error::Server(text) => text.contains("NOWAIT"),
+        _ => false,
     }
 }

@@ -1,26 +1,36 @@
 //! Forgetting sagas that ended long ago.
 //!
-//! The floor stands just below the oldest unfinished saga and never above what the retention keeps. START reads it in
-//! its own transaction, so that whoever raises it has seen every saga that is below: participants may then forget all
-//! that is.
+//! The floor stands just below the oldest unfinished saga, never above what the retention keeps, and never above the newest
+//! saga that is on record as ended, whatever a clock says. Participants may forget all that is at or below it.
+//!
+//! It is raised without making anybody wait for long:
+//! 1. What it is about to be raised to is announced and committed. Every START that reads the floor from now on draws its
+//!    id above that.
+//! 2. Each START that may have read before is waited for: START holds its replica's heartbeat row, so each of these rows is
+//!    locked once and let go at once, one after the other.
+//! 3. Now all that may ever stand below is committed: the floor is raised to just below the oldest of that.
+//!
+//! `model/watermark.rs` explores this, and shows what each part is for.
 
 use super::Journal;
 use super::record::EndedAs;
-use super::schema::{request, saga, saga_floor, saga_history};
+use super::schema::{heartbeat, request, saga, saga_floor, saga_history};
 use chrono::{DateTime, Utc};
-use db::{Bytes16, Conflict, Conn, Error, Result};
+use db::{Bytes16, Conn, Result};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use participant::SagaId;
-use std::time::Duration;
 use uuid::{NoContext, Timestamp, Uuid};
 
-/// How often the floor's row is tried for, and the pause between two tries. Every START holds it for a moment, and whoever
-/// queued for it would make those that come after wait.
-const TRIES: u32 = 100;
-const PAUSE: Duration = Duration::from_millis(10);
+/// The rows of the table: the floor, and what it is about to be raised to.
+const FLOOR: i8 = 1;
+const ANNOUNCED: i8 = 2;
 /// Sagas that are forgotten in one transaction.
 const BATCH: i64 = 500;
+/// The bits of an id that say that it is a `UUIDv7`.
+const V7: u128 = 0x7000_8000_0000_0000_0000;
+/// And the random ones beside them.
+const TAIL: u128 = 0x0FFF_3FFF_FFFF_FFFF_FFFF;
 
 impl Journal {
     /// The floor: sagas at or below it are over, and participants may have forgotten them.
@@ -30,28 +40,37 @@ impl Journal {
     pub async fn floor(&self) -> Result<SagaId> {
         self.db
             .read(async |conn: &mut Conn| -> Result<SagaId> {
-                let row = saga_floor::table.find(1).select(saga_floor::floor);
+                let row = saga_floor::table.find(FLOOR).select(saga_floor::floor);
                 let floor: Bytes16 = row.first(conn).await?;
                 Ok(SagaId(floor.0))
             })
             .await
     }
 
-    /// Raises the floor as far as it may be, but not to sagas that began at `kept_from` or later. Tells where it is then;
-    /// `None` when its row was never free: another time, then.
+    /// Raises the floor as far as it may be, but not to sagas that began at `kept_from` or later. Tells where it is then.
     ///
     /// # Errors
-    /// Those of the database.
-    pub async fn raise_floor(&self, kept_from: DateTime<Utc>) -> Result<Option<SagaId>> {
+    /// Those of the database, such as a replica that holds its heartbeat row for long; the floor is where it was, then.
+    pub async fn raise_floor(&self, kept_from: DateTime<Utc>) -> Result<SagaId> {
         let most = below(first_of(kept_from));
-        for _ in 0..TRIES {
-            let raised = self.db.tx(async move |conn: &mut Conn| raise(conn, most).await).await?;
-            if raised.is_some() {
-                return Ok(raised);
-            }
-            tokio::time::sleep(PAUSE).await;
+        let to = self.db.tx(async move |conn: &mut Conn| announce(conn, most).await).await?;
+        let Some(to) = to else { return self.floor().await };
+        let replicas: Vec<Bytes16> = self
+            .db
+            .read(async |conn: &mut Conn| -> Result<Vec<Bytes16>> {
+                Ok(heartbeat::table.select(heartbeat::owner).load(conn).await?)
+            })
+            .await?;
+        for replica in replicas {
+            self.db
+                .tx(async move |conn: &mut Conn| -> Result<()> {
+                    let row = heartbeat::table.find(replica).select(heartbeat::beat).for_update();
+                    row.first::<i64>(conn).await.optional()?;
+                    Ok(())
+                })
+                .await?;
         }
-        Ok(None)
+        self.db.tx(async move |conn: &mut Conn| raise(conn, to).await).await
     }
 
     /// Deletes ended sagas at or below the floor that ended before this, with their requests, a few at a time. Tells how
@@ -68,7 +87,7 @@ impl Journal {
                 .db
                 .tx(async move |conn: &mut Conn| -> Result<usize> {
                     let floor: Bytes16 =
-                        saga_floor::table.find(1).select(saga_floor::floor).first(conn).await?;
+                        saga_floor::table.find(FLOOR).select(saga_floor::floor).first(conn).await?;
                     let ended: Vec<(Bytes16, Bytes16)> = saga_history::table
                         .filter(saga_history::saga_id.le(floor))
                         .filter(saga_history::ended_at.lt(ended_before))
@@ -91,34 +110,75 @@ impl Journal {
     }
 }
 
-async fn raise(conn: &mut Conn, most: SagaId) -> Result<Option<SagaId>> {
-    let row = saga_floor::table.find(1).select(saga_floor::floor);
-    let locked: QueryResult<Bytes16> = row.for_update().no_wait().get_result(conn).await;
-    let floor = match locked.map_err(Error::from) {
-        Ok(floor) => SagaId(floor.0),
-        Err(error) if is_taken(&error) => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let oldest: Option<Bytes16> =
-        saga::table.select(saga::saga_id).order(saga::saga_id).first(conn).await.optional()?;
-    let to = oldest.map_or(most, |oldest| below(SagaId(oldest.0)).min(most));
-    if to <= floor {
-        return Ok(Some(floor));
+/// What START draws its id above: the floor, and what it is about to be raised to.
+pub(super) async fn drawn_above(conn: &mut Conn) -> Result<SagaId> {
+    let rows: Vec<Bytes16> = saga_floor::table.select(saga_floor::floor).load(conn).await?;
+    let highest = rows.into_iter().max().ok_or(diesel::result::Error::NotFound)?;
+    Ok(SagaId(highest.0))
+}
+
+/// This id if it is above the floor, else one that is: at or below it participants take a saga for purged. Whatever this
+/// machine's clock says, there is one, and a START that is tried again gets the same.
+pub(super) fn above(floor: SagaId, drawn: SagaId) -> SagaId {
+    if drawn > floor {
+        return drawn;
     }
-    diesel::update(saga_floor::table.find(1))
-        .set(saga_floor::floor.eq(Bytes16(to.0)))
-        .execute(conn)
-        .await?;
+    let next = (u128::from_be_bytes(floor.0) >> 80) + 1;
+    let random = u128::from_be_bytes(drawn.0) & TAIL;
+    SagaId((next << 80 | V7 | random).to_be_bytes())
+}
+
+/// Tells every START from now on to what the floor is about to be raised; none if it is there already.
+async fn announce(conn: &mut Conn, most: SagaId) -> Result<Option<SagaId>> {
+    let Some(floor) = locked(conn, FLOOR).await? else {
+        return Err(diesel::result::Error::NotFound.into());
+    };
+    let newest: Option<Bytes16> = saga_history::table
+        .select(saga_history::saga_id)
+        .order(saga_history::saga_id.desc())
+        .first(conn)
+        .await
+        .optional()?;
+    let to = newest.map_or(floor, |newest| SagaId(newest.0).min(most));
+    if to <= floor {
+        return Ok(None);
+    }
+    match locked(conn, ANNOUNCED).await? {
+        Some(announced) if announced >= to => {}
+        Some(_) => write(conn, ANNOUNCED, to).await?,
+        None => {
+            let row = (saga_floor::id.eq(ANNOUNCED), saga_floor::floor.eq(Bytes16(to.0)));
+            diesel::insert_into(saga_floor::table).values(row).execute(conn).await?;
+        }
+    }
     Ok(Some(to))
 }
 
-/// Whether somebody else holds the row: `MariaDB` says so as a lock timeout, MySQL in words of its own.
-fn is_taken(error: &Error) -> bool {
-    match error {
-        Error::Conflict(Conflict::LockTimeout) => true,
-        Error::Server(text) => text.contains("NOWAIT"),
-        _ => false,
+/// Raises the floor to what was announced, but below every unfinished saga. If an operator has lowered it meanwhile, it
+/// stays: then STARTs draw their ids lower again.
+async fn raise(conn: &mut Conn, announced: SagaId) -> Result<SagaId> {
+    let floor = locked(conn, FLOOR).await?.ok_or(diesel::result::Error::NotFound)?;
+    let stands = locked(conn, ANNOUNCED).await?.is_some_and(|stands| stands >= announced);
+    let oldest: Option<Bytes16> =
+        saga::table.select(saga::saga_id).order(saga::saga_id).first(conn).await.optional()?;
+    let to = oldest.map_or(announced, |oldest| below(SagaId(oldest.0)).min(announced));
+    if to <= floor || !stands {
+        return Ok(floor);
     }
+    write(conn, FLOOR, to).await?;
+    Ok(to)
+}
+
+async fn locked(conn: &mut Conn, row: i8) -> Result<Option<SagaId>> {
+    let row = saga_floor::table.find(row).select(saga_floor::floor).for_update();
+    let floor: Option<Bytes16> = row.first(conn).await.optional()?;
+    Ok(floor.map(|floor| SagaId(floor.0)))
+}
+
+async fn write(conn: &mut Conn, row: i8, to: SagaId) -> Result<()> {
+    let row = diesel::update(saga_floor::table.find(row));
+    row.set(saga_floor::floor.eq(Bytes16(to.0))).execute(conn).await?;
+    Ok(())
 }
 
 async fn forget(conn: &mut Conn, ended: Vec<(Bytes16, Bytes16)>) -> Result<usize> {
@@ -137,7 +197,7 @@ async fn forget(conn: &mut Conn, ended: Vec<(Bytes16, Bytes16)>) -> Result<usize
 }
 
 /// The smallest id of a saga that began then: such ids begin with their milliseconds.
-fn first_of(at: DateTime<Utc>) -> SagaId {
+pub(super) fn first_of(at: DateTime<Utc>) -> SagaId {
     let seconds = u64::try_from(at.timestamp()).unwrap_or_default();
     let stamp = Timestamp::from_unix(NoContext, seconds, at.timestamp_subsec_nanos());
     let mut bytes = *Uuid::new_v7(stamp).as_bytes();
@@ -145,7 +205,7 @@ fn first_of(at: DateTime<Utc>) -> SagaId {
     SagaId(bytes)
 }
 
-fn below(saga: SagaId) -> SagaId {
+pub(super) fn below(saga: SagaId) -> SagaId {
     SagaId(u128::from_be_bytes(saga.0).saturating_sub(1).to_be_bytes())
 }
 
@@ -161,5 +221,23 @@ mod tests {
         assert!(first_of(now - chrono::TimeDelta::milliseconds(1)) < first);
         assert!(below(first) < first);
         assert_eq!(below(SagaId([0; 16])), SagaId([0; 16]));
+    }
+
+    #[test]
+    fn an_id_above_the_floor_stays_and_any_other_becomes_one_whatever_the_clock() {
+        let (ahead, behind) = (chrono::TimeDelta::days(8), chrono::TimeDelta::days(-8));
+        let drawn = SagaId::from(Uuid::now_v7());
+        assert_eq!(above(first_of(Utc::now() + behind), drawn), drawn);
+        for floor in
+            [first_of(Utc::now() + ahead), drawn, above(first_of(Utc::now() + ahead), drawn)]
+        {
+            let redrawn = above(floor, drawn);
+            assert!(redrawn > floor);
+            assert_eq!(redrawn, above(floor, drawn), "tried again it is the same");
+            let (redrawn, drawn) = (Uuid::from_bytes(redrawn.0), Uuid::from_bytes(drawn.0));
+            assert_eq!(redrawn.get_version_num(), 7);
+            assert_eq!(redrawn.get_variant(), uuid::Variant::RFC4122);
+            assert_eq!(redrawn.as_bytes()[8..], drawn.as_bytes()[8..], "its random bits");
+        }
     }
 }

@@ -6,6 +6,7 @@
 mod claim;
 mod end;
 mod floor;
+mod lower;
 mod operation;
 mod read;
 mod readable;
@@ -15,7 +16,8 @@ mod start;
 mod switch;
 
 pub use claim::Claimed;
-pub(crate) use claim::{Beat, Pulse};
+pub(crate) use claim::Pulse;
+pub use lower::{floor_of, heartbeats, lower_floor, lowest_floor};
 pub use operation::{Action, Operated, Operation};
 pub use read::Filter;
 pub use record::{Ended, EndedAs, NewSaga, PlanId, Record, Running, RunningState, Start, Started};
@@ -23,7 +25,7 @@ pub use switch::{Recovery, Switch, Switched};
 
 use crate::journal::end::{End, EndWork};
 use crate::journal::start::StartWork;
-use db::{Db, Result};
+use db::{Clock, Db, Result};
 use lane::{Lane, Priority};
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,7 +48,13 @@ impl Journal {
     /// Opens the journal under an owner id of its own, new at every start of the program.
     pub fn open(db: Db, lane: lane::Options, tasks: &TaskTracker) -> Self {
         let owner = Uuid::now_v7();
-        let starts = Lane::start("start", db.clone(), Arc::new(StartWork { owner }), lane, tasks);
+        let starts = Lane::start(
+            "start",
+            db.clone(),
+            Arc::new(StartWork { db: db.clone(), owner }),
+            lane,
+            tasks,
+        );
         let lazily = lane::Options { linger: END_LINGER, max_batch: 512, ..lane };
         let ends = Lane::start("end", db.clone(), Arc::new(EndWork), lazily, tasks);
         Self { db, owner, starts, ends }
@@ -55,6 +63,11 @@ impl Journal {
     /// This replica's id.
     pub fn owner(&self) -> Uuid {
         self.owner
+    }
+
+    /// The clock of the journal's database.
+    pub fn clock(&self) -> Clock {
+        self.db.clock()
     }
 
     /// Makes a saga durable, or finds the one that its request already has. Returns after the commit.

@@ -41,10 +41,10 @@ impl Journal {
     /// Unfinished sagas that have no living owner and that this program cannot run: for an alert.
     pub(crate) async fn unclaimable(
         &self,
-        alive: HashSet<Bytes16>,
+        alive: &HashSet<Bytes16>,
         plans: &[PlanId],
     ) -> Result<Vec<SagaId>> {
-        let alive: Vec<Bytes16> = alive.into_iter().collect();
+        let alive: Vec<Bytes16> = alive.iter().copied().collect();
         let plans = plans.to_vec();
         self.db
             .read(async move |conn: &mut Conn| -> Result<_> {

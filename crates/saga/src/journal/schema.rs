@@ -87,3 +87,5 @@ diesel::table! {
         changed_at -> Nullable<Datetime>,
     }
 }
+
+diesel::allow_tables_to_appear_in_same_query!(saga, heartbeat);

@@ -1,9 +1,14 @@
 //! START: many sagas in one transaction, each once a request.
+//!
+//! It locks its replica's heartbeat row before it reads the floor, so that whoever raises the floor can wait for it (see
+//! `floor.rs`). No other replica queues for that row, but to prune it.
 
+use super::claim;
+use super::floor::{self, above};
 use super::record::{NewSaga, SagaRow, Started};
-use super::schema::{request, saga, saga_floor};
+use super::schema::{heartbeat, request, saga};
 use chrono::NaiveDateTime;
-use db::{Bytes8, Bytes16, Conn, Error, LockWait, Result, Script, any_of, in_share_mode};
+use db::{Bytes8, Bytes16, Conn, Db, Error, LockWait, Result, Script, any_of};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use lane::Decided;
@@ -13,6 +18,7 @@ use uuid::Uuid;
 
 /// The [`lane::Work`] of START.
 pub(super) struct StartWork {
+    pub(super) db: Db,
     pub(super) owner: Uuid,
 }
 
@@ -41,7 +47,8 @@ impl lane::Work for StartWork {
         ops: &[&NewSaga],
         _: LockWait,
     ) -> Result<Decided<Started>> {
-        let floor = floor(conn).await?;
+        self.hold_heartbeat(conn).await?;
+        let floor = floor::drawn_above(conn).await?;
         let mut known = known_requests(conn, ops).await?;
         let mut sagas = BTreeMap::new();
         let mut requests = BTreeMap::new();
@@ -53,7 +60,7 @@ impl lane::Work for StartWork {
                 Some((saga, hash)) if *hash == op.hash => Started::Known(*saga),
                 Some(_) => Started::Reused,
                 None => {
-                    let saga = above(floor, op.start.saga)?;
+                    let saga = above(floor, op.start.saga);
                     known.insert(op.request, (saga, op.hash));
                     requests.insert(op.request, (saga, op.hash));
                     sagas.insert(saga, SagaRow::new(op, saga, self.owner.into()));
@@ -67,22 +74,21 @@ impl lane::Work for StartWork {
     }
 }
 
-/// An id above the floor: at or below it participants take a saga for purged.
-fn above(floor: SagaId, drawn: SagaId) -> Result<SagaId> {
-    if drawn > floor {
-        return Ok(drawn);
+impl StartWork {
+    /// Locks this replica's heartbeat row. Where it is missing, because there was no heartbeat yet or others took this replica
+    /// for dead, it is made first, in a transaction of its own: a row that is not committed may hold up nobody.
+    async fn hold_heartbeat(&self, conn: &mut Conn) -> Result<()> {
+        let owner = Bytes16::from(self.owner);
+        for _ in 0..2 {
+            let row = heartbeat::table.find(owner).select(heartbeat::beat).for_update();
+            let held: Option<i64> = row.first(conn).await.optional()?;
+            if held.is_some() {
+                return Ok(());
+            }
+            claim::join(&self.db, owner).await?;
+        }
+        Error::expect_count(1, 0)
     }
-    let redrawn = SagaId::from(Uuid::now_v7());
-    if redrawn > floor {
-        return Ok(redrawn);
-    }
-    Err(Error::Corrupt("this machine's clock is behind the journal's floor: set it".to_owned()))
-}
-
-async fn floor(conn: &mut Conn) -> Result<SagaId> {
-    let row = saga_floor::table.find(1).select(saga_floor::floor);
-    let floor: Bytes16 = in_share_mode(row).get_result(conn).await?;
-    Ok(SagaId(floor.0))
 }
 
 async fn known_requests(conn: &mut Conn, ops: &[&NewSaga]) -> Result<HashMap<RequestKey, Known>> {

@@ -5,16 +5,21 @@
 //! and operator, floors raised and barrier rows purged, an operator resolving. In every state the invariants of [`Violation`] hold;
 //! from every state the end can be reached without further faults; and one new executor alone always reaches it.
 //!
-//! A model that finds nothing proves little. So each rule is broken once ([`broken::Broken`], [`race::Broken`]),
+//! Two smaller models go statement by statement: [`watermark`] through START, the raising of the floor, a step and the purge
+//! beside each other, [`claims`] through replicas that take over the same saga.
+//!
+//! A model that finds nothing proves little. So each rule is broken once (the `Broken` of every model),
 //! and the explorer must find what then goes wrong.
 
 mod broken;
+mod claims;
 mod explore;
 mod invariants;
 mod moves;
 mod participants;
 mod race;
 mod saga;
+mod watermark;
 
 use std::fmt::Debug;
 
@@ -22,9 +27,11 @@ use participant::barrier::StepNo;
 
 use crate::shape::Shape;
 use broken::Broken;
+use claims::Claims;
 use explore::{Model, Verdict, explore};
 use race::Race;
 use saga::{Purge, Saga};
+use watermark::Watermark;
 
 /// What may never happen.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -67,6 +74,12 @@ pub(crate) enum Violation {
     RefundWithoutOrder,
     /// An order is alive although its cancellation succeeded.
     CancelledOrderAlive,
+    /// The watermark stands above a saga that is not over.
+    UnfinishedBelowWatermark,
+    /// Two replicas took over one saga from the same owner.
+    ClaimedTwice,
+    /// A saga was taken over from an owner that had shown that it lives.
+    ClaimedFromTheLiving,
     /// No end can be reached any more without faults.
     Stuck,
     /// A lone executor without faults does not always reach the end.
@@ -156,6 +169,29 @@ fn every_broken_rule_of_a_race_is_noticed() {
     let unnoticed = race::Broken::ALL.into_iter().filter_map(|(broken, expected)| {
         let purge = broken == race::Broken::CheckoutPurgedWithoutFloor;
         unnoticed(broken, expected, &Race { purge, broken: Some(broken) })
+    });
+    assert_eq!(unnoticed.collect::<Vec<_>>().join("\n"), "");
+}
+
+#[test]
+fn the_watermark_holds_statement_by_statement() {
+    holds("watermark", &Watermark { broken: None });
+}
+
+#[test]
+fn every_broken_rule_of_the_watermark_is_noticed() {
+    let unnoticed = watermark::Broken::ALL.into_iter().filter_map(|(broken, expected)| {
+        unnoticed(broken, expected, &Watermark { broken: Some(broken) })
+    });
+    assert_eq!(unnoticed.collect::<Vec<_>>().join("\n"), "");
+}
+
+#[test]
+fn a_saga_is_claimed_by_one_and_from_the_dead_alone() {
+    let verdict = explore(&Claims { broken: None });
+    assert!(matches!(verdict, Verdict::Holds { .. }), "{verdict:#?}");
+    let unnoticed = claims::Broken::ALL.into_iter().filter_map(|(broken, expected)| {
+        unnoticed(broken, expected, &Claims { broken: Some(broken) })
     });
     assert_eq!(unnoticed.collect::<Vec<_>>().join("\n"), "");
 }

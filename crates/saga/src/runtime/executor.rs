@@ -9,7 +9,6 @@ use crate::backoff::Backoff;
 use crate::decide::{Call, Command, Event, Known, Parked, decide};
 use crate::journal::{EndedAs, Record, RunningState, Start};
 use crate::outcome::{AbortReason, Failure, Outcome};
-use chrono::Utc;
 use rand::Rng;
 use std::sync::Arc;
 use std::time::Duration;
@@ -92,10 +91,15 @@ impl Executor<'_> {
         }
     }
 
-    /// The saga's deadline by this executor's monotonic clock. Being off by a clock's error costs time, never safety.
+    /// The saga's deadline by this executor's monotonic clock: what is left of it by the clock, this process's or the
+    /// database's, by which more is left, but no more than a new saga has. So a clock that is ahead aborts nothing at once,
+    /// and one that is behind lets nothing run on.
     fn deadline(&self) -> Instant {
-        let left = self.start.deadline_at.signed_duration_since(Utc::now());
-        Instant::now() + left.to_std().unwrap_or_default()
+        let Start { placed_at, deadline_at, .. } = self.start;
+        let now = self.inner.journal.clock().earlier_now().unwrap_or(*placed_at);
+        let left = deadline_at.signed_duration_since(now);
+        let whole = deadline_at.signed_duration_since(*placed_at);
+        Instant::now() + left.min(whole).to_std().unwrap_or_default()
     }
 
     /// Makes a call until it has an answer that says what became of it; none when the saga was closed meanwhile.

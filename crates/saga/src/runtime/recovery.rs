@@ -2,8 +2,8 @@
 
 use super::control::Wanted;
 use super::engine::Inner;
-use crate::journal::{Beat, Pulse, Running, RunningState};
-use chrono::{TimeDelta, Utc};
+use crate::journal::{Pulse, Running, RunningState};
+use chrono::TimeDelta;
 use participant::SagaId;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -53,14 +53,18 @@ async fn run(inner: &Arc<Inner>) {
 
 impl Recovery {
     async fn sweep(&mut self, inner: &Arc<Inner>, round: u32) -> db::Result<()> {
-        let Beat { alive, paused } = inner.journal.beat(&mut self.pulse).await?;
+        // The deadlines of what is taken over are judged by the database's clock, too.
+        if inner.journal.clock().offset().is_none() {
+            inner.journal.clock().measure().await?;
+        }
+        let beat = inner.journal.beat(&mut self.pulse).await?;
         // What an earlier round claimed and could not begin.
         self.drive(inner).await?;
         let plans = inner.plan_ids();
         // Claim no more than there is room for: what is left stays free for other replicas.
-        while !paused && self.rooms.available_permits() > 0 {
+        while !beat.paused && self.rooms.available_permits() > 0 {
             let most = self.rooms.available_permits();
-            let claimed = inner.journal.claim(alive.clone(), &plans, most).await?;
+            let claimed = inner.journal.claim(&beat, &plans, most).await?;
             if !claimed.sagas.is_empty() {
                 info!(sagas = claimed.sagas.len(), "took over sagas of a replica that is gone");
             }
@@ -71,17 +75,17 @@ impl Recovery {
             }
         }
         if round % SWEEP_EVERY == SWEEP_EVERY - 1 {
-            let started_before = Utc::now() - TimeDelta::seconds(60);
+            let started_before = db::now_micros() - TimeDelta::seconds(60);
             let strays = inner.journal.strays(started_before).await?;
             self.pending
                 .extend(strays.into_iter().filter(|it| !inner.live.contains(it.start.saga)));
             self.drive(inner).await?;
-            let left = inner.journal.unclaimable(alive.clone(), &plans).await?;
+            let left = inner.journal.unclaimable(&beat.alive, &plans).await?;
             if !left.is_empty() {
                 let (sagas, first) = (left.len(), left.first());
                 error!(sagas, ?first, "sagas that this program cannot read have no living owner");
             }
-            inner.journal.bury(alive).await?;
+            inner.journal.bury(&beat.dead).await?;
         }
         Ok(())
     }

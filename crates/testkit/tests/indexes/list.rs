@@ -19,6 +19,8 @@ pub(crate) struct Query {
 const PARTICIPANTS: [Schema; 4] = [Schema::Wallet, Schema::Product, Schema::Coupon, Schema::Order];
 /// The list of what those have alike.
 const ALIKE: &str = "participants";
+/// The list of what all schemas have alike.
+const OF_ALL: &str = "clock";
 
 /// What fills a schema.
 pub(crate) fn bulk(schema: Schema) -> String {
@@ -27,7 +29,7 @@ pub(crate) fn bulk(schema: Schema) -> String {
 
 /// What the services send to a schema.
 pub(crate) fn queries(schema: Schema) -> Vec<Query> {
-    let mut text = read("queries", schema.name());
+    let mut text = read("queries", schema.name()) + &read("queries", OF_ALL);
     if PARTICIPANTS.contains(&schema) {
         text.push_str(&read("queries", ALIKE));
     }

@@ -6,8 +6,16 @@ use std::fmt;
 
 /// Tables that have a handful of rows however large the shop, and may be read whole: one row, a row a shard, a kind of id, or a
 /// replica.
-pub(crate) const SMALL: [&str; 6] =
-    ["consumer_position", "heartbeat", "id_block", "outbox_shard", "recovery", "saga_floor"];
+pub(crate) const SMALL: [&str; 8] = [
+    "clock_mark",
+    "consumer_position",
+    "heartbeat",
+    "id_block",
+    "outbox_shard",
+    "recovery",
+    "replica_clock",
+    "saga_floor",
+];
 /// All others have at least so many rows here, so that a plan that reads fewer reads a small one: EXPLAIN tells only aliases.
 pub(crate) const FULL: i64 = 1_000;
 /// From so many rows on a table is not small: what the server counts is rough.

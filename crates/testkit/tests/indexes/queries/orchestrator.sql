@@ -1,7 +1,8 @@
 DELETE FROM heartbeat WHERE owner = X'00000000000000000000000000000001';
-DELETE
+SELECT beat FROM heartbeat WHERE owner = X'00000000000000000000000000000001' LIMIT 100 FOR UPDATE;
+SELECT heartbeat.beat
     FROM heartbeat
-    WHERE (owner NOT IN (X'00000000000000000000000000000001', X'00000000000000000000000000000002'));
+    WHERE ((heartbeat.owner = X'00000000000000000000000000000001') AND (heartbeat.beat = 1)) FOR UPDATE nowait;
 DELETE
     FROM request
     WHERE (request_id IN (X'c4ca4238a0b923820dcc509a6f75849b', X'c81e728d9d4c2f636f067f89cc14862c') AND saga_id IN (X'019300000000000000000000000003e8', X'01930000000000000000000000001389'));
@@ -11,6 +12,7 @@ DELETE
     FROM saga_history
     WHERE saga_id IN (X'019300000000000000000000000003e8', X'01930000000000000000000000001389');
 SELECT owner, beat FROM heartbeat;
+SELECT owner FROM heartbeat;
 SELECT next_id FROM id_block WHERE name = 'product' LIMIT 100 FOR UPDATE;
 SELECT id, paused, actor, reason, changed_at FROM recovery WHERE id = 1 LIMIT 100;
 SELECT paused FROM recovery WHERE id = 1 LIMIT 100;
@@ -28,10 +30,14 @@ SELECT saga_id, kind, plan_version, subject, object, unique_object, weight, requ
     FROM saga
     WHERE (state IN (1, 2) AND saga_id < X'019300000000000000000000000003e8')
     ORDER BY saga_id DESC LIMIT 100;
-SELECT saga_id, kind, plan_version, subject, object, unique_object, weight, request, placed_at, deadline_at, trace_id, traceparent, owner, state, attention, request_id
+SELECT owner, saga_id
     FROM saga
     WHERE (owner NOT IN (X'00000000000000000000000000000001', X'00000000000000000000000000000002'))
-    ORDER BY saga_id LIMIT 100 FOR UPDATE SKIP LOCKED;
+    ORDER BY saga_id LIMIT 100;
+SELECT saga_id, kind, plan_version, subject, object, unique_object, weight, request, placed_at, deadline_at, trace_id, traceparent, owner, state, attention, request_id
+    FROM saga
+    WHERE (saga_id IN (X'019300000000000000000000000003e8', X'01930000000000000000000000001389') AND owner = X'00000000000000000000000000000001')
+    ORDER BY saga_id;
 SELECT saga_id, kind, plan_version, subject, object, unique_object, weight, request, placed_at, deadline_at, trace_id, traceparent, owner, state, attention, request_id
     FROM saga
     WHERE saga_id = X'019300000000000000000000000003e8' LIMIT 100;
@@ -47,9 +53,10 @@ SELECT saga_id
     FROM saga
     WHERE saga_id IN (X'019300000000000000000000000003e8', X'01930000000000000000000000001389')
     ORDER BY saga_id FOR UPDATE;
-SELECT saga_floor.floor FROM saga_floor WHERE saga_floor.id = 1 FOR UPDATE nowait;
+SELECT floor FROM saga_floor WHERE id = 1 LIMIT 100 FOR UPDATE;
+SELECT floor FROM saga_floor;
 SELECT floor FROM saga_floor WHERE id = 1 LIMIT 100;
-SELECT floor FROM saga_floor WHERE id = 1 LOCK IN SHARE MODE;
+SELECT saga_id FROM saga_history ORDER BY saga_id DESC LIMIT 100;
 SELECT saga_id, kind, plan_version, subject, object, weight, request, placed_at, trace_id, outcome, result, ended_at, request_id
     FROM saga_history
     WHERE (outcome IN (1, 2) AND kind = 1)

@@ -4,7 +4,9 @@ DELETE
     WHERE (saga_id <= X'019300000000000000000000000003e8' AND saga_id <= X'019300000000000000000000000003e8');
 SELECT floor FROM saga_floor WHERE id = 1 FOR UPDATE;
 SELECT floor FROM saga_floor WHERE id = 1 LIMIT 100;
-SELECT floor FROM saga_floor WHERE id = 1 LOCK IN SHARE MODE;
+-- allowed: one row at most, of the table that it goes to
+INSERT INTO saga_floor (id, floor)
+    SELECT id, floor FROM saga_floor WHERE (id = 1 AND floor >= X'019300000000000000000000000003e8');
 SELECT saga_id, step, state, request_hash, reply, created_at
     FROM saga_op
     WHERE saga_id IN (X'019300000000000000000000000003e8', X'01930000000000000000000000001389')
