@@ -18,7 +18,7 @@ mod values;
 pub use bytes::{Bytes8, Bytes16};
 pub use error::{Conflict, Error};
 pub use ids::IdBlocks;
-pub use migrate::migrate;
+pub use migrate::{Migration, migrate, migrate_watched, pending};
 pub use pool::{Db, Options, SendAsyncFn};
 pub use script::Script;
 pub use select::{AnyOf, CHUNK, InShareMode, any_of, in_share_mode};
