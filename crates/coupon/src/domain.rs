@@ -141,6 +141,8 @@ pub enum Unusable {
     NotYetValid,
     /// The order is placed after its last day.
     Expired,
+    /// It would take nothing off this order, and be used up for that.
+    DiscountIsZero,
 }
 
 /// Why the rules refuse.
@@ -262,17 +264,23 @@ impl State {
 }
 
 impl Issued {
-    /// Uses the coupon for an order placed at this instant.
+    /// Uses the coupon for an order placed at this instant, of which it takes so many won off.
     ///
     /// # Errors
-    /// [`Refused::NotUsable`].
-    pub fn redeem(&mut self, order: OrderId, placed_at: DateTime<Utc>) -> Result<(), Refused> {
+    /// [`Refused::NotUsable`]: the coupon stays as it is, also where it would take nothing off.
+    pub fn redeem(
+        &mut self,
+        order: OrderId,
+        placed_at: DateTime<Utc>,
+        discount: i64,
+    ) -> Result<(), Refused> {
         let refused = match self.state {
             State::Active => self.validity.refuses(placed_at),
             State::Used(_) => Some(Unusable::Used),
             State::Forfeited(_) => Some(Unusable::Forfeited),
         };
-        if let Some(why) = refused {
+        let for_nothing = (discount <= 0).then_some(Unusable::DiscountIsZero);
+        if let Some(why) = refused.or(for_nothing) {
             return Err(Refused::NotUsable(self.id, why));
         }
         self.become_now(State::Used(order));

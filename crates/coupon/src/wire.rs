@@ -105,6 +105,7 @@ fn unusable(why: Unusable) -> &'static str {
         Unusable::Forfeited => "FORFEITED",
         Unusable::NotYetValid => "NOT_YET_VALID",
         Unusable::Expired => "EXPIRED",
+        Unusable::DiscountIsZero => "DISCOUNT_IS_ZERO",
     }
 }
 

@@ -53,7 +53,7 @@ fn a_coupon_of_7_days_issued_on_2025_07_24_is_valid_through_2025_07_31() {
         let coupon = issued(when);
         let day = |day| NaiveDate::from_ymd_opt(2025, 7, day).unwrap();
         assert_eq!(coupon.validity, Validity { from: day(24), until: day(31) });
-        let used_at = |placed: &str| coupon.clone().redeem(ORDER, at(placed));
+        let used_at = |placed: &str| coupon.clone().redeem(ORDER, at(placed), 1);
         let refused = |why| Err(Refused::NotUsable(IssuedId(5), why));
         assert_eq!(used_at("2025-07-23T14:59:59.999999Z"), refused(Unusable::NotYetValid));
         assert_eq!(used_at("2025-07-23T15:00:00Z"), Ok(()));
@@ -106,10 +106,10 @@ fn sold_out_stays_sold_out_when_the_time_is_over() {
 fn a_coupon_is_used_once_until_its_use_is_undone() {
     let when = at("2025-07-24T00:00:00Z");
     let mut coupon = issued("2025-07-24T00:00:00Z");
-    coupon.redeem(ORDER, when).unwrap();
+    coupon.redeem(ORDER, when, 1).unwrap();
     assert_eq!((coupon.state, coupon.version), (State::Used(ORDER), 2));
     let used = Refused::NotUsable(IssuedId(5), Unusable::Used);
-    assert_eq!(coupon.redeem(OrderId(10), when), Err(used));
+    assert_eq!(coupon.redeem(OrderId(10), when, 1), Err(used));
     assert_eq!(coupon.undo_redeem(OrderId(10)), None, "another order's use is not undone");
     assert_eq!(coupon.undo_redeem(ORDER), Some(()));
     assert_eq!((coupon.state, coupon.version), (State::Active, 3));
@@ -117,23 +117,36 @@ fn a_coupon_is_used_once_until_its_use_is_undone() {
 }
 
 #[test]
+fn a_coupon_that_takes_nothing_off_is_not_used_up() {
+    let when = at("2025-07-24T00:00:00Z");
+    let mut coupon = issued("2025-07-24T00:00:00Z");
+    let percent = Discount::Percent { percent: 1, cap: None };
+    let refused = Refused::NotUsable(IssuedId(5), Unusable::DiscountIsZero);
+    assert_eq!(coupon.redeem(ORDER, when, percent.of(99)), Err(refused));
+    assert_eq!((coupon.state, coupon.version), (State::Active, 1));
+    assert_eq!(coupon.redeem(ORDER, when, percent.of(100)), Ok(()));
+    let used = Refused::NotUsable(IssuedId(5), Unusable::Used);
+    assert_eq!(coupon.redeem(ORDER, when, percent.of(99)), Err(used));
+}
+
+#[test]
 fn a_cancelled_order_gives_the_coupon_back_or_takes_it_with_it() {
     let when = at("2025-07-24T00:00:00Z");
     let used = || {
         let mut coupon = issued("2025-07-24T00:00:00Z");
-        coupon.redeem(ORDER, when).unwrap();
+        coupon.redeem(ORDER, when, 1).unwrap();
         coupon
     };
     let mut restored = used();
     let validity = restored.validity;
     assert_eq!(restored.order_cancelled(ORDER, CancelPolicy::Restore), Some(()));
     assert_eq!((restored.state, restored.validity), (State::Active, validity));
-    assert_eq!(restored.redeem(OrderId(10), when), Ok(()));
+    assert_eq!(restored.redeem(OrderId(10), when, 1), Ok(()));
 
     let mut forfeited = used();
     assert_eq!(forfeited.order_cancelled(OrderId(10), CancelPolicy::Forfeit), None);
     assert_eq!(forfeited.order_cancelled(ORDER, CancelPolicy::Forfeit), Some(()));
     assert_eq!(forfeited.state.order(), Some(ORDER));
     let lost = Refused::NotUsable(IssuedId(5), Unusable::Forfeited);
-    assert_eq!(forfeited.redeem(OrderId(10), when), Err(lost));
+    assert_eq!(forfeited.redeem(OrderId(10), when, 1), Err(lost));
 }
