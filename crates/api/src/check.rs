@@ -161,7 +161,7 @@ impl Violations {
         if value.is_empty() {
             self.add(path, missing, "is required, a UUID".to_owned());
         } else if parse_uuid(value).is_none() {
-            self.add(path, None, "must be a UUID with hyphens".to_owned());
+            self.add(path, None, NOT_A_UUID.to_owned());
         }
     }
 
@@ -215,9 +215,15 @@ impl Violations {
     }
 }
 
-/// Parses a UUID in the hyphenated form, the only one that the contract accepts.
+/// What [`parse_uuid`] asks for.
+pub(crate) const NOT_A_UUID: &str = "must be a UUID with hyphens, neither nil nor max";
+
+/// Parses a UUID in the hyphenated form, the only one that the contract accepts. The nil and the max UUID are refused:
+/// they come from a field that nobody filled, so that the requests of many clients would be taken for one.
 pub(crate) fn parse_uuid(text: &str) -> Option<Uuid> {
-    if text.len() == uuid::fmt::Hyphenated::LENGTH { Uuid::try_parse(text).ok() } else { None }
+    let hyphenated = text.len() == uuid::fmt::Hyphenated::LENGTH;
+    let uuid = Uuid::try_parse(text).ok().filter(|_| hyphenated)?;
+    (!uuid.is_nil() && !uuid.is_max()).then_some(uuid)
 }
 
 fn saturated(count: usize) -> i64 {

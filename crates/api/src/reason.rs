@@ -122,9 +122,10 @@ reasons! {
     /// The lines do not cost what the client expects. Metadata: `expected`, `actual`, in won.
     PriceChanged = "PRICE_CHANGED", FailedPrecondition, PRODUCT,
         "the total is {actual} won, not the expected {expected}";
-    /// The coupon is used, forfeited or expired. Metadata: `issued_coupon_id`, `state`.
+    /// The coupon is used, forfeited or expired, or would take nothing off this order: `state` is
+    /// `USED`, `FORFEITED`, `EXPIRED` or `DISCOUNT_IS_ZERO`. Metadata: `issued_coupon_id`, `state`.
     CouponNotUsable = "COUPON_NOT_USABLE", FailedPrecondition, ISSUED_COUPON,
-        "coupon {issued_coupon_id} cannot be used: it is {state}";
+        "coupon {issued_coupon_id} cannot be used: {state}";
     /// The whole quota is issued. Metadata: `coupon_id`, `quota`.
     CouponSoldOut = "COUPON_SOLD_OUT", FailedPrecondition, COUPON, "coupon {coupon_id} is sold out";
     /// Not the time in which the coupon is issued. Metadata: `coupon_id`, and those of

@@ -4,7 +4,10 @@ use std::fmt;
 
 use uuid::Uuid;
 
-use crate::{Reason, Refusal, check::parse_uuid};
+use crate::{
+    Reason, Refusal,
+    check::{NOT_A_UUID, parse_uuid},
+};
 
 /// A request id: the same id with the same content is the same request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -14,12 +17,12 @@ impl RequestId {
     /// Reads the field `request_id`, a hyphenated UUID in either case.
     ///
     /// # Errors
-    /// `REQUEST_ID_REQUIRED` if it is empty, `INVALID_FIELD` if it is no UUID.
+    /// `REQUEST_ID_REQUIRED` if it is empty, `INVALID_FIELD` if it is no UUID, or the nil or the max one.
     pub fn parse(text: &str) -> Result<Self, Refusal> {
         if text.is_empty() {
             return Err(Refusal::new(Reason::RequestIdRequired).with("field", "request_id"));
         }
-        let invalid = || Refusal::invalid_field("request_id", "must be a UUID with hyphens");
+        let invalid = || Refusal::invalid_field("request_id", NOT_A_UUID);
         parse_uuid(text).map(Self).ok_or_else(invalid)
     }
 
@@ -63,9 +66,13 @@ mod tests {
     fn an_empty_one_is_missing_and_another_form_is_invalid() {
         let reason = |text: &str| RequestId::parse(text).unwrap_err().reason;
         assert_eq!(reason(""), Reason::RequestIdRequired);
-        for text in
-            ["1", "0b6c8f526c1e4a529a0b52c1c7f0a9d1", "0b6c8f52-6c1e-4a52-9a0b-52c1c7f0a9dz"]
-        {
+        for text in [
+            "1",
+            "0b6c8f526c1e4a529a0b52c1c7f0a9d1",
+            "0b6c8f52-6c1e-4a52-9a0b-52c1c7f0a9dz",
+            "00000000-0000-0000-0000-000000000000",
+            "FFFFFFFF-ffff-ffff-ffff-ffffffffffff",
+        ] {
             assert_eq!(reason(text), Reason::InvalidField, "{text}");
         }
     }

@@ -100,7 +100,7 @@ invariants! {
         "a saga has the one request that began it, and a request its saga";
     JOURNAL_IDS = "journal-ids",
         ["orchestrator.id_block", "orchestrator.saga", "orchestrator.saga_history"],
-        "ids in use are below those still to be given out";
+        "ids that checkouts drew are below those still to be given out";
     JOURNAL_FLOORS = "journal-floors",
         ["orchestrator.saga_floor", "orchestrator.saga", "wallet.saga_floor", "product.saga_floor",
          "coupon.saga_floor", "order.saga_floor"],

@@ -8,7 +8,7 @@ use diesel::mysql::Mysql;
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
 
-/// A read-only transaction: whatever is committed meanwhile, every statement sees the same rows.
+/// A transaction that reads: whatever is committed meanwhile, every statement sees the same rows.
 pub(crate) struct Snapshot {
     session: Session,
 }
@@ -19,7 +19,9 @@ pub(crate) type Rows<'a, R> = BoxStream<'a, Result<R>>;
 /// One snapshot may wait long for another while both are read side by side.
 const SETUP: &str = "SET SESSION wait_timeout = 28800, net_write_timeout = 28800, \
     net_read_timeout = 28800; SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ";
-const BEGIN: &str = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
+/// The one spelling that MySQL, MariaDB and TiDB share: TiDB refuses READ ONLY beside it. What keeps an audit from writing
+/// is that it sends nothing but SELECT, and writes to its own temporary table.
+const BEGIN: &str = "START TRANSACTION WITH CONSISTENT SNAPSHOT";
 
 impl Snapshot {
     /// The schema of `url` as it is now.
@@ -48,7 +50,7 @@ impl Snapshot {
         Ok(self.session.conn().batch_execute(BEGIN).await?)
     }
 
-    /// Writes to the session's own table, which is all that a transaction that only reads may write to.
+    /// Writes to the session's own temporary table, which is all that an audit writes to.
     pub(crate) async fn write(&mut self, writes: Script) -> Result<()> {
         Ok(writes.run(self.session.conn()).await?)
     }

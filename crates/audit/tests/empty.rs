@@ -2,7 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use audit::{INVARIANTS, Redis, Targets};
-use diesel_async::SimpleAsyncConnection;
+use db::Conn;
+use diesel::sql_types::Text;
+use diesel::{QueryableByName, sql_query};
+use diesel_async::{AsyncConnection, RunQueryDsl, SimpleAsyncConnection};
 use migrations::Schema;
 use std::collections::BTreeSet;
 
@@ -17,7 +20,7 @@ async fn targets((user, rights): (&str, &str)) -> Targets {
         "CREATE USER IF NOT EXISTS {user} IDENTIFIED BY 'reads'; GRANT {rights} ON *.* TO {user}"
     );
     admin
-        .read(async |conn: &mut db::Conn| conn.batch_execute(&grant).await.map_err(db::Error::from))
+        .read(async |conn: &mut Conn| conn.batch_execute(&grant).await.map_err(db::Error::from))
         .await
         .unwrap();
     let as_auditor = |url: &str| server.url_for(user, "reads", database_of(url));
@@ -67,7 +70,7 @@ async fn a_missing_floor_and_a_missing_shard_are_told_by_name() {
     let wallet = testkit::mysql().await.url_of(database_of(&targets.wallet));
     let db = db::Db::open(db::Options::new(wallet)).await.unwrap();
     let sql = "DELETE FROM saga_floor; DELETE FROM outbox_shard WHERE shard = 7";
-    db.read(async |conn: &mut db::Conn| conn.batch_execute(sql).await.map_err(db::Error::from))
+    db.read(async |conn: &mut Conn| conn.batch_execute(sql).await.map_err(db::Error::from))
         .await
         .unwrap();
     let report = audit::run(&targets).await.unwrap();
@@ -76,6 +79,36 @@ async fn a_missing_floor_and_a_missing_shard_are_told_by_name() {
     let expected =
         [("wallet-relay", "shard 7".to_owned()), ("journal-floors", "floor of wallet".to_owned())];
     assert_eq!(broken, expected, "{report}");
+}
+
+#[derive(QueryableByName)]
+struct Sent {
+    #[diesel(sql_type = Text)]
+    statement: String,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_audit_sends_every_engine_takes() {
+    let mut root = Conn::establish(&testkit::mysql().await.url()).await.unwrap();
+    let logged = "SET GLOBAL log_output = 'TABLE'; SET GLOBAL general_log = 1";
+    root.batch_execute(logged).await.unwrap();
+    let user = ("logged", "SELECT, CREATE TEMPORARY TABLES");
+    assert!(audit::run(&targets(user).await).await.unwrap().is_clean());
+    root.batch_execute("SET GLOBAL general_log = 0").await.unwrap();
+    let sent = "SELECT UPPER(CAST(argument AS CHAR)) AS statement FROM mysql.general_log \
+        WHERE user_host LIKE '%logged%' AND command_type IN ('Query', 'Prepare', 'Execute')";
+    let sent: Vec<Sent> = sql_query(sent).load(&mut root).await.unwrap();
+    let begins = |it: &&Sent| it.statement.starts_with("START TRANSACTION");
+    assert!(sent.iter().filter(begins).count() >= 5, "each schema in a snapshot of its own");
+    for Sent { statement } in &sent {
+        if statement.starts_with("START TRANSACTION") {
+            assert_eq!(statement, "START TRANSACTION WITH CONSISTENT SNAPSHOT");
+        }
+        // Of these TiDB refuses some and ignores others.
+        for alien in ["READ ONLY", "SKIP LOCKED", "LOCK IN SHARE MODE", "FOR UPDATE"] {
+            assert!(!statement.contains(alien), "{statement}");
+        }
+    }
 }
 
 #[test]

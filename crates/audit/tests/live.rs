@@ -2,8 +2,11 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use api::checkout::v1::{CancelOrderRequest, CheckoutLine, PlaceOrderRequest};
+use api::coupon::v1::IssueCouponRequest;
+use api::product::v1::AdjustStockRequest;
 use api::saga::v1::ResolveSagaRequest;
-use api::{coupon, order, product, wallet};
+use api::wallet::v1::{ChargeWalletRequest, CreateWalletRequest};
+use api::{Reason, coupon, order, product, wallet};
 use chrono::Utc;
 use migrations::Schema;
 use participant::{Housekeeper, Housekeeping};
@@ -11,7 +14,7 @@ use saga::journal::Journal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
-use testkit::{Coupon, Shop, request_id};
+use testkit::{Coupon, Shop, reason, request_id};
 use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 
@@ -109,6 +112,62 @@ async fn a_shop_that_fell_over_is_clean_before_and_after_it_recovers() {
     assert!(report.is_clean(), "{report}");
     traffic.customers.join_all().await;
     shop.restart().await;
+    shop.stop_and_audit().await;
+}
+
+/// Ids that a client makes up, in every call that takes one: all are refused, and none rings an alarm.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_clients_make_up_is_no_offence() {
+    /// The largest id that the contract allows.
+    const MADE_UP: i64 = 9_007_199_254_740_991;
+    let shop = Shop::start().await;
+    let user_id = shop.user(10_000).await;
+    let product = shop.product(10, 100).await;
+    let coupon = shop.coupon(Coupon::percent(1)).await;
+    shop.issued(user_id, coupon).await;
+    let order = |user_id, product_id, coupon_id| PlaceOrderRequest {
+        request_id: request_id(),
+        user_id,
+        lines: vec![CheckoutLine { product_id, quantity: 1 }],
+        coupon_id,
+        expected_total: None,
+    };
+    let refused = [
+        order(user_id, MADE_UP, None),
+        order(user_id, product, Some(MADE_UP)),
+        order(MADE_UP, product, None),
+        // It would take less than a won off.
+        order(user_id, product, Some(coupon)),
+    ];
+    for request in refused {
+        let answer = shop.checkout().place_order(request).await;
+        assert!(answer.is_err(), "{answer:?}");
+    }
+    for (user_id, order_id) in [(user_id, MADE_UP), (user_id, 1), (MADE_UP, MADE_UP - 1)] {
+        let cancel = CancelOrderRequest { request_id: request_id(), user_id, order_id };
+        assert_eq!(
+            reason(&shop.checkout().cancel_order(cancel).await.unwrap_err()),
+            Reason::OrderNotFound
+        );
+    }
+    let issue =
+        |user_id, coupon_id| IssueCouponRequest { request_id: request_id(), user_id, coupon_id };
+    for request in [issue(user_id, MADE_UP), issue(MADE_UP, coupon)] {
+        shop.coupons().issue_coupon(request).await.unwrap_err();
+    }
+    let charge = ChargeWalletRequest { request_id: request_id(), user_id: MADE_UP, amount: 1_000 };
+    shop.wallets().charge_wallet(charge).await.unwrap_err();
+    let adjust = AdjustStockRequest {
+        request_id: request_id(),
+        product_id: MADE_UP,
+        delta: 1,
+        ..AdjustStockRequest::default()
+    };
+    shop.products().adjust_stock(adjust).await.unwrap_err();
+    // A wallet may have any id.
+    let create = CreateWalletRequest { request_id: request_id(), user_id: MADE_UP };
+    shop.wallets().create_wallet(create).await.unwrap();
+    shop.order(user_id, &[(product, 1)]).await.unwrap();
     shop.stop_and_audit().await;
 }
 

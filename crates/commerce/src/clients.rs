@@ -11,6 +11,7 @@ use platform::Transport;
 use platform::transport::{self, remote};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::time::Instant;
 use tonic::{Code, Response, Status};
@@ -80,6 +81,12 @@ impl Addresses {
             }
         }
         Ok(addresses)
+    }
+
+    /// Each of them, once.
+    pub fn distinct(&self) -> BTreeSet<&str> {
+        let Self { wallet, product, coupon, order, ranking, orchestrator } = self;
+        [wallet, product, coupon, order, ranking, orchestrator].map(String::as_str).into()
     }
 
     /// The address of a service, by the name of its role.

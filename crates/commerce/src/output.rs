@@ -1,8 +1,14 @@
 //! What the program says on standard output: tables for people, JSON for programs.
 
+use chrono::{SecondsFormat, Utc};
 use serde::Serialize;
+use serde_json::json;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Whether standard error, which has the log, is for programs: then each line of it is a JSON object.
+static JSON_NOTES: AtomicBool = AtomicBool::new(false);
 
 /// How results are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,19 +37,67 @@ impl Output {
     }
 }
 
+/// The reader of standard output is gone, as `head` is when it has seen enough. Nothing is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("nobody reads standard output any more")]
+pub struct ReaderGone;
+
+impl ReaderGone {
+    /// Whether this is what an error says.
+    pub fn is(error: &io::Error) -> bool {
+        error.get_ref().is_some_and(|inner| inner.is::<Self>())
+    }
+}
+
 /// Writes a line and flushes it: the reader may be a program that waits for it.
 ///
 /// # Errors
-/// Those of standard output.
+/// Those of standard output; [`ReaderGone`] within where its reader is gone.
 pub fn line(text: impl fmt::Display) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    writeln!(out, "{text}")?;
-    out.flush()
+    let written = writeln!(out, "{text}").and_then(|()| out.flush());
+    written.map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => io::Error::new(error.kind(), ReaderGone),
+        _ => error,
+    })
+}
+
+/// Writes a line that a server goes on without, if nobody reads it.
+///
+/// # Errors
+/// Those of standard output.
+pub fn announce(text: impl fmt::Display) -> io::Result<()> {
+    line(text).or_else(|error| if ReaderGone::is(&error) { Ok(()) } else { Err(error) })
+}
+
+/// From now on standard error has JSON objects, one a line, as the log of that format has.
+pub fn notes_as_json() {
+    JSON_NOTES.store(true, Ordering::Relaxed);
+    std::panic::set_hook(Box::new(|panic| complain(panic)));
 }
 
 /// Writes a line of progress to standard error, which keeps standard output to results. Nobody to read it is no failure.
 pub fn note(text: impl fmt::Display) {
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    to_stderr("INFO", text);
+}
+
+/// Writes what went wrong to standard error.
+pub fn complain(text: impl fmt::Display) {
+    to_stderr("ERROR", text);
+}
+
+fn to_stderr(level: &str, text: impl fmt::Display) {
+    let mut err = io::stderr().lock();
+    let _ = if JSON_NOTES.load(Ordering::Relaxed) {
+        let timestamp = Utc::now().to_rfc3339_opts(SecondsFormat::Micros, true);
+        let message = text.to_string();
+        let object = json!({
+            "timestamp": timestamp, "level": level, "message": message, "target": "commerce",
+        });
+        writeln!(err, "{object}")
+    } else {
+        writeln!(err, "{text}")
+    };
 }
 
 /// Whether a person watches standard error.

@@ -41,6 +41,11 @@ impl PrivateServers {
         Ok(servers)
     }
 
+    /// Whether a data folder has a database server's data. Makes nothing.
+    pub fn has_data(data_dir: &Path) -> bool {
+        folder(data_dir, "mysql").join("data").exists()
+    }
+
     /// The database server with all rights, if it is ours.
     pub fn server_url(&self) -> Option<String> {
         self.mysql.as_ref().map(MySql::url)

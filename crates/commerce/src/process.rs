@@ -5,6 +5,8 @@
 mod files;
 mod health;
 mod links;
+mod ports;
+pub mod schemas;
 mod services;
 
 use crate::config::{Config, Limits, Problem};
@@ -78,6 +80,14 @@ impl Process {
         links::check(config, roles)
     }
 
+    /// Refuses ports that are taken. Starts nothing.
+    ///
+    /// # Errors
+    /// [`Problem::Listener`] naming the key to change.
+    pub fn check_ports(config: &Config, roles: &Roles) -> Result<(), Problem> {
+        ports::check(config, roles)
+    }
+
     /// Starts the roles. They take calls when this returns.
     ///
     /// # Errors
@@ -85,12 +95,27 @@ impl Process {
     pub async fn start(config: &Config, roles: &Roles) -> Result<Self> {
         Self::check(config, roles)?;
         files::raise_limit();
+        Self::check_ports(config, roles)?;
         prepare_databases(config, schemas(roles), config.database.migrate).await?;
         let tasks = TaskTracker::new();
         let background = CancellationToken::new();
         let shutdown = CancellationToken::new();
-        let services = Services::start(config, roles, &tasks, &background, &shutdown).await?;
-        let server = bind(config, roles, &services).await?;
+        let started = async {
+            let services = Services::start(config, roles, &tasks, &background, &shutdown).await?;
+            let server = bind(config, roles, &services).await?;
+            Ok((services, server))
+        };
+        let (services, server) = match started.await {
+            Ok(started) => started,
+            Err(error) => {
+                // What was started would go on, and complain of what is taken from it.
+                shutdown.cancel();
+                background.cancel();
+                tasks.close();
+                let _ = tokio::time::timeout(TASKS_END, tasks.wait()).await;
+                return Err(error);
+            }
+        };
         let address = |name| server.address(name);
         let listening = Listening {
             public: address(PUBLIC).context("the public listener is open")?,
@@ -172,7 +197,13 @@ async fn bind(config: &Config, roles: &Roles, services: &Services) -> Result<Ser
         drain: drain.into(),
         ..Settings::default()
     };
-    Ok(Server::bind(settings, listeners, api::FILE_DESCRIPTOR_SET).await?)
+    let bound = Server::bind(settings, listeners, api::FILE_DESCRIPTOR_SET).await;
+    bound.map_err(|error| match error {
+        platform::server::Error::Bind { name, address, source } => {
+            ports::refuse(name, address, &source).into()
+        }
+        other => other.into(),
+    })
 }
 
 /// The schemas that the roles own.
@@ -183,7 +214,7 @@ pub fn schemas(roles: &Roles) -> Vec<Schema> {
 /// Checks that the databases are durable, and brings them up to date if asked to.
 ///
 /// # Errors
-/// [`durability::Weak`]; those of the databases.
+/// [`durability::Weak`]; [`schemas::NotMigrated`] where something is missing that it may not make; those of the databases.
 pub async fn prepare_databases(
     config: &Config,
     schemas: Vec<Schema>,
@@ -193,6 +224,7 @@ pub async fn prepare_databases(
     let mut applied = Vec::new();
     for schema in schemas {
         let Some(url) = config.database.schema_url(schema) else { continue };
+        schemas::check_database(&url).await?;
         if checked.insert(server_of(&url).to_owned()) {
             durability::check(&url).await?;
         }
@@ -201,6 +233,8 @@ pub async fn prepare_databases(
             let versions =
                 versions.with_context(|| format!("migrating the schema {}", schema.name()))?;
             applied.push((schema, versions));
+        } else {
+            schemas::check_tables(schema, &url).await?;
         }
     }
     Ok(applied)

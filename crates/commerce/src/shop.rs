@@ -49,6 +49,9 @@ impl Shop {
     pub async fn start(mut config: Config, sources: &Sources, split: bool) -> Result<Self> {
         let data_dir = std::path::absolute(&config.data_dir)?;
         config.data_dir = data_dir;
+        if !split {
+            Process::check_ports(&config, &Roles::all())?;
+        }
         let servers = PrivateServers::start(&mut config).await?;
         let started = Started::new(&config, sources, split).await;
         let roles = match started {

@@ -125,7 +125,9 @@ async fn a_database_that_may_lose_commits_is_refused_with_the_setting_named() {
     let careless = embedded::MySql::start(options).await.unwrap();
     let redis = testkit::redis_url().await;
     let server = careless.url();
+    let ports = ["--set", "listen.public=127.0.0.1:0", "--set", "listen.participant=127.0.0.1:0"];
     let arguments = ["serve", "all", "--log-filter", "off", "--database-url", &server];
+    let arguments = [&arguments[..], &ports, &["--set", "listen.admin=127.0.0.1:0"]].concat();
     let migrated = commerce(folder.path(), &["migrate", "--database-url", &server], &[]);
     assert_refused(folder.path(), &migrated, "innodb_flush_log_at_trx_commit");
     let output = commerce(folder.path(), &arguments, &[("COMMERCE_REDIS_URL", &redis)]);

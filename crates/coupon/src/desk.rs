@@ -171,7 +171,7 @@ impl Sheet {
         let campaign = self.campaigns.get(&coupon).ok_or(Refused::NotFound(coupon))?;
         let discount = campaign.terms.discount.of(total);
         let issued = self.issued.get_mut(&owner).ok_or(Refused::NotIssuedTo(coupon, user))?;
-        issued.redeem(order, placed_at, moment.at)?;
+        issued.redeem(order, placed_at, moment.at, discount)?;
         let reply = wire::redeemed(issued, order, discount);
         self.events.push(wire::used(issued, order, discount, moment));
         self.note(owner);

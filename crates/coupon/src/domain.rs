@@ -139,6 +139,8 @@ pub enum Unusable {
     Forfeited,
     /// The order is placed after its last day.
     Expired,
+    /// It would take nothing off this order, and be used up for that.
+    DiscountIsZero,
 }
 
 /// Why the rules refuse.
@@ -259,22 +261,24 @@ impl State {
 
 impl Issued {
     /// Uses the coupon for an order placed at this instant, or now if that is earlier: an order that was dated by a clock
-    /// which is ahead is not refused for it.
+    /// which is ahead is not refused for it. It takes so many won off the order.
     ///
     /// # Errors
-    /// [`Refused::NotUsable`].
+    /// [`Refused::NotUsable`]: the coupon stays as it is, also where it would take nothing off.
     pub fn redeem(
         &mut self,
         order: OrderId,
         placed_at: DateTime<Utc>,
         now: DateTime<Utc>,
+        discount: i64,
     ) -> Result<(), Refused> {
         let refused = match self.state {
             State::Active => self.validity.refuses(placed_at.min(now)),
             State::Used(_) => Some(Unusable::Used),
             State::Forfeited(_) => Some(Unusable::Forfeited),
         };
-        if let Some(why) = refused {
+        let for_nothing = (discount <= 0).then_some(Unusable::DiscountIsZero);
+        if let Some(why) = refused.or(for_nothing) {
             return Err(Refused::NotUsable(self.id, why));
         }
         self.become_now(State::Used(order));

@@ -2,7 +2,7 @@
 
 use crate::desk::Op;
 use crate::domain::{self, CouponId, IssuedId, Refused, Terms, UserId};
-use crate::store::{Owner, Place};
+use crate::store::Owner;
 use crate::{Coupon, store, trace, wire};
 use ::participant::grpc::refuse_db;
 use ::participant::{Call, Moment, RequestKey, Trace, Verdict, content_hash};
@@ -15,7 +15,7 @@ use api::coupon::v1::{
 use api::{Check, Refusal, RequestId};
 use db::{Conn, Script, SendAsyncFn};
 use events::outbox;
-use platform::page::{PageSize, PageToken};
+use platform::page::{PageSize, PageToken, Place};
 use prost::Message;
 use tonic::{Request, Response, Status};
 
@@ -68,7 +68,8 @@ impl CouponService for Coupon {
         let request = request.into_inner();
         request.check()?;
         let size = PageSize::from_request(request.page_size);
-        let before = PageToken::decode(COUPONS, &(), &request.page_token)?.unwrap_or_default();
+        let before = PageToken::decode(COUPONS, &(), &request.page_token)?;
+        let before = before.unwrap_or_else(Place::newest);
         let rows = size.rows_to_read();
         let found = self.read(async move |conn: &mut Conn| store::page(conn, before, rows).await);
         let token = |last: &domain::Coupon| {
@@ -126,7 +127,7 @@ impl CouponService for Coupon {
         let user = UserId(request.user_id);
         let size = PageSize::from_request(request.page_size);
         let before = PageToken::decode(ISSUED_COUPONS, &user.0, &request.page_token)?;
-        let before = before.unwrap_or_default();
+        let before = before.unwrap_or_else(Place::newest);
         let rows = size.rows_to_read();
         let found =
             self.read(async move |conn: &mut Conn| store::page_of(conn, user, before, rows).await);

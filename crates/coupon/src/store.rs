@@ -1,9 +1,6 @@
 //! The SQL of campaigns and of the coupons in users' hands.
 
-mod place;
 mod rows;
-
-pub(crate) use place::Place;
 
 use crate::domain::{Coupon, CouponId, Issued, IssuedId, UserId};
 use ::participant::RequestKey;
@@ -11,6 +8,7 @@ use db::{Bytes16, CHUNK, Conn, LockWait, Result, Script, any_of, for_update, val
 use diesel::dsl::{DuplicatedKeys, exists};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
+use platform::page::Place;
 use rows::{CouponRow, IssuedRow, coupon, idempotency, issued_coupon};
 use std::collections::{BTreeMap, BTreeSet};
 

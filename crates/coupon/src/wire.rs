@@ -104,6 +104,7 @@ fn unusable(why: Unusable) -> &'static str {
         Unusable::Used => "USED",
         Unusable::Forfeited => "FORFEITED",
         Unusable::Expired => "EXPIRED",
+        Unusable::DiscountIsZero => "DISCOUNT_IS_ZERO",
     }
 }
 

@@ -22,7 +22,7 @@ pub use clock::{Clock, ClockRecord, new_id, now_micros};
 pub use error::{Conflict, Error};
 pub use ids::IdBlocks;
 pub use locking::{ForUpdate, LockWait, for_update};
-pub use migrate::migrate;
+pub use migrate::{Migration, migrate, migrate_watched, pending};
 pub use pool::{Db, Options, SendAsyncFn};
 pub use script::Script;
 pub use select::{AnyOf, CHUNK, any_of};

@@ -1,13 +1,9 @@
 //! The schemas' migrations, embedded: what stands in `migrations/`, one folder a schema.
 
-use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+use db::Migration;
 
-const WALLET: EmbeddedMigrations = embed_migrations!("../../migrations/wallet");
-const PRODUCT: EmbeddedMigrations = embed_migrations!("../../migrations/product");
-const ORDER: EmbeddedMigrations = embed_migrations!("../../migrations/order");
-const COUPON: EmbeddedMigrations = embed_migrations!("../../migrations/coupon");
-const ACTIVITY: EmbeddedMigrations = embed_migrations!("../../migrations/activity");
-const ORCHESTRATOR: EmbeddedMigrations = embed_migrations!("../../migrations/orchestrator");
+// By folder: WALLET, PRODUCT and so on, each a list of migrations, oldest first.
+include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
 
 /// A schema of the system: its own database, its own user, its own tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -50,7 +46,7 @@ impl Schema {
     }
 
     /// Its migrations, oldest first.
-    pub fn migrations(self) -> EmbeddedMigrations {
+    pub fn migrations(self) -> &'static [Migration] {
         match self {
             Self::Wallet => WALLET,
             Self::Product => PRODUCT,
@@ -68,4 +64,12 @@ impl Schema {
 /// See [`db::migrate`].
 pub async fn run(schema: Schema, url: &str) -> db::Result<Vec<String>> {
     db::migrate(url, schema.migrations()).await
+}
+
+/// The names of the migrations that a schema lacks. Changes nothing.
+///
+/// # Errors
+/// See [`db::pending`].
+pub async fn pending(schema: Schema, url: &str) -> db::Result<Vec<&'static str>> {
+    db::pending(url, schema.migrations()).await
 }

@@ -1,6 +1,6 @@
 //! The public calls.
 
-use crate::domain::Refused;
+use crate::domain::{self, Refused};
 use crate::store::{self, Filter, StateCode};
 use crate::{Order, wire};
 use ::participant::grpc::refuse_db;
@@ -12,7 +12,7 @@ use api::{Check, Refusal};
 use chrono::{DateTime, Utc};
 use db::Conn;
 use platform::MAX_MESSAGE_BYTES;
-use platform::page::{PageSize, PageToken};
+use platform::page::{PageSize, PageToken, Place};
 use prost::Message;
 use prost_types::Timestamp;
 use tonic::{Request, Response, Status};
@@ -52,6 +52,7 @@ impl OrderService for Order {
         let to = bound("created_to", request.created_to.as_ref())?;
         let filters = (request.user_id, request.state, from, to);
         let before = PageToken::decode(ORDERS, &filters, &request.page_token)?;
+        let before = before.unwrap_or_else(Place::newest);
         let state = state(request.state());
         let filter = Filter { user_id: request.user_id, state, from, to, before };
         let found = self
@@ -62,10 +63,11 @@ impl OrderService for Order {
         let mut orders: Vec<v1::Order> = found.iter().map(v1::Order::from).collect();
         orders.truncate(size.get().min(fitting(&orders)));
         let more = orders.len() < found.len();
-        let last = orders.last().filter(|_| more);
-        let next_page_token = last
-            .map(|order| PageToken::encode(ORDERS, &filters, &order.order_id))
-            .unwrap_or_default();
+        let last = orders.len().checked_sub(1).and_then(|last| found.get(last)).filter(|_| more);
+        let token = |last: &domain::Order| {
+            PageToken::encode(ORDERS, &filters, &Place { at: last.placed_at, id: last.id })
+        };
+        let next_page_token = last.map(token).unwrap_or_default();
         Ok(Response::new(ListOrdersResponse { orders, next_page_token }))
     }
 }

@@ -7,6 +7,7 @@ use diesel::dsl::DuplicatedKeys;
 use diesel::mysql::Mysql;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
+use platform::page::Place;
 use std::collections::{BTreeMap, BTreeSet};
 
 diesel::table! {
@@ -46,8 +47,8 @@ pub(crate) struct Filter {
     pub(crate) from: Option<DateTime<Utc>>,
     /// Placed before.
     pub(crate) to: Option<DateTime<Utc>>,
-    /// Ids below this one.
-    pub(crate) before: Option<i64>,
+    /// Older than this.
+    pub(crate) before: Place,
 }
 
 /// The code in the column `state`.
@@ -97,12 +98,14 @@ pub(crate) async fn find(conn: &mut Conn, id: i64, user_id: i64) -> Result<Optio
     Ok(with_lines(conn, rows).await?.pop())
 }
 
-/// Orders, newest first.
+/// Orders, newest first: by the instant of their placing, for ids come from a block of each replica.
 pub(crate) async fn list(conn: &mut Conn, filter: Filter, limit: usize) -> Result<Vec<Order>> {
+    let Place { at, id } = filter.before;
+    let at = db::to_db(at);
     let mut query = orders::table
         .filter(orders::user_id.eq(filter.user_id))
-        .filter(orders::id.lt(filter.before.unwrap_or(i64::MAX)))
-        .order(orders::id.desc())
+        .filter(orders::placed_at.lt(at).or(orders::placed_at.eq(at).and(orders::id.lt(id))))
+        .order((orders::placed_at.desc(), orders::id.desc()))
         .limit(i64::try_from(limit).unwrap_or(i64::MAX))
         .select(OrderRow::as_select())
         .into_boxed();

@@ -13,10 +13,13 @@ use api::order::v1::{
 };
 use api::saga::v1::{StepFound, StepKey};
 use api::{Reason, Refusal};
+use chrono::{DateTime, Utc};
 use migrations::Schema;
 use order::Order;
+use platform::page::PageToken;
 use prost::Message;
 use prost_types::Timestamp;
+use std::collections::BTreeSet;
 use tokio_util::task::TaskTracker;
 use tonic::{Response, Status};
 use uuid::Uuid;
@@ -40,10 +43,19 @@ struct Desk {
 impl Desk {
     async fn open() -> Self {
         let (db, _) = testkit::database(Schema::Order).await;
+        Self::on(db)
+    }
+
+    fn on(db: db::Db) -> Self {
         let order = Order::start(db.clone(), participant::Options::default(), &TaskTracker::new());
         let public = OrderServiceClient::new(order.public());
         let steps = OrderParticipantServiceClient::new(order.participant());
         Self { db, public, steps }
+    }
+
+    /// Another process on the same database.
+    fn replica(&self) -> Self {
+        Self::on(self.db.clone())
     }
 
     async fn get(&self, order_id: i64, user_id: i64) -> Result<Found, Status> {
@@ -312,6 +324,52 @@ async fn orders_are_listed_newest_first_by_state_and_time_in_pages() {
         assert_eq!(refusal(desk.list(other).await).reason, Reason::InvalidPageToken);
     }
     assert_eq!(pages, [vec![5, 4], vec![3, 2], vec![1]]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn orders_with_ids_of_two_replicas_are_listed_newest_first_and_none_is_skipped() {
+    let desk = Desk::open().await;
+    let other = desk.replica();
+    let confirm = async |desk: &Desk, id: i64, seconds: i64| {
+        let placed_at = Some(Timestamp { seconds: PLACED.seconds + seconds, nanos: 0 });
+        let request = ConfirmOrderRequest { placed_at, ..placement(Uuid::now_v7(), id) };
+        desk.confirm(request).await.unwrap();
+    };
+    // Two orchestrators in turn, each with a block of ids. Two orders were placed in one instant.
+    let placed = [(1, 1), (1_001, 2), (2, 3), (1_002, 4), (3, 5), (1_003, 5), (4, 6)];
+    for (id, seconds) in placed {
+        confirm(if id < 1_000 { &desk } else { &other }, id, seconds).await;
+    }
+    let newest_first = [4, 1_003, 3, 1_002, 2, 1_001, 1];
+    assert_eq!(desk.ids(mine()).await, newest_first);
+    for state in [OrderState::Unspecified, OrderState::Confirmed] {
+        let mut request = ListOrdersRequest { page_size: 2, state: state.into(), ..mine() };
+        let mut listed = Vec::new();
+        for (round, reader) in (0..).zip([&desk, &other].into_iter().cycle()) {
+            let page = reader.list(request.clone()).await.unwrap().into_inner();
+            listed.extend(page.orders.iter().map(|order| order.order_id));
+            request.page_token = page.next_page_token;
+            if request.page_token.is_empty() {
+                break;
+            }
+            // Newer ones, whatever their ids, are on no later page, and push none off it.
+            let id = 5 + round + i64::from(i32::from(state)) * 100;
+            confirm(&desk, id, 10 + id).await;
+        }
+        let older = listed.iter().filter(|id| newest_first.contains(id));
+        assert_eq!(older.copied().collect::<Vec<_>>(), newest_first);
+        let once: BTreeSet<_> = listed.iter().collect();
+        assert_eq!(once.len(), listed.len(), "{listed:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_token_of_ids_alone_is_refused() {
+    let desk = Desk::open().await;
+    let filters = (USER, 0_i32, None::<DateTime<Utc>>, None::<DateTime<Utc>>);
+    let page_token = PageToken::encode("ListOrders", &filters, &7_i64);
+    let older = ListOrdersRequest { page_token, ..mine() };
+    assert_eq!(refusal(desk.list(older).await).reason, Reason::InvalidPageToken);
 }
 
 #[tokio::test(flavor = "multi_thread")]

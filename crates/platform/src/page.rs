@@ -4,6 +4,10 @@
 //! from what it read ([`PageSize::cut`]). The token holds the keys of the page's last row; the next
 //! page begins after those keys, whatever was added meanwhile.
 
+mod place;
+
+pub use place::Place;
+
 use std::hash::{Hash, Hasher};
 
 use api::{Reason, Refusal};

@@ -15,7 +15,7 @@ use api::product::v1::{
 use api::{Check, Refusal, RequestId};
 use db::{Conn, Script, SendAsyncFn};
 use events::outbox;
-use platform::page::{PageSize, PageToken};
+use platform::page::{PageSize, PageToken, Place};
 use prost::Message;
 use prost_types::FieldMask;
 use std::collections::{BTreeSet, HashMap};
@@ -94,10 +94,12 @@ impl ProductService for Product {
         let request = request.into_inner();
         request.check()?;
         let size = PageSize::from_request(request.page_size);
-        let after = PageToken::decode(PRODUCTS, &(), &request.page_token)?.unwrap_or(0);
+        let after = PageToken::decode(PRODUCTS, &(), &request.page_token)?.unwrap_or(Place::OLDEST);
         let rows = size.rows_to_read();
         let found = self.read(async move |conn: &mut Conn| store::page(conn, after, rows).await);
-        let token = |last: &domain::Product| PageToken::encode(PRODUCTS, &(), &last.id.0);
+        let token = |last: &domain::Product| {
+            PageToken::encode(PRODUCTS, &(), &Place { at: last.created_at, id: last.id.0 })
+        };
         let (products, next_page_token) = size.cut(found.await?, token);
         let products = products.iter().map(Into::into).collect();
         Ok(Response::new(ListProductsResponse { products, next_page_token }))

@@ -8,6 +8,7 @@ use diesel::dsl::DuplicatedKeys;
 use diesel::mysql::Mysql;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
+use platform::page::Place;
 use std::collections::BTreeSet;
 
 diesel::table! {
@@ -100,11 +101,14 @@ pub(crate) async fn lock(
     Ok(shelf)
 }
 
-/// The products above `after`, by ascending id.
-pub(crate) async fn page(conn: &mut Conn, after: i64, rows: usize) -> Result<Vec<Product>> {
+/// The products made after a place, oldest first: ids come from a block of each replica.
+pub(crate) async fn page(conn: &mut Conn, after: Place, rows: usize) -> Result<Vec<Product>> {
+    let Place { at, id } = after;
+    let at = db::to_db(at);
+    let newer = product::created_at.gt(at).or(product::created_at.eq(at).and(product::id.gt(id)));
     let rows: Vec<ProductRow> = product::table
-        .filter(product::id.gt(after))
-        .order(product::id)
+        .filter(newer)
+        .order((product::created_at, product::id))
         .limit(i64::try_from(rows).unwrap_or(i64::MAX))
         .select(ProductRow::as_select())
         .load(conn)

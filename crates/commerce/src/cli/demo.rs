@@ -1,6 +1,7 @@
 //! One order, from the wallet to the best sellers, on a running shop.
 
 use super::args::ConnectArgs;
+use super::reach::Source;
 use super::saga::time;
 use super::{Context, Verdict};
 use crate::clients::{Addresses, Clients, backoff, patiently};
@@ -27,7 +28,8 @@ const STOCK: i64 = 100;
 const PERCENT: i32 = 10;
 
 pub(super) async fn run(context: &Context, connect: &ConnectArgs) -> Result<Verdict> {
-    let addresses = find(context, connect)?;
+    let (origin, addresses) = find(context, connect)?;
+    Source::of_shop(origin).check_all(&addresses).await?;
     let clients = Clients::new(&addresses, 1)?;
     let human = context.output == Output::Human;
     let say = |text: String| if human { line(text) } else { Ok(()) };
@@ -71,13 +73,14 @@ pub(super) async fn run(context: &Context, connect: &ConnectArgs) -> Result<Verd
     Ok(Verdict::Good)
 }
 
-fn find(context: &Context, connect: &ConnectArgs) -> Result<Addresses> {
+/// Where the shop is, and who says so.
+fn find(context: &Context, connect: &ConnectArgs) -> Result<(&'static str, Addresses)> {
     if let Some(addresses) = Addresses::parse(&connect.connect)? {
-        return Ok(addresses);
+        return Ok(("--connect", addresses));
     }
     Ok(match Running::find(&context.config.data_dir)? {
-        Some(running) => running.addresses,
-        None => Addresses::at(context.config.listen.public.to_string()),
+        Some(running) => ("the shop of the data folder", running.addresses),
+        None => ("listen.public", Addresses::at(context.config.listen.public.to_string())),
     })
 }
 

@@ -1,16 +1,19 @@
 //! The program: its command line, and what each command does.
 
+mod actor;
 mod args;
 mod clock;
 mod demo;
+mod reach;
 mod saga;
 mod shop;
 mod tools;
 
 use crate::clients::NoAddress;
-use crate::config::{Config, Problem, Shown, Sources};
+use crate::config::{Config, LogFormat, Problem, Shown, Sources};
 use crate::durability::Weak;
-use crate::output::{Output, note};
+use crate::output::{self, Output, ReaderGone, complain};
+use crate::process::schemas::NotMigrated;
 use anyhow::{Context as _, Result};
 use args::{Cli, Command};
 use clap::Parser;
@@ -20,6 +23,9 @@ use std::process::ExitCode;
 const FAILED: u8 = 1;
 /// The exit code of a configuration with which nothing was started; clap's for a bad command line.
 const BAD_CONFIGURATION: u8 = 2;
+
+/// The exit code of a program whose reader went away, as the shell gives it to one that SIGPIPE ended.
+const READER_GONE: u8 = 141;
 
 /// What every command works with.
 struct Context {
@@ -41,18 +47,33 @@ pub fn main() -> ExitCode {
     match run(Cli::parse()) {
         Ok(Verdict::Good) => ExitCode::SUCCESS,
         Ok(Verdict::Bad) => ExitCode::from(FAILED),
+        Err(error) if error.downcast_ref().is_some_and(ReaderGone::is) => {
+            ExitCode::from(READER_GONE)
+        }
         Err(error) => {
-            note(format_args!("commerce: {error:#}"));
-            let is_configuration =
-                error.is::<Problem>() || error.is::<Weak>() || error.is::<NoAddress>();
-            ExitCode::from(if is_configuration { BAD_CONFIGURATION } else { FAILED })
+            complain(format_args!("commerce: {error:#}"));
+            ExitCode::from(if is_configuration(&error) { BAD_CONFIGURATION } else { FAILED })
         }
     }
+}
+
+/// Whether nothing was done because of what the command line, the configuration or the server's settings say.
+fn is_configuration(error: &anyhow::Error) -> bool {
+    error.is::<Problem>()
+        || error.is::<Weak>()
+        || error.is::<NoAddress>()
+        || error.is::<NotMigrated>()
+        || error.is::<tools::NoShop>()
+        || error.is::<actor::Nobody>()
+        || matches!(error.downcast_ref(), Some(reach::Unreachable::Malformed { .. }))
 }
 
 fn run(cli: Cli) -> Result<Verdict> {
     let sources = cli.settings.sources()?;
     let (config, shown) = sources.load()?;
+    if config.log.format == LogFormat::Json {
+        output::notes_as_json();
+    }
     platform::logging::init(config.log.format.into(), &config.log.filter)
         .map_err(|_| not_a_filter(&config, &shown))?;
     let context = Context { sources, config, shown, output: Output::new(cli.json) };

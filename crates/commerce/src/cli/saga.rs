@@ -1,6 +1,8 @@
 //! Sagas, as the administration shows them.
 
+use super::actor::actor;
 use super::args::{AdminArgs, OperateArgs, RecoveryCommand, SagaCommand, SagaStateArg, WhyArgs};
+use super::reach::Source;
 use super::{Context, Verdict};
 use crate::clients::patiently;
 use crate::output::{Output, Table, line};
@@ -18,12 +20,14 @@ use platform::transport::remote;
 use prost_types::Timestamp;
 use serde::Serialize;
 use std::time::Duration;
-use tonic::{Request, Status};
+use tonic::{Code, Request, Status};
 use uuid::Uuid;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long the administration may take to see a saga aborted.
 const OPERATION: Duration = Duration::from_secs(10);
+/// Names the admin listener.
+const FLAG: &str = "--admin";
 /// Sagas a page at most.
 const PAGE: usize = 200;
 
@@ -111,7 +115,7 @@ enum Operation {
 async fn operate(context: &Context, operation: Operation, args: OperateArgs) -> Result<Verdict> {
     let OperateArgs { id: saga_id, why, admin } = args;
     let (request_id, actor, reason) = asked(why)?;
-    let client = connect(context, &admin)?;
+    let client = connect(context, &admin).await?;
     let call = async || {
         let (request_id, saga_id) = (request_id.clone(), saga_id.clone());
         let (actor, reason) = (actor.clone(), reason.clone());
@@ -148,7 +152,7 @@ async fn recovery(
     admin: &AdminArgs,
     command: Option<RecoveryCommand>,
 ) -> Result<Verdict> {
-    let client = connect(context, admin)?;
+    let client = connect(context, admin).await?;
     let pause = matches!(command, Some(RecoveryCommand::Pause(_)));
     if let Some(RecoveryCommand::Pause(why) | RecoveryCommand::Resume(why)) = command {
         let (request_id, actor, reason) = asked(why)?;
@@ -182,10 +186,9 @@ async fn recovery(
 
 /// The request's id, who asks, and why.
 fn asked(why: WhyArgs) -> Result<(String, String, String)> {
-    let WhyArgs { reason, actor, request_id } = why;
-    let user = || std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).ok();
-    let actor = actor.or_else(user).context("nobody knows who asks: name yourself with --actor")?;
-    Ok((request_id.unwrap_or_else(|| Uuid::new_v4().to_string()), actor, reason))
+    let WhyArgs { reason, actor: named, request_id } = why;
+    let request_id = request_id.unwrap_or_else(|| Uuid::new_v4().to_string());
+    Ok((request_id, actor(named)?, reason))
 }
 
 fn again(status: &Status, request_id: &str) -> anyhow::Error {
@@ -204,7 +207,7 @@ async fn list(
     mut request: ListSagasRequest,
     limit: usize,
 ) -> Result<Verdict> {
-    let client = connect(context, admin)?;
+    let client = connect(context, admin).await?;
     let mut rows = Vec::new();
     while rows.len() < limit {
         let wanted = (limit - rows.len()).min(PAGE);
@@ -243,7 +246,7 @@ async fn list(
 }
 
 async fn show(context: &Context, admin: &AdminArgs, saga_id: String) -> Result<Verdict> {
-    let client = connect(context, admin)?;
+    let client = connect(context, admin).await?;
     let request = GetSagaRequest { saga_id };
     let answer = patiently(PATIENCE, async || client.clone().get_saga(request.clone()).await);
     let answer = answer.await.map_err(|status| told(&status))?.into_inner();
@@ -285,18 +288,28 @@ fn print(saga: &SagaRow) -> Result<()> {
     Ok(())
 }
 
-fn connect(context: &Context, admin: &AdminArgs) -> Result<SagaAdminServiceClient<Transport>> {
-    let address = match &admin.admin {
-        Some(address) => address.clone(),
+async fn connect(
+    context: &Context,
+    admin: &AdminArgs,
+) -> Result<SagaAdminServiceClient<Transport>> {
+    let (origin, address) = match &admin.admin {
+        Some(address) => (FLAG, address.clone()),
         None => match Running::find(&context.config.data_dir)? {
-            Some(running) => running.admin,
-            None => context.config.listen.admin.to_string(),
+            Some(running) => ("the shop of the data folder", running.admin),
+            None => ("listen.admin", context.config.listen.admin.to_string()),
         },
     };
+    let source = Source { origin: origin.to_owned(), flag: FLAG, example: 50053 };
+    let address = source.check(&address).await?;
     Ok(SagaAdminServiceClient::new(remote(&[format!("http://{address}")], 1)?))
 }
 
 fn told(status: &Status) -> anyhow::Error {
+    if status.code() == Code::Unimplemented {
+        return anyhow::anyhow!(
+            "that is no admin listener of a shop: name the one of an orchestrator with {FLAG}"
+        );
+    }
     anyhow::anyhow!("the administration says {:?}: {}", status.code(), status.message())
 }
 

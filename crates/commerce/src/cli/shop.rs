@@ -1,11 +1,12 @@
 //! Commands that run a shop, or some of its roles.
 
 use super::args::ReplayArgs;
+use super::reach::Source;
 use super::{Context, Verdict};
 use crate::bench::{self, Measured};
 use crate::clients::{Addresses, Clients};
-use crate::config::{Config, Shown, Sources};
-use crate::output::{Output, Table, grouped, line, note};
+use crate::config::{Config, LogFormat, Shown, Sources};
+use crate::output::{Output, Table, announce, grouped, note};
 use crate::process::{self, Listening, Process};
 use crate::replay::baskets::Baskets;
 use crate::replay::{Held, Replay, Report};
@@ -24,9 +25,13 @@ const RAW_COMMITS: Duration = Duration::from_secs(3);
 /// Everything, until told to end.
 pub(super) async fn up(context: Context, split: bool) -> Result<Verdict> {
     let Context { sources, config, shown, output } = context;
-    show_configuration(&shown, output);
+    show_configuration(&shown, &config, output);
+    let output = of_server(&config, output);
     let mut shop = Shop::start(config, &sources, split).await?;
-    tell_ready(&shop, output)?;
+    if let Err(error) = tell_ready(&shop, output) {
+        shop.stop().await?;
+        return Err(error);
+    }
     let ended = tokio::select! {
         told = told_to_end(false) => told,
         broken = shop.broken() => broken,
@@ -43,14 +48,16 @@ pub(super) async fn serve(
 ) -> Result<Verdict> {
     let Context { config, shown, output, .. } = context;
     Process::check(&config, roles)?;
+    Process::check_ports(&config, roles)?;
     // A parent has printed it, and reads only what it waits for.
     if !until_stdin_ends {
-        show_configuration(&shown, output);
+        show_configuration(&shown, &config, output);
     }
+    let output = of_server(&config, output);
     let mut process = Process::start(&config, roles).await?;
     let listening = process.listening();
     match output {
-        Output::Json => line(json!({ "ready": listening, "roles": roles.to_string() }))?,
+        Output::Json => announce(json!({ "ready": listening, "roles": roles.to_string() }))?,
         Output::Human => {
             let Listening { public, participant, admin } = listening;
             let mut table = Table::new(["listener", "address"]);
@@ -59,7 +66,7 @@ pub(super) async fn serve(
                 table.row(["participant".to_owned(), participant.to_string()]);
             }
             table.row(["admin".to_owned(), admin.to_string()]);
-            line(format_args!("{table}\nready: {roles}; Ctrl-C ends it"))?;
+            announce(format_args!("{table}\nready: {roles}; Ctrl-C ends it"))?;
         }
     }
     let ended = tokio::select! {
@@ -69,7 +76,7 @@ pub(super) async fn serve(
     let calls = process.calls();
     process.stop().await;
     if output == Output::Json {
-        line(json!({ "ended": { "calls": calls } }))?;
+        announce(json!({ "ended": { "calls": calls } }))?;
     }
     ended.map(|()| Verdict::Good)
 }
@@ -80,6 +87,7 @@ pub(super) async fn replay(context: Context, args: ReplayArgs) -> Result<Verdict
     let baskets = Baskets::parse(&file).with_context(|| args.file.display().to_string())?;
     let Context { sources, config, output, .. } = context;
     let report = if let Some(addresses) = Addresses::parse(&args.connect.connect)? {
+        Source::of_shop("--connect").check_all(&addresses).await?;
         let server = config.database.server_url().map(str::to_owned);
         replay_on(&addresses, &config, server, &baskets, &args).await?
     } else {
@@ -178,7 +186,9 @@ async fn stdin_ends() {
 fn tell_ready(shop: &Shop, output: Output) -> Result<()> {
     let addresses = shop.addresses();
     if output == Output::Json {
-        return Ok(line(json!({ "ready": { "addresses": addresses, "admin": shop.admin() } }))?);
+        return Ok(announce(
+            json!({ "ready": { "addresses": addresses, "admin": shop.admin() } }),
+        )?);
     }
     let mut table = Table::new(["service", "address"]);
     for (service, address) in [
@@ -193,11 +203,16 @@ fn tell_ready(shop: &Shop, output: Output) -> Result<()> {
     }
     table.row(["SagaAdminService", shop.admin()]);
     let data = shop.config().data_dir.display();
-    Ok(line(format_args!("{table}\nready; data in {data}; Ctrl-C ends it"))?)
+    Ok(announce(format_args!("{table}\nready; data in {data}; Ctrl-C ends it"))?)
 }
 
-fn show_configuration(shown: &[Shown], output: Output) {
-    if output == Output::Json {
+/// How a server writes what is no log: where its log is for programs, all that it writes is.
+fn of_server(config: &Config, output: Output) -> Output {
+    if config.log.format == LogFormat::Json { Output::Json } else { output }
+}
+
+fn show_configuration(shown: &[Shown], config: &Config, output: Output) {
+    if of_server(config, output) == Output::Json {
         let values: serde_json::Map<_, _> =
             shown.iter().map(|it| (it.key.to_owned(), json!(it.value))).collect();
         tracing::info!(configuration = %serde_json::Value::Object(values), "configuration");

@@ -7,7 +7,7 @@ use crate::config::keys::KEYS;
 use crate::config::{Config, Problem, Shown, with_schema};
 use crate::output::{Output, Table, line};
 use crate::private::PrivateServers;
-use crate::process::prepare_databases;
+use crate::process::{prepare_databases, schemas};
 use crate::shop::Running;
 use anyhow::{Context as _, Result};
 use db::Conn;
@@ -25,6 +25,16 @@ const FIXED: [(&str, &str); 6] = [
     ("back-off of a compensation", "10ms to 30s"),
     ("ranking window", "72h"),
 ];
+
+/// An audit of what is not there.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{place}: there is no shop: `commerce up` starts one; or name the databases of one with --database-url, its data folder with --data-dir"
+)]
+pub(super) struct NoShop {
+    /// Where it was looked for.
+    place: String,
+}
 
 /// Shows the configuration.
 pub(super) fn config(context: &Context, explain: bool) -> Result<Verdict> {
@@ -100,17 +110,38 @@ pub(super) async fn migrate(context: &Context) -> Result<Verdict> {
 pub(super) async fn audit(context: Context) -> Result<Verdict> {
     let Context { mut config, output, .. } = context;
     let report = if config.database.is_configured() {
-        audit::run(&targets(&config)?).await?
+        let targets = targets(&config)?;
+        check_shop(&config).await?;
+        audit::run(&targets).await?
     } else if let Some(running) = Running::find(&config.data_dir)? {
         audit::run(&running.targets()?).await?
+    } else if !PrivateServers::has_data(&config.data_dir) {
+        let place = format!("data_dir {}", config.data_dir.display());
+        return Err(NoShop { place }.into());
     } else {
         let servers = PrivateServers::start(&mut config).await?;
-        let report = audit::run(&targets(&config)?).await;
+        let report = match check_shop(&config).await {
+            Ok(()) => audit::run(&targets(&config)?).await,
+            Err(error) => Err(error),
+        };
         servers.stop().await?;
         report?
     };
     output.result(&report)?;
     Ok(if report.is_clean() { Verdict::Good } else { Verdict::Bad })
+}
+
+/// Refuses databases that never were a shop's.
+async fn check_shop(config: &Config) -> Result<()> {
+    let is_audited = |schema: &Schema| *schema != Schema::Activity || config.activity.enabled;
+    for schema in Schema::ALL.into_iter().filter(is_audited) {
+        let Some(url) = config.database.audit_url(schema) else { continue };
+        if !schemas::is_shop(schema, &url).await? {
+            let place = format!("database {}", config.database.name(schema));
+            return Err(NoShop { place }.into());
+        }
+    }
+    Ok(())
 }
 
 fn targets(config: &Config) -> Result<audit::Targets> {

@@ -73,6 +73,18 @@ pub enum Problem {
         /// Who needs it.
         by: String,
     },
+    /// An address that cannot be listened on.
+    #[error(
+        "{key}: must be an address that can be listened on; {address} cannot: {why}. Set {key} to another IP:PORT (port 0 takes any free one)"
+    )]
+    Listener {
+        /// The key.
+        key: String,
+        /// The address.
+        address: String,
+        /// Why it cannot.
+        why: String,
+    },
     /// A file that cannot be read, or is no TOML.
     #[error("--config {file}: must be a readable TOML file; {text}")]
     File {

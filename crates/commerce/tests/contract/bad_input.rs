@@ -224,6 +224,8 @@ fn bad_values(field: &FieldDescriptor, rule: &FieldRule) -> Vec<Value> {
                 "no uuid",
                 "0b6c8f52-6c1e-4a52-9a0b-52c1c7f0a9d",
                 "0b6c8f526c1e4a529a0b52c1c7f0a9d1",
+                "00000000-0000-0000-0000-000000000000",
+                "ffffffff-ffff-ffff-ffff-ffffffffffff",
             ];
             bad.iter().map(|bad| Value::String((*bad).to_owned())).collect()
         }

@@ -53,7 +53,7 @@ fn a_coupon_of_7_days_issued_on_2025_07_24_is_valid_through_2025_07_31() {
         let coupon = issued(when);
         let day = |day| NaiveDate::from_ymd_opt(2025, 7, day).unwrap();
         assert_eq!(coupon.validity, Validity { from: day(24), until: day(31) });
-        let used_at = |placed: &str| coupon.clone().redeem(ORDER, at(placed), at(placed));
+        let used_at = |placed: &str| coupon.clone().redeem(ORDER, at(placed), at(placed), 1);
         let refused = |why| Err(Refused::NotUsable(IssuedId(5), why));
         assert_eq!(used_at("2025-07-23T15:00:00Z"), Ok(()));
         assert_eq!(used_at("2025-07-31T14:59:59.999999Z"), Ok(()));
@@ -65,14 +65,14 @@ fn a_coupon_of_7_days_issued_on_2025_07_24_is_valid_through_2025_07_31() {
 fn a_coupon_is_used_by_a_clock_that_is_behind_the_one_it_was_issued_by() {
     let first_second = issued("2025-07-23T15:00:00Z");
     for behind in ["2025-07-23T14:59:59Z", "2025-07-15T15:00:00Z"] {
-        assert_eq!(first_second.clone().redeem(ORDER, at(behind), at(behind)), Ok(()));
+        assert_eq!(first_second.clone().redeem(ORDER, at(behind), at(behind), 1), Ok(()));
     }
 }
 
 #[test]
 fn a_coupon_is_expired_only_if_both_the_order_and_its_use_come_after_its_last_day() {
     let (valid, late) = (at("2025-07-30T00:00:00Z"), at("2025-08-07T00:00:00Z"));
-    let used = |placed, now| issued("2025-07-23T15:00:00Z").redeem(ORDER, placed, now);
+    let used = |placed, now| issued("2025-07-23T15:00:00Z").redeem(ORDER, placed, now, 1);
     assert_eq!(used(valid, late), Ok(()), "a saga that was taken over late");
     assert_eq!(used(late, valid), Ok(()), "an order dated by a clock that is ahead");
     assert_eq!(used(late, late), Err(Refused::NotUsable(IssuedId(5), Unusable::Expired)));
@@ -122,10 +122,10 @@ fn sold_out_stays_sold_out_when_the_time_is_over() {
 fn a_coupon_is_used_once_until_its_use_is_undone() {
     let when = at("2025-07-24T00:00:00Z");
     let mut coupon = issued("2025-07-24T00:00:00Z");
-    coupon.redeem(ORDER, when, when).unwrap();
+    coupon.redeem(ORDER, when, when, 1).unwrap();
     assert_eq!((coupon.state, coupon.version), (State::Used(ORDER), 2));
     let used = Refused::NotUsable(IssuedId(5), Unusable::Used);
-    assert_eq!(coupon.redeem(OrderId(10), when, when), Err(used));
+    assert_eq!(coupon.redeem(OrderId(10), when, when, 1), Err(used));
     assert_eq!(coupon.undo_redeem(OrderId(10)), None, "another order's use is not undone");
     assert_eq!(coupon.undo_redeem(ORDER), Some(()));
     assert_eq!((coupon.state, coupon.version), (State::Active, 3));
@@ -133,23 +133,36 @@ fn a_coupon_is_used_once_until_its_use_is_undone() {
 }
 
 #[test]
+fn a_coupon_that_takes_nothing_off_is_not_used_up() {
+    let when = at("2025-07-24T00:00:00Z");
+    let mut coupon = issued("2025-07-24T00:00:00Z");
+    let percent = Discount::Percent { percent: 1, cap: None };
+    let refused = Refused::NotUsable(IssuedId(5), Unusable::DiscountIsZero);
+    assert_eq!(coupon.redeem(ORDER, when, when, percent.of(99)), Err(refused));
+    assert_eq!((coupon.state, coupon.version), (State::Active, 1));
+    assert_eq!(coupon.redeem(ORDER, when, when, percent.of(100)), Ok(()));
+    let used = Refused::NotUsable(IssuedId(5), Unusable::Used);
+    assert_eq!(coupon.redeem(ORDER, when, when, percent.of(99)), Err(used));
+}
+
+#[test]
 fn a_cancelled_order_gives_the_coupon_back_or_takes_it_with_it() {
     let when = at("2025-07-24T00:00:00Z");
     let used = || {
         let mut coupon = issued("2025-07-24T00:00:00Z");
-        coupon.redeem(ORDER, when, when).unwrap();
+        coupon.redeem(ORDER, when, when, 1).unwrap();
         coupon
     };
     let mut restored = used();
     let validity = restored.validity;
     assert_eq!(restored.order_cancelled(ORDER, CancelPolicy::Restore), Some(()));
     assert_eq!((restored.state, restored.validity), (State::Active, validity));
-    assert_eq!(restored.redeem(OrderId(10), when, when), Ok(()));
+    assert_eq!(restored.redeem(OrderId(10), when, when, 1), Ok(()));
 
     let mut forfeited = used();
     assert_eq!(forfeited.order_cancelled(OrderId(10), CancelPolicy::Forfeit), None);
     assert_eq!(forfeited.order_cancelled(ORDER, CancelPolicy::Forfeit), Some(()));
     assert_eq!(forfeited.state.order(), Some(ORDER));
     let lost = Refused::NotUsable(IssuedId(5), Unusable::Forfeited);
-    assert_eq!(forfeited.redeem(OrderId(10), when, when), Err(lost));
+    assert_eq!(forfeited.redeem(OrderId(10), when, when, 1), Err(lost));
 }

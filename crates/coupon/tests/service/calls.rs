@@ -88,6 +88,36 @@ async fn an_issued_coupon_is_read_as_it_was_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_two_replicas_make_in_turn_is_listed_newest_first() {
+    let shop = Shop::start().await;
+    let other = shop.replica();
+    let (mut campaigns, mut held) = (Vec::new(), Vec::new());
+    for maker in [&shop, &other, &shop, &other, &shop] {
+        let coupon = maker.campaign(1).await;
+        campaigns.insert(0, coupon);
+        held.insert(0, maker.issue(1, coupon).await.unwrap().issued_coupon_id);
+    }
+    for ids in [&campaigns, &held] {
+        assert!(!ids.iter().rev().is_sorted(), "ids come from a block of each replica: {ids:?}");
+    }
+    let mut request = ListCouponsRequest { page_size: 2, page_token: String::new() };
+    let mut mine = ListIssuedCouponsRequest { user_id: 1, page_size: 2, page_token: String::new() };
+    let (mut listed, mut listed_of_mine) = (Vec::new(), Vec::new());
+    for reader in [&shop, &other, &shop] {
+        let page = reader.public().list_coupons(request.clone()).await.unwrap().into_inner();
+        listed.extend(page.coupons.iter().map(|it| it.coupon_id));
+        request.page_token = page.next_page_token;
+        let page = reader.public().list_issued_coupons(mine.clone()).await.unwrap().into_inner();
+        listed_of_mine.extend(page.issued_coupons.iter().map(|it| it.issued_coupon_id));
+        mine.page_token = page.next_page_token;
+        // What is new meanwhile is on no later page.
+        reader.campaign(1).await;
+    }
+    assert_eq!((listed, listed_of_mine), (campaigns, held));
+    assert_eq!((request.page_token, mine.page_token), (String::new(), String::new()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn campaigns_and_a_users_coupons_are_listed_newest_first_page_by_page() {
     let shop = Shop::start().await;
     let (mut campaigns, mut held) = (Vec::new(), Vec::new());

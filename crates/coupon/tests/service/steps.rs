@@ -138,6 +138,28 @@ async fn a_coupon_is_used_whichever_way_the_clock_that_dated_the_order_was_wrong
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_coupon_that_would_take_nothing_off_stays_unused_and_the_answer_says_why() {
+    let shop = Shop::start().await;
+    let coupon = shop.campaign(1).await;
+    let issued = shop.issue(1, coupon).await.unwrap();
+    let mut request = redeem(7, 1, coupon);
+    // A tenth of it is less than a won.
+    request.total = 9;
+    for _ in 0..2 {
+        let status = shop.steps().redeem_coupon(request.clone()).await.unwrap_err();
+        assert_eq!(status.metadata().get(SAGA_OUTCOME).unwrap(), "rejected");
+        let told = refusal(&status);
+        assert_eq!(told.reason, Reason::CouponNotUsable);
+        assert_eq!(told.metadata["state"], "DISCOUNT_IS_ZERO");
+        assert_eq!(shop.issued(issued.issued_coupon_id).await, issued);
+    }
+    let mut request = redeem(8, 1, coupon);
+    request.total = 10;
+    let used = shop.steps().redeem_coupon(request).await.unwrap().into_inner();
+    assert_eq!(used.discount, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_cancelled_order_gives_its_coupon_back_or_takes_it_with_it() {
     let shop = Shop::start().await;
     let policies = [

@@ -7,6 +7,7 @@ use api::product::v1::{
     AdjustStockRequest, BatchGetProductsRequest, GetProductRequest, ListProductsRequest,
     ListStockMovementsRequest, StockMovement, StockMovementKind, UpdateProductRequest,
 };
+use platform::page::PageToken;
 use prost_types::FieldMask;
 use std::sync::Arc;
 use tokio::sync::Barrier;
@@ -74,7 +75,7 @@ async fn several_are_read_in_the_order_asked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn all_are_listed_by_id_page_by_page() {
+async fn all_are_listed_oldest_first_page_by_page() {
     let shop = Shop::start().await;
     let mut made = Vec::new();
     for _ in 0..5 {
@@ -99,6 +100,41 @@ async fn all_are_listed_by_id_page_by_page() {
     }
     assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), [2, 2, 1]);
     assert_eq!(pages.concat(), made);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn products_made_on_two_replicas_in_turn_are_listed_in_the_order_of_their_making() {
+    let shop = Shop::start().await;
+    let other = shop.replica(None);
+    let mut made = Vec::new();
+    for _ in 0..3 {
+        made.extend([shop.product(1).await, other.product(1).await]);
+    }
+    assert!(!made.is_sorted(), "each replica takes ids from a block of its own: {made:?}");
+    let mut request = ListProductsRequest { page_size: 2, page_token: String::new() };
+    let mut listed = Vec::new();
+    for reader in [&shop, &other].into_iter().cycle() {
+        let page = reader.public().list_products(request.clone()).await.unwrap().into_inner();
+        listed.extend(page.products.iter().map(|it| it.product_id));
+        request.page_token = page.next_page_token;
+        if request.page_token.is_empty() {
+            break;
+        }
+        if made.len() < 10 {
+            // What is made meanwhile comes last, wherever it is made.
+            made.extend([other.product(1).await, shop.product(1).await]);
+        }
+    }
+    assert_eq!(listed, made);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_token_of_ids_alone_is_refused() {
+    let shop = Shop::start().await;
+    let older = PageToken::encode("ListProducts", &(), &7_i64);
+    let request = ListProductsRequest { page_size: 2, page_token: older };
+    let status = shop.public().list_products(request).await.unwrap_err();
+    assert_eq!(reason(&status), Reason::InvalidPageToken);
 }
 
 #[tokio::test(flavor = "multi_thread")]

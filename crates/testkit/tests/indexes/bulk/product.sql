@@ -1,6 +1,6 @@
 -- A hundred thousand products with five movements each.
 INSERT INTO product (id, name, price, stock, movements, version, created_at, updated_at)
-    SELECT seq, CONCAT('product ', seq), 1000 + seq % 5000, 1000, 5, 1, TIMESTAMP('2026-11-01'), TIMESTAMP('2026-11-01')
+    SELECT seq, CONCAT('product ', seq), 1000 + seq % 5000, 1000, 5, 1, TIMESTAMP('2026-11-01') + INTERVAL seq SECOND, TIMESTAMP('2026-11-01') + INTERVAL seq SECOND
     FROM seq_1_to_100000;
 
 INSERT INTO stock_movement (product_id, seq, kind, delta, stock_after, order_id, saga_id, reason, created_at)

@@ -4,8 +4,8 @@ SELECT request_id, user_id, method, request_hash, refused, reply
     WHERE request_id IN (X'c4ca4238a0b923820dcc509a6f75849b', X'c81e728d9d4c2f636f067f89cc14862c');
 SELECT id, name, price, stock, movements, version, created_at, updated_at
     FROM product
-    WHERE id > 1
-    ORDER BY id LIMIT 100;
+    WHERE (created_at > '2026-11-02 00:00:00' OR (created_at = '2026-11-02 00:00:00' AND id > 1))
+    ORDER BY created_at, id LIMIT 100;
 SELECT id, name, price, stock, movements, version, created_at, updated_at FROM product WHERE id IN (1, 2);
 SELECT id, name, price, stock, movements, version, created_at, updated_at
     FROM product

@@ -1,20 +1,28 @@
-//! Places in lists that are ordered by time, newest first.
+//! Places in lists that are ordered by an instant and, within it, by id.
 
+use super::Cursor;
 use chrono::{DateTime, Utc};
-use platform::page::Cursor;
 
 /// 9999-12-31T23:59:59Z in Unix seconds: later than anything that a column can hold.
 const LAST_SECOND: i64 = 253_402_300_799;
 
-/// Time and id of the last row before a page. Newer than every row by default.
+/// The instant and the id of the last row before a page.
+///
+/// Ids alone order nothing by time: each replica takes them from a block of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub(crate) at: DateTime<Utc>,
-    pub(crate) id: i64,
+pub struct Place {
+    /// The instant, to the microsecond.
+    pub at: DateTime<Utc>,
+    /// The id.
+    pub id: i64,
 }
 
-impl Default for Place {
-    fn default() -> Self {
+impl Place {
+    /// Before every row of a list that has the oldest first.
+    pub const OLDEST: Self = Self { at: DateTime::UNIX_EPOCH, id: 0 };
+
+    /// Before every row of a list that has the newest first.
+    pub fn newest() -> Self {
         let at = DateTime::from_timestamp(LAST_SECOND, 0).unwrap_or_default();
         Self { at, id: i64::MAX }
     }

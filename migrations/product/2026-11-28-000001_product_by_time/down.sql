@@ -1,0 +1,1 @@
+ALTER TABLE product DROP KEY product_by_time;
