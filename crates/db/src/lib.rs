@@ -5,29 +5,36 @@
 //! [`Db`] (a pool: reads and rare writes) and [`Session`] (one connection of its own: lanes).
 
 mod bytes;
+mod conn;
 mod error;
 mod ids;
 mod migrate;
+mod opener;
 mod pool;
+mod probe;
 mod script;
 mod select;
+mod server;
 mod session;
 mod time;
+mod tx;
 mod values;
 
 pub use bytes::{Bytes8, Bytes16};
+pub use conn::{Conn, MysqlField, MysqlRow};
 pub use error::{Conflict, Error};
 pub use ids::IdBlocks;
 pub use migrate::migrate;
+pub use opener::SessionId;
 pub use pool::{Db, Options, SendAsyncFn};
+pub use probe::probe;
 pub use script::Script;
 pub use select::{AnyOf, CHUNK, InShareMode, any_of, in_share_mode};
+pub use server::{Unfit, Weak};
 pub use session::Session;
 pub use time::{from_db, now_micros, to_db};
+pub use tx::AsConflict;
 pub use values::{Values, values};
-
-/// The connection that every query of the workspace runs on.
-pub type Conn = diesel_async::AsyncMysqlConnection;
 
 /// Result of a database call.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -8,7 +8,7 @@ mod tools;
 
 use crate::clients::NoAddress;
 use crate::config::{Config, Problem, Shown, Sources};
-use crate::durability::Weak;
+use crate::durability::Unfit;
 use crate::output::{Output, note};
 use anyhow::{Context as _, Result};
 use args::{Cli, Command};
@@ -43,7 +43,7 @@ pub fn main() -> ExitCode {
         Err(error) => {
             note(format_args!("commerce: {error:#}"));
             let is_configuration =
-                error.is::<Problem>() || error.is::<Weak>() || error.is::<NoAddress>();
+                error.is::<Problem>() || error.is::<Unfit>() || error.is::<NoAddress>();
             ExitCode::from(if is_configuration { BAD_CONFIGURATION } else { FAILED })
         }
     }

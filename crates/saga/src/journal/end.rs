@@ -35,6 +35,8 @@ impl lane::Work for EndWork {
             .for_update()
             .load(conn)
             .await?;
+        let is_asked = |id: &Bytes16| first.contains_key(&SagaId(id.0));
+        let unfinished = conn.asked_for("saga", unfinished, is_asked)?;
         let ended_at = db::now_micros();
         let history: Vec<HistoryRow> = unfinished
             .iter()
