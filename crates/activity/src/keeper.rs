@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 /// all who come after it, so it gives up soon and comes again with the next round.
 const SETUP: &str = "SET SESSION lock_wait_timeout = 2";
 /// Dropping a day deletes a large file.
-const STATEMENT_TIMEOUT: Duration = Duration::from_secs(60);
+const STATEMENT_TIMEOUT: Duration = Duration::from_mins(1);
 /// How the name of a day's partition is made.
 const NAME: &str = "d%Y%m%d";
 

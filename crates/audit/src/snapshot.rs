@@ -21,7 +21,7 @@ pub(crate) type Rows<'a, R> = BoxStream<'a, Result<R>>;
 const SETUP: &str = "SET SESSION wait_timeout = 28800, net_write_timeout = 28800, \
     net_read_timeout = 28800; SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ";
 /// A statement may read all of a table before its first row comes.
-const STATEMENT_TIMEOUT: Duration = Duration::from_secs(3_600);
+const STATEMENT_TIMEOUT: Duration = Duration::from_hours(1);
 const BEGIN: &str = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
 
 impl Snapshot {

@@ -60,7 +60,7 @@ pub enum Conflict {
     /// 1020 (MariaDB).
     #[error("record changed since last read")]
     Changed,
-    /// The engine rolled the transaction back at its COMMIT: another node (3101) or another transaction (TiDB: 8002, 8005,
+    /// The engine rolled the transaction back at its COMMIT: another node (3101) or another transaction (`TiDB`: 8002, 8005,
     /// 8022, 8028, 9007) was first.
     #[error("the engine rolled the transaction back: {0}")]
     RolledBack(String),
@@ -123,9 +123,7 @@ impl From<Diesel> for Error {
                     Class::RolledBack => Self::Conflict(Conflict::RolledBack(text)),
                     Class::TooLarge => Self::TooLarge(text),
                     Class::Ended | Class::Moved => Self::Lost(text),
-                    Class::Other if kind_is_named(&kind) => {
-                        Self::Server(format!("{kind:?}: {text}"))
-                    }
+                    Class::Other if is_named(kind) => Self::Server(format!("{kind:?}: {text}")),
                     Class::Other => Self::Server(text),
                 }
             }
@@ -136,7 +134,7 @@ impl From<Diesel> for Error {
     }
 }
 
-fn kind_is_named(kind: &DatabaseErrorKind) -> bool {
+fn is_named(kind: DatabaseErrorKind) -> bool {
     !matches!(kind, DatabaseErrorKind::Unknown)
 }
 

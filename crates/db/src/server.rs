@@ -60,7 +60,7 @@ pub struct Weak {
     pub found: String,
 }
 
-/// Variables that are looked at, where the server has them: TiDB has no binary log, MariaDB no UUID.
+/// Variables that are looked at, where the server has them: `TiDB` has no binary log, MariaDB no UUID.
 const VARIABLES: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('server_uuid', 'server_id', \
     'hostname', 'port', 'read_only', 'innodb_flush_log_at_trx_commit', 'innodb_doublewrite', \
     'log_bin', 'sync_binlog', 'default_storage_engine', 'wsrep_on', \

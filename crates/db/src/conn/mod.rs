@@ -3,17 +3,21 @@
 //! diesel-async's own connection keeps of a server's error only its text, waits without end, and cannot tell whether a reply
 //! is due on it. This one does the same work and differs in these three.
 
+mod connect;
 mod fault;
 mod mark;
 mod params;
+mod rest;
 mod row;
 mod statements;
 
-pub(crate) use fault::{Class, at_connect, code_of};
+pub(crate) use connect::CONNECT_TIMEOUT;
+pub(crate) use fault::{Class, code_of};
 pub use row::{MysqlField, MysqlRow};
 
 use crate::Error;
 use crate::opener::{Opener, SessionId};
+use connect::open_driver;
 use diesel::QueryResult;
 use diesel::connection::{
     CacheSize, DynInstrumentation, Instrumentation, InstrumentationEvent, StrQueryHelper,
@@ -30,27 +34,19 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use mark::Mark;
+use mysql_async::Params;
 use mysql_async::prelude::Queryable as _;
-use mysql_async::{BinaryProtocol, Opts, OptsBuilder, Params, QueryResult as Reply};
+use rest::Rest;
 use statements::Statements;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a connection may take until it is ready for its first statement.
-pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// What a statement of a tool may take, such as a change of a table; [`crate::Options`] say what a service's may.
-const TOOL_TIMEOUT: Duration = Duration::from_secs(120);
+const TOOL_TIMEOUT: Duration = Duration::from_mins(2);
 /// Rows of a reply that are read before the first is handed on; most replies end before.
 const AHEAD: usize = 512;
 /// A text larger than this is not sent, whatever the server takes.
 const MAX_BYTES: usize = 4 << 20;
-/// A connection on which nothing passes is tried by the kernel after this many milliseconds.
-const KEEPALIVE_MS: u32 = 10_000;
-
-/// Times and texts of every connection: UTC, and four-byte characters.
-const SETUP: &str = "SET time_zone = '+00:00', character_set_client = 'utf8mb4', \
-    character_set_connection = 'utf8mb4', character_set_results = 'utf8mb4'";
-
 /// The connection that every query of the workspace runs on.
 ///
 /// It may be used only when the last byte of its last reply was read: whichever future was dropped in the middle, whatever
@@ -261,30 +257,6 @@ impl Conn {
     }
 }
 
-/// A reply that has more rows than were read ahead.
-struct Rest<'c> {
-    ahead: std::vec::IntoIter<mysql_async::Row>,
-    reply: Option<Reply<'c, 'static, BinaryProtocol>>,
-    mark: &'c mut Mark,
-}
-
-impl Rest<'_> {
-    async fn next(mut self) -> QueryResult<Option<(MysqlRow, Self)>> {
-        if let Some(row) = self.ahead.next() {
-            return Ok(Some((MysqlRow(row), self)));
-        }
-        let Some(reply) = &mut self.reply else { return Ok(None) };
-        if let Some(row) = self.mark.more(reply.next()).await? {
-            return Ok(Some((MysqlRow(row), self)));
-        }
-        if let Some(reply) = self.reply.take() {
-            self.mark.more(reply.drop_result()).await?;
-        }
-        self.mark.complete();
-        Ok(None)
-    }
-}
-
 impl Drop for Conn {
     fn drop(&mut self) {
         if !self.mark.is_due() {
@@ -371,27 +343,4 @@ fn finish<T>(instrumentation: &mut DynInstrumentation, sql: &str, result: &Query
     let helper = StrQueryHelper::new(sql);
     let event = InstrumentationEvent::finish_query(&helper, result.as_ref().err());
     instrumentation.on_connection_event(event);
-}
-
-async fn open_driver(url: &str, within: Duration) -> ConnectionResult<mysql_async::Conn> {
-    let opts = Opts::from_url(url).map_err(|error| at_connect(error.into()))?;
-    let opts = OptsBuilder::from_opts(opts)
-        .init(vec![SETUP])
-        .stmt_cache_size(0_usize)
-        // Updates count the rows that matched, also those that had the new values already: conditional updates rest on it.
-        .client_found_rows(true)
-        .tcp_nodelay(true)
-        .tcp_keepalive(Some(KEEPALIVE_MS))
-        // Or a server behind a proxy on this machine would be left for whichever listens on the same socket here.
-        .prefer_socket(false)
-        // Asked for below, in the same message as everything else.
-        .max_allowed_packet(Some(1 << 30))
-        .wait_timeout(Some(0));
-    match tokio::time::timeout(within, mysql_async::Conn::new(opts)).await {
-        Ok(opened) => opened.map_err(at_connect),
-        Err(_) => {
-            let waited = format!("no connection within {} ms", within.as_millis());
-            Err(diesel::ConnectionError::BadConnection(waited))
-        }
-    }
 }

@@ -136,28 +136,32 @@ enum Dropped {
     Rollback,
 }
 
+impl Dropped {
+    const ALL: [Self; 6] =
+        [Self::Query, Self::Stream, Self::Text, Self::Ping, Self::Commit, Self::Rollback];
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_on_which_a_reply_is_due_answers_nothing_any_more() {
     let proxy = Proxy::before(&filled().await).await;
     let db = Db::open(Options::new(proxy.url())).await.unwrap();
-    use Dropped::{Commit, Ping, Query, Rollback, Stream, Text};
-    for dropped in [Query, Stream, Text, Ping, Commit, Rollback] {
+    for dropped in Dropped::ALL {
         proxy.heal();
         let mut session = db.session().await.unwrap();
         assert_eq!(row(session.conn(), 1).await.unwrap(), (1, value_of(1)));
         proxy.delay(Duration::from_millis(200));
         let request = async {
             match dropped {
-                Query => row(session.conn(), 2).await.map(drop),
-                Stream => {
+                Dropped::Query => row(session.conn(), 2).await.map(drop),
+                Dropped::Stream => {
                     let rows = dsl::distinct_row.load_stream::<(i64, i64)>(session.conn()).await?;
                     rows.try_collect::<Vec<_>>().await?;
                     Ok(())
                 }
-                Text => Ok(session.conn().batch_execute("DO 1").await?),
-                Ping => session.ping().await,
-                Commit => session.commit(Script::default()).await,
-                Rollback => session.rollback().await,
+                Dropped::Text => Ok(session.conn().batch_execute("DO 1").await?),
+                Dropped::Ping => session.ping().await,
+                Dropped::Commit => session.commit(Script::default()).await,
+                Dropped::Rollback => session.rollback().await,
             }
         };
         assert!(timeout(Duration::from_millis(50), request).await.is_err(), "it was too fast");

@@ -89,7 +89,7 @@ async fn whoever_holds_a_row_lock_and_falls_silent_loses_it_in_seconds() {
 async fn a_transaction_that_is_dropped_in_a_statement_is_killed() {
     let url = filled().await;
     let mut options = Options::new(url.as_str());
-    options.statement_timeout = Duration::from_secs(60);
+    options.statement_timeout = Duration::from_mins(1);
     let db = Db::open(options).await.unwrap();
     let slow = async |conn: &mut Conn| -> db::Result<()> {
         conn.batch_execute(LOCK).await?;
