@@ -14,6 +14,8 @@ use tokio_util::sync::CancellationToken;
 /// Whoever reads the log for long, such as an audit, keeps its partitions from being changed. A change that waits holds up
 /// all who come after it, so it gives up soon and comes again with the next round.
 const SETUP: &str = "SET SESSION lock_wait_timeout = 2";
+/// Dropping a day deletes a large file.
+const STATEMENT_TIMEOUT: Duration = Duration::from_mins(1);
 /// How the name of a day's partition is made.
 const NAME: &str = "d%Y%m%d";
 
@@ -77,6 +79,7 @@ impl Keeper {
     /// Those of the database; what was done stays done.
     pub async fn round(&self, now: DateTime<Utc>) -> Result<Plan> {
         let mut session = self.db.session().await?;
+        session.conn().set_statement_timeout(STATEMENT_TIMEOUT);
         session.conn().batch_execute(SETUP).await?;
         let plan = Plan::new(&days(session.conn()).await?, now, self.retention);
         session.rollback().await?;

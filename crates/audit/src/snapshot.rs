@@ -7,6 +7,7 @@ use diesel::QueryableByName;
 use diesel::mysql::Mysql;
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
+use std::time::Duration;
 
 /// A transaction that reads: whatever is committed meanwhile, every statement sees the same rows.
 pub(crate) struct Snapshot {
@@ -19,6 +20,8 @@ pub(crate) type Rows<'a, R> = BoxStream<'a, Result<R>>;
 /// One snapshot may wait long for another while both are read side by side.
 const SETUP: &str = "SET SESSION wait_timeout = 28800, net_write_timeout = 28800, \
     net_read_timeout = 28800; SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ";
+/// A statement may read all of a table before its first row comes.
+const STATEMENT_TIMEOUT: Duration = Duration::from_hours(1);
 /// The one spelling that MySQL, MariaDB and TiDB share: TiDB refuses READ ONLY beside it. What keeps an audit from writing
 /// is that it sends nothing but SELECT, and writes to its own temporary table.
 const BEGIN: &str = "START TRANSACTION WITH CONSISTENT SNAPSHOT";
@@ -90,7 +93,10 @@ impl Snapshot {
 }
 
 async fn connect(url: &str) -> Result<Session> {
-    let db = Db::open(Options::new(url)).await?;
+    let mut options = Options::new(url);
+    options.statement_timeout = STATEMENT_TIMEOUT;
+    options.accepts_read_only = true;
+    let db = Db::open(options).await?;
     let mut session = db.session().await.context("the database does not answer")?;
     session.conn().batch_execute(SETUP).await?;
     Ok(session)

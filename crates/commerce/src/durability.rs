@@ -1,105 +1,62 @@
-//! A database that forgets what it committed makes every promise of the shop worthless, so it is refused.
+//! A database that forgets what it committed, or whose locks exclude nobody, makes every promise of the shop worthless, so
+//! it is refused at the start. Each connection that is opened later is asked the same, without being tried.
 
 use anyhow::{Context, Result};
-use db::Conn;
-use diesel::sql_types::Text;
-use diesel::{QueryableByName, sql_query};
-use diesel_async::{AsyncConnection, RunQueryDsl};
+pub use db::Unfit;
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 
-/// A setting under which a commit may be lost.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{setting}: must be {needed} on the database server, else commits are lost when it crashes; it is {found} (set {setting} = {needed} under [mysqld] and restart it)"
-)]
-pub struct Weak {
-    /// The setting.
-    pub setting: &'static str,
-    /// What it must be.
-    pub needed: &'static str,
-    /// What it is.
-    pub found: String,
-}
+/// Servers that this process has tried. A test program starts many shops on one.
+static TRIED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
-#[derive(QueryableByName)]
-struct Settings {
-    #[diesel(sql_type = Text)]
-    flush: String,
-    #[diesel(sql_type = Text)]
-    doublewrite: String,
-    #[diesel(sql_type = Text)]
-    binlog: String,
-    #[diesel(sql_type = Text)]
-    sync_binlog: String,
-}
-
-const SETTINGS: &str = "SELECT \
-    CAST(@@GLOBAL.innodb_flush_log_at_trx_commit AS CHAR) AS flush, \
-    CAST(@@GLOBAL.innodb_doublewrite AS CHAR) AS doublewrite, \
-    CAST(@@GLOBAL.log_bin AS CHAR) AS binlog, \
-    CAST(@@GLOBAL.sync_binlog AS CHAR) AS sync_binlog";
-
-/// Asks the server at `url` whether a commit that it answers is on disk.
+/// Asks the server at `url` whether a commit that it answers is on disk, and tries what correctness rests on: once for each
+/// server and process.
 ///
 /// # Errors
-/// [`Weak`] naming the first setting that is not; those of the database.
+/// [`Unfit`] naming what it lacks; those of the database.
 pub async fn check(url: &str) -> Result<()> {
-    let mut conn = Conn::establish(url).await.context("connecting to the database")?;
-    let settings: Settings = sql_query(SETTINGS)
-        .get_result(&mut conn)
-        .await
-        .context("asking the database how durable it is")?;
-    weakness(settings).map_or(Ok(()), |weak| Err(weak.into()))
+    let server = without_schema(url);
+    let was_tried = || TRIED.lock().unwrap_or_else(PoisonError::into_inner);
+    if was_tried().contains(&server) {
+        return Ok(());
+    }
+    match db::probe(url).await {
+        Ok(()) => was_tried().insert(server),
+        Err(db::Error::Unfit(unfit)) => return Err(unfit.into()),
+        Err(error) => return Err(error).context("asking the database what it can do"),
+    };
+    Ok(())
 }
 
-fn weakness(settings: Settings) -> Option<Weak> {
-    let Settings { flush, doublewrite, binlog, sync_binlog } = settings;
-    if flush != "1" {
-        let setting = "innodb_flush_log_at_trx_commit";
-        return Some(Weak { setting, needed: "1", found: flush });
-    }
-    // MySQL's DETECT_ONLY writes no pages, so a torn one is noticed and not mended.
-    if matches!(doublewrite.to_ascii_uppercase().as_str(), "0" | "OFF" | "DETECT_ONLY") {
-        return Some(Weak { setting: "innodb_doublewrite", needed: "ON", found: doublewrite });
-    }
-    let is_on = matches!(binlog.to_ascii_uppercase().as_str(), "1" | "ON");
-    if is_on && sync_binlog != "1" {
-        return Some(Weak { setting: "sync_binlog", needed: "1", found: sync_binlog });
-    }
-    None
+/// A URL of a server, whichever of its schemas it names.
+fn without_schema(url: &str) -> String {
+    let (place, query) = url.split_at(url.find('?').unwrap_or(url.len()));
+    let end = place.rfind('/').filter(|slash| place.rfind('@') < Some(*slash));
+    format!("{}{query}", &place[..end.unwrap_or(place.len())])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn settings(flush: &str, doublewrite: &str, binlog: &str, sync_binlog: &str) -> Settings {
-        let [flush, doublewrite, binlog, sync_binlog] =
-            [flush, doublewrite, binlog, sync_binlog].map(str::to_owned);
-        Settings { flush, doublewrite, binlog, sync_binlog }
-    }
-
     #[test]
-    fn the_setting_that_loses_commits_is_named() {
-        let weak = |it| weakness(it).map(|weak| weak.setting);
-        assert_eq!(weak(settings("1", "1", "0", "0")), None);
-        assert_eq!(weak(settings("1", "ON", "1", "1")), None);
-        assert_eq!(weak(settings("2", "1", "0", "0")), Some("innodb_flush_log_at_trx_commit"));
-        assert_eq!(weak(settings("1", "OFF", "0", "0")), Some("innodb_doublewrite"));
-        assert_eq!(weak(settings("1", "DETECT_ONLY", "0", "0")), Some("innodb_doublewrite"));
-        assert_eq!(weak(settings("1", "1", "1", "0")), Some("sync_binlog"));
-        assert_eq!(weak(settings("1", "1", "1", "100")), Some("sync_binlog"));
+    fn schemas_of_one_server_are_one_server() {
+        let server = without_schema("mysql://me:x@h:1/a?socket=/run/s");
+        assert_eq!(server, without_schema("mysql://me:x@h:1/b?socket=/run/s"));
+        assert_ne!(server, without_schema("mysql://me:x@h:1/a?socket=/run/t"));
+        assert_eq!(without_schema("mysql://me@h:1"), "mysql://me@h:1");
     }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_server_as_it_is_can_be_asked() {
-        let url = testkit::mysql().await.url();
+        let url = testkit::fresh_database("durability").await;
         check(&url).await.unwrap();
         let mut options = embedded::MySqlOptions::temporary();
         options.durable = false;
         options.buffer_pool_mib = 32;
         let careless = embedded::MySql::start(options).await.unwrap();
         let refusal = check(&careless.url()).await.unwrap_err();
-        assert!(refusal.is::<Weak>(), "{refusal:#}");
+        assert!(refusal.is::<Unfit>(), "{refusal:#}");
         assert!(!refusal.to_string().contains('\n'));
     }
 }

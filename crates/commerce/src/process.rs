@@ -17,7 +17,6 @@ use db::Db;
 use migrations::Schema;
 use platform::Server;
 use platform::server::{Listener, Settings};
-use secrecy::SecretString;
 use serde::Serialize;
 use services::Services;
 use std::collections::{BTreeMap, BTreeSet};
@@ -214,7 +213,7 @@ pub fn schemas(roles: &Roles) -> Vec<Schema> {
 /// Checks that the databases are durable, and brings them up to date if asked to.
 ///
 /// # Errors
-/// [`durability::Weak`]; [`schemas::NotMigrated`] where something is missing that it may not make; those of the databases.
+/// [`durability::Unfit`]; [`schemas::NotMigrated`] where something is missing that it may not make; those of the databases.
 pub async fn prepare_databases(
     config: &Config,
     schemas: Vec<Schema>,
@@ -253,9 +252,9 @@ async fn open_pool(config: &Config, schema: Schema, pool_size: u32) -> Result<Db
     let url = config.database.schema_url(schema);
     let url = url.ok_or_else(|| Problem::needed("database.url", schema.name()))?;
     let options = db::Options {
-        url: SecretString::from(url),
         pool_size,
         acquire_timeout: config.database.acquire_timeout.into(),
+        ..db::Options::new(url)
     };
     Ok(Db::open(options).await?)
 }

@@ -18,7 +18,8 @@ pub(crate) type Owner = (CouponId, UserId);
 /// One campaign, unlocked.
 pub(crate) async fn find(conn: &mut Conn, id: CouponId) -> Result<Option<Coupon>> {
     let row = coupon::table.find(id.0).select(CouponRow::as_select()).first(conn).await;
-    row.optional()?.map(Coupon::try_from).transpose()
+    let row = conn.asked_for("coupon", row.optional()?, |row: &CouponRow| row.id == id.0)?;
+    row.map(Coupon::try_from).transpose()
 }
 
 /// The campaigns of these that exist, unlocked: good for their terms, which never change.
@@ -34,6 +35,7 @@ pub(crate) async fn find_all(
             .select(CouponRow::as_select())
             .load(conn)
             .await?;
+        let rows = conn.asked_for("coupon", rows, |row: &CouponRow| chunk.contains(&row.id))?;
         collect(rows, &mut found)?;
     }
     Ok(found)
@@ -53,6 +55,7 @@ pub(crate) async fn lock(
             .order(coupon::id)
             .select(CouponRow::as_select());
         let rows: Vec<CouponRow> = for_update(coupons, wait).load(conn).await?;
+        let rows = conn.asked_for("coupon", rows, |row: &CouponRow| chunk.contains(&row.id))?;
         collect(rows, &mut locked)?;
     }
     Ok(locked)
@@ -106,7 +109,8 @@ pub(crate) async fn find_issued(conn: &mut Conn, id: IssuedId) -> Result<Option<
         .select(IssuedRow::as_select())
         .first(conn)
         .await;
-    row.optional()?.map(Issued::try_from).transpose()
+    let row = conn.asked_for("issued_coupon", row.optional()?, |row: &IssuedRow| row.id == id.0)?;
+    row.map(Issued::try_from).transpose()
 }
 
 /// A user's coupons below a place, newest first.
@@ -127,6 +131,8 @@ pub(crate) async fn page_of(
         .select(IssuedRow::as_select())
         .load(conn)
         .await?;
+    let is_asked = |row: &IssuedRow| row.user_id == user.0;
+    let rows = conn.asked_for("issued_coupon", rows, is_asked)?;
     rows.into_iter().map(Issued::try_from).collect()
 }
 
@@ -143,7 +149,8 @@ pub(crate) async fn owners(
             .select((issued_coupon::id, issued_coupon::coupon_id, issued_coupon::user_id))
             .load(conn)
             .await?;
-        let rows = rows.into_iter();
+        let is_asked = |(id, ..): &(i64, i64, i64)| chunk.contains(id);
+        let rows = conn.asked_for("issued_coupon", rows, is_asked)?.into_iter();
         owners.extend(
             rows.map(|(id, coupon, user)| (IssuedId(id), (CouponId(coupon), UserId(user)))),
         );
@@ -171,7 +178,9 @@ pub(crate) async fn lock_issued(
                 .order(issued_coupon::user_id)
                 .select(IssuedRow::as_select());
             let rows: Vec<IssuedRow> = for_update(issued, wait).load(conn).await?;
-            for row in rows {
+            let is_asked =
+                |row: &IssuedRow| row.coupon_id == coupon.0 && chunk.contains(&row.user_id);
+            for row in conn.asked_for("issued_coupon", rows, is_asked)? {
                 locked.insert((coupon, UserId(row.user_id)), row.try_into()?);
             }
         }

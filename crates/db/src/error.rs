@@ -1,8 +1,10 @@
 //! What went wrong, by what can be done about it.
 //!
-//! Diesel's MySQL backend reports most server errors as `Unknown` with the server's text, so the text is what is
-//! matched here, in this one place.
+//! The server's error code decides, never its text: texts depend on `lc_messages`. See [`crate::conn`] for how the code
+//! travels through Diesel.
 
+use crate::conn::{Class, code_of};
+use crate::server::Unfit;
 use diesel::result::{DatabaseErrorKind, Error as Diesel};
 
 /// An error of the database.
@@ -13,6 +15,9 @@ pub enum Error {
     #[error("the transaction conflicted with another: {0}")]
     Conflict(Conflict),
     /// The connection was lost before COMMIT was sent: nothing happened.
+    ///
+    /// So is a server that takes no writes any more, such as an old primary that became read-only: the next connection
+    /// goes where the address points then.
     #[error("the connection to the database was lost: {0}")]
     Lost(String),
     /// The connection was lost while COMMIT was under way: nobody knows whether it happened.
@@ -21,12 +26,21 @@ pub enum Error {
     /// The server refused the statement for a reason that repeating does not cure.
     #[error("the database refused: {0}")]
     Server(String),
+    /// A message was larger than the server takes, or than one message may be: nothing of it was run.
+    #[error("the statements are too large: {0}")]
+    TooLarge(String),
     /// No connection became free in time: nothing happened.
     #[error("no database connection became free in time")]
     Busy,
     /// A row does not decode, or rows contradict each other: a defect, named for the log.
     #[error("inconsistent data: {0}")]
     Corrupt(String),
+    /// The answer bears another key than was asked for: it is not answered, and its connection is not used again.
+    #[error("the answer is another row's: {0}")]
+    WrongRow(String),
+    /// The server cannot keep what the program promises.
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
 }
 
 /// Why a transaction has to run again.
@@ -39,12 +53,17 @@ pub enum Conflict {
     /// 1213.
     #[error("deadlock")]
     Deadlock,
-    /// 1205, which rolls back only the statement: the transaction must be rolled back by its owner.
+    /// 1205, which rolls back only the statement: the transaction must be rolled back by its owner. 3572 of MySQL, where
+    /// a row was locked and NOWAIT was asked for.
     #[error("lock wait timeout")]
     LockTimeout,
     /// 1020 (MariaDB).
     #[error("record changed since last read")]
     Changed,
+    /// The engine rolled the transaction back at its COMMIT: another node (3101) or another transaction (`TiDB`: 8002, 8005,
+    /// 8022, 8028, 9007) was first.
+    #[error("the engine rolled the transaction back: {0}")]
+    RolledBack(String),
     /// A conditional UPDATE or DELETE matched fewer rows than the transaction relied on.
     #[error("{found} rows matched where {expected} were expected")]
     ShortCount {
@@ -63,7 +82,17 @@ impl Error {
 
     /// Whether the connection is of no more use.
     pub fn is_lost(&self) -> bool {
-        matches!(self, Self::Lost(_) | Self::CommitUnknown(_))
+        matches!(self, Self::Lost(_) | Self::CommitUnknown(_) | Self::WrongRow(_) | Self::Unfit(_))
+    }
+
+    /// Whether the statements have to be sent in smaller parts. Nothing of them was run.
+    pub fn is_too_large(&self) -> bool {
+        matches!(self, Self::TooLarge(_))
+    }
+
+    /// Whether a row was locked by another transaction for longer than this one waits.
+    pub fn is_lock_timeout(&self) -> bool {
+        matches!(self, Self::Conflict(Conflict::LockTimeout))
     }
 
     /// Refuses a write that matched another number of rows than it relied on.
@@ -78,25 +107,25 @@ impl Error {
     }
 }
 
-/// Texts by which a server says that it ends the connection (1053, 1927, 1317, 4031, 1152, 1184).
-const ENDED: [&str; 6] = [
-    "Server shutdown in progress",
-    "Connection was killed",
-    "Query execution was interrupted",
-    "disconnected by the server because of inactivity",
-    "Aborted connection",
-    "server has gone away",
-];
-
 impl From<Diesel> for Error {
     fn from(error: Diesel) -> Self {
         match error {
-            Diesel::DatabaseError(DatabaseErrorKind::UniqueViolation, info) => {
-                Self::Conflict(Conflict::Duplicate(info.message().to_owned()))
+            Diesel::DatabaseError(DatabaseErrorKind::ClosedConnection, info) => {
+                Self::Lost(info.message().to_owned())
             }
-            Diesel::DatabaseError(DatabaseErrorKind::Unknown, info) => unknown(info.message()),
             Diesel::DatabaseError(kind, info) => {
-                Self::Server(format!("{kind:?}: {}", info.message()))
+                let text = info.message().to_owned();
+                match Class::of(code_of(&*info)) {
+                    Class::Duplicate => Self::Conflict(Conflict::Duplicate(text)),
+                    Class::Deadlock => Self::Conflict(Conflict::Deadlock),
+                    Class::LockTimeout => Self::Conflict(Conflict::LockTimeout),
+                    Class::Changed => Self::Conflict(Conflict::Changed),
+                    Class::RolledBack => Self::Conflict(Conflict::RolledBack(text)),
+                    Class::TooLarge => Self::TooLarge(text),
+                    Class::Ended | Class::Moved => Self::Lost(text),
+                    Class::Other if is_named(kind) => Self::Server(format!("{kind:?}: {text}")),
+                    Class::Other => Self::Server(text),
+                }
             }
             Diesel::BrokenTransactionManager => Self::Lost("broken transaction".to_owned()),
             Diesel::DeserializationError(source) => Self::Corrupt(source.to_string()),
@@ -105,24 +134,8 @@ impl From<Diesel> for Error {
     }
 }
 
-fn unknown(message: &str) -> Error {
-    if message.contains("Deadlock found") {
-        return Error::Conflict(Conflict::Deadlock);
-    }
-    // The second is what MySQL says of NOWAIT (3572); MariaDB says the first.
-    if message.contains("Lock wait timeout exceeded") || message.contains("NOWAIT is set") {
-        return Error::Conflict(Conflict::LockTimeout);
-    }
-    if message.contains("Record has changed since last read") {
-        return Error::Conflict(Conflict::Changed);
-    }
-    let of_the_driver = ["Input/output error", "Driver error", "Other error"]
-        .iter()
-        .any(|prefix| message.starts_with(prefix));
-    if of_the_driver || ENDED.iter().any(|text| message.contains(text)) {
-        return Error::Lost(message.to_owned());
-    }
-    Error::Server(message.to_owned())
+fn is_named(kind: DatabaseErrorKind) -> bool {
+    !matches!(kind, DatabaseErrorKind::Unknown)
 }
 
 impl From<diesel::ConnectionError> for Error {

@@ -1,42 +1,54 @@
-//! The pool, with the three cures that a plain one lacks: fair turns, cancel-safe return, no ping on a warm checkout.
+//! The pool, with the cures that a plain one lacks: fair turns, cancel-safe return, and no question on a warm checkout.
 //!
 //! A query that is dropped in the middle leaves its reply in the socket, and the next user of that connection would be
-//! handed it. So a connection counts as dirty from checkout until its use has ended, and dirty ones are discarded.
+//! handed it. The connection itself refuses to be used then ([`Conn`]); besides, it counts as dirty from checkout until its
+//! use has ended, and dirty ones are discarded.
 
 use crate::clock::{self, Clock};
-use crate::session::{SETUP, Session, commit};
-use crate::{Conn, Error, Result, Script};
-use bb8::ManageConnection;
-use diesel_async::{AsyncConnection, SimpleAsyncConnection};
-use rand::Rng;
-use secrecy::{ExposeSecret, SecretString};
+use crate::opener::{Commits, Opener, SessionId};
+use crate::session::Session;
+use crate::{Conn, Error, Result};
+use bb8::{ManageConnection, QueueStrategy};
+use secrecy::SecretString;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// A connection that rested longer is asked whether it still lives.
-const REST: Duration = Duration::from_secs(5);
-/// A transaction that keeps conflicting gives up after this many runs.
-const MAX_RUNS: u32 = 8;
+/// A connection that rested longer is asked whether it still lives. The server ends it after 5 s.
+const REST: Duration = Duration::from_secs(2);
+/// One that never rests is asked after this time whether its server still takes writes.
+const ASK_EVERY: Duration = Duration::from_secs(5);
+/// One that nobody needed for this long is closed, before the server does it.
+const IDLE: Duration = Duration::from_secs(3);
+const LOOK_FOR_IDLE_EVERY: Duration = Duration::from_secs(1);
 
 /// How a service reaches its schema.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// `mysql://user:password@host:port/schema`.
+    /// `mysql://user:password@host:port/schema`, or `mysql://user@localhost/schema?socket=PATH`.
     pub url: SecretString,
     /// Connections of the pool, 1 to 1,000.
     pub pool_size: u32,
     /// How long a call waits for a connection before it is refused as [`Error::Busy`].
     pub acquire_timeout: Duration,
+    /// How long a new connection may take until it is ready.
+    pub connect_timeout: Duration,
+    /// How long one statement may take, its wait for locks and a COMMIT included. After that the connection is lost.
+    pub statement_timeout: Duration,
+    /// Whether a server is good enough that takes no writes, as for an audit of a replica.
+    pub accepts_read_only: bool,
 }
 
 impl Options {
-    /// Options with a pool of 8 connections and a wait of 1 s at most.
+    /// Options with a pool of 8 connections and a wait of 1 s at most; 5 s for a new connection, and 5 s for a statement.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: SecretString::from(url.into()),
             pool_size: 8,
             acquire_timeout: Duration::from_secs(1),
+            connect_timeout: crate::conn::CONNECT_TIMEOUT,
+            statement_timeout: Duration::from_secs(5),
+            accepts_read_only: false,
         }
     }
 }
@@ -62,18 +74,19 @@ where
 pub struct Db {
     pool: bb8::Pool<Manager>,
     turns: Arc<Semaphore>,
-    options: Arc<Options>,
+    opener: Arc<Opener>,
+    acquire_timeout: Duration,
     clock: Arc<clock::State>,
 }
 
-struct Manager {
-    url: SecretString,
-}
+pub(crate) struct Manager(Arc<Opener>);
 
-struct Pooled {
-    conn: Conn,
-    clean: bool,
-    last_used: Instant,
+pub(crate) struct Pooled {
+    pub(crate) conn: Conn,
+    pub(crate) clean: bool,
+    pub(crate) last_used: Instant,
+    /// When it was last known that its server takes writes.
+    asked: Instant,
 }
 
 impl ManageConnection for Manager {
@@ -81,20 +94,26 @@ impl ManageConnection for Manager {
     type Error = Error;
 
     async fn connect(&self) -> Result<Pooled> {
-        let mut conn = Conn::establish(self.url.expose_secret()).await?;
-        conn.batch_execute(SETUP).await?;
-        Ok(Pooled { conn, clean: true, last_used: Instant::now() })
+        let conn = self.0.open(Commits::EachStatement).await?;
+        let now = Instant::now();
+        Ok(Pooled { conn, clean: true, last_used: now, asked: now })
     }
 
     async fn is_valid(&self, pooled: &mut Pooled) -> Result<()> {
-        if pooled.last_used.elapsed() < REST {
+        if self.0.suspects(pooled.last_used) {
+            return Err(Error::Lost("another connection was lost since".to_owned()));
+        }
+        if pooled.last_used.elapsed() < REST && pooled.asked.elapsed() < ASK_EVERY {
             return Ok(());
         }
-        Ok(pooled.conn.batch_execute("DO 0").await?)
+        pooled.conn.validate().await?;
+        pooled.asked = Instant::now();
+        pooled.last_used = pooled.asked;
+        Ok(())
     }
 
     fn has_broken(&self, pooled: &mut Pooled) -> bool {
-        !pooled.clean
+        !pooled.clean || !pooled.conn.is_usable()
     }
 }
 
@@ -104,16 +123,21 @@ impl Db {
     /// # Errors
     /// None today; the signature leaves room for checks.
     pub async fn open(options: Options) -> Result<Self> {
-        let manager = Manager { url: options.url.clone() };
+        let Options { pool_size, acquire_timeout, .. } = options;
+        let opener = Arc::new(Opener::new(options));
         let pool = bb8::Pool::builder()
-            .max_size(options.pool_size)
-            .connection_timeout(options.acquire_timeout)
+            .max_size(pool_size)
+            .connection_timeout(acquire_timeout)
             .test_on_check_out(true)
-            .build(manager)
+            // The one that was used last is used again, so that the others get old and are closed.
+            .queue_strategy(QueueStrategy::Lifo)
+            .idle_timeout(IDLE)
+            .reaper_rate(LOOK_FOR_IDLE_EVERY)
+            .build(Manager(Arc::clone(&opener)))
             .await?;
-        let size = usize::try_from(options.pool_size).unwrap_or(1);
+        let size = usize::try_from(pool_size).unwrap_or(1);
         let turns = Arc::new(Semaphore::new(size));
-        Ok(Self { pool, turns, options: Arc::new(options), clock: Arc::default() })
+        Ok(Self { pool, turns, opener, acquire_timeout, clock: Arc::default() })
     }
 
     /// Runs reads (or one autocommitted statement) on a pooled connection.
@@ -134,61 +158,21 @@ impl Db {
         result
     }
 
-    /// Runs a transaction, and again from the start when it conflicts with another.
-    ///
-    /// A copy of the closure runs each time; it must not change anything outside the connection. A refusal (`Err` that is
-    /// no conflict) rolls back.
-    ///
-    /// # Errors
-    /// Those of the closure; [`Error::Busy`]; [`Error::CommitUnknown`] when the connection was lost during COMMIT.
-    pub async fn tx<T, E, F>(&self, work: F) -> Result<T, E>
-    where
-        E: From<Error> + AsConflict,
-        F: for<'c> SendAsyncFn<&'c mut Conn, Result<T, E>, Fut: Send> + Clone + Send,
-    {
-        let (_turn, mut pooled) = self.checkout().await?;
-        pooled.clean = false;
-        for run in 1.. {
-            let result = attempt(&mut pooled.conn, work.clone()).await;
-            pooled.last_used = Instant::now();
-            match result {
-                Ok(value) => {
-                    pooled.clean = true;
-                    return Ok(value);
-                }
-                Err(error) => {
-                    // Not worth keeping a connection on which a rollback fails.
-                    let rolled_back = pooled.conn.batch_execute("ROLLBACK").await.is_ok();
-                    if !(rolled_back && error.is_conflict() && run < MAX_RUNS) {
-                        pooled.clean = rolled_back;
-                        return Err(error);
-                    }
-                }
-            }
-            let pause = rand::rng().random_range(0..(1_u64 << run.min(6)));
-            tokio::time::sleep(Duration::from_millis(pause)).await;
-        }
-        Err(Error::Busy.into())
-    }
-
     /// A connection of its own, for a lane.
     ///
     /// # Errors
-    /// [`Error::Lost`] when the server does not answer.
+    /// [`Error::Lost`] when the server does not answer; [`Error::Unfit`] for one that cannot be used.
     pub async fn session(&self) -> Result<Session> {
-        Session::open(self.options.url.expose_secret()).await
+        Session::open(&self.opener).await
     }
 
-    /// Ends a session by its server-side id; one that is gone already counts as ended.
+    /// Ends a session and waits until it has ended. One that is gone already counts as ended; so does one on another server
+    /// than the address leads to now, which is left to its own time-out of 5 s.
     ///
     /// # Errors
-    /// [`Error::Lost`] when the server does not answer.
-    pub async fn kill(&self, id: u64) -> Result<()> {
-        let mut session = self.session().await?;
-        match session.conn().batch_execute(&format!("KILL {id}")).await.map_err(Error::from) {
-            Err(Error::Server(text)) if text.contains("Unknown thread id") => Ok(()),
-            other => other,
-        }
+    /// [`Error::Lost`] when the server does not answer, or the session does not end.
+    pub async fn kill(&self, id: SessionId) -> Result<()> {
+        self.opener.end(id).await
     }
 
     /// The database's clock, and what may be concluded from it.
@@ -200,40 +184,21 @@ impl Db {
         &self.clock
     }
 
-    async fn checkout(
+    pub(crate) async fn checkout(
         &self,
-    ) -> Result<(tokio::sync::SemaphorePermit<'_>, bb8::PooledConnection<'_, Manager>)> {
-        let turn = tokio::time::timeout(self.options.acquire_timeout, self.turns.acquire())
+    ) -> Result<(SemaphorePermit<'_>, bb8::PooledConnection<'_, Manager>)> {
+        let turn = tokio::time::timeout(self.acquire_timeout, self.turns.acquire())
             .await
             .map_err(|_| Error::Busy)?
             .map_err(|_| Error::Busy)?;
         let pooled = self.pool.get().await.map_err(|error| match error {
             bb8::RunError::User(error) => error,
-            bb8::RunError::TimedOut => Error::Busy,
+            // Nobody waits for a turn that another has, so it was the opening of a connection that took too long.
+            bb8::RunError::TimedOut => self
+                .opener
+                .recent_failure(self.acquire_timeout * 2)
+                .map_or(Error::Busy, Error::Lost),
         })?;
         Ok((turn, pooled))
     }
-}
-
-/// Tells [`Db::tx`] which errors of a closure mean "run it again".
-pub trait AsConflict {
-    /// Whether the transaction conflicted with another one.
-    fn is_conflict(&self) -> bool;
-}
-
-impl AsConflict for Error {
-    fn is_conflict(&self) -> bool {
-        Self::is_conflict(self)
-    }
-}
-
-async fn attempt<T, E, F>(conn: &mut Conn, work: F) -> Result<T, E>
-where
-    E: From<Error>,
-    F: for<'c> SendAsyncFn<&'c mut Conn, Result<T, E>, Fut: Send>,
-{
-    conn.batch_execute("BEGIN").await.map_err(Error::from)?;
-    let value = work(&mut *conn).await?;
-    commit(conn, Script::default()).await?;
-    Ok(value)
 }

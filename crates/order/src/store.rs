@@ -89,12 +89,14 @@ struct LineRow {
 
 /// A user's order, unlocked.
 pub(crate) async fn find(conn: &mut Conn, id: i64, user_id: i64) -> Result<Option<Order>> {
-    let rows = orders::table
+    let rows: Vec<OrderRow> = orders::table
         .filter(orders::id.eq(id))
         .filter(orders::user_id.eq(user_id))
         .select(OrderRow::as_select())
         .load(conn)
         .await?;
+    let is_asked = |row: &OrderRow| row.id == id && row.user_id == user_id;
+    let rows = conn.asked_for("orders", rows, is_asked)?;
     Ok(with_lines(conn, rows).await?.pop())
 }
 
@@ -118,7 +120,9 @@ pub(crate) async fn list(conn: &mut Conn, filter: Filter, limit: usize) -> Resul
     if let Some(to) = filter.to {
         query = query.filter(orders::placed_at.lt(db::to_db(to)));
     }
-    let rows = query.load(conn).await?;
+    let rows: Vec<OrderRow> = query.load(conn).await?;
+    let is_asked = |row: &OrderRow| row.user_id == filter.user_id;
+    let rows = conn.asked_for("orders", rows, is_asked)?;
     with_lines(conn, rows).await
 }
 
@@ -132,10 +136,11 @@ pub(crate) async fn lock(
         return Ok(BTreeMap::new());
     }
     let orders = orders::table
-        .filter(any_of(orders::id, ids))
+        .filter(any_of(orders::id, ids.iter().copied()))
         .order(orders::id)
         .select(OrderRow::as_select());
-    let rows = for_update(orders, wait).load(conn).await?;
+    let rows: Vec<OrderRow> = for_update(orders, wait).load(conn).await?;
+    let rows = conn.asked_for("orders", rows, |row: &OrderRow| ids.contains(&row.id))?;
     let orders = with_lines(conn, rows).await?;
     Ok(orders.into_iter().map(|order| (order.id, order)).collect())
 }
@@ -175,13 +180,14 @@ async fn with_lines(conn: &mut Conn, rows: Vec<OrderRow>) -> Result<Vec<Order>> 
     if rows.is_empty() {
         return Ok(Vec::new());
     }
-    let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
+    let ids: BTreeSet<i64> = rows.iter().map(|row| row.id).collect();
     let lines: Vec<LineRow> = order_line::table
-        .filter(any_of(order_line::order_id, ids))
+        .filter(any_of(order_line::order_id, ids.iter().copied()))
         .order((order_line::order_id, order_line::line))
         .select(LineRow::as_select())
         .load(conn)
         .await?;
+    let lines = conn.asked_for("order_line", lines, |row: &LineRow| ids.contains(&row.order_id))?;
     let mut by_order: BTreeMap<i64, Vec<Line>> = BTreeMap::new();
     for row in lines {
         by_order.entry(row.order_id).or_default().push(row.try_into()?);

@@ -81,6 +81,8 @@ pub fn refuse_db(error: &db::Error) -> Status {
         db::Error::Busy
         | db::Error::Lost(_)
         | db::Error::CommitUnknown(_)
+        | db::Error::WrongRow(_)
+        | db::Error::Unfit(_)
         | db::Error::Conflict(_) => Reason::Unavailable,
         _ => Reason::Internal,
     };

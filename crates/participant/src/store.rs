@@ -7,7 +7,7 @@ use chrono::{DateTime, NaiveDateTime, Utc};
 use db::{Bytes8, Bytes16, Conn, Error, Result, Script, any_of};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// The row of the floor.
 const FLOOR: i8 = 1;
@@ -106,13 +106,13 @@ pub async fn steps_of(conn: &mut Conn, sagas: Vec<SagaId>) -> Result<Vec<StepRow
 }
 
 async fn load_ops(conn: &mut Conn, sagas: Vec<SagaId>) -> Result<Vec<OpRow>> {
-    let ids: Vec<Bytes16> = sagas.into_iter().map(|saga| Bytes16(saga.0)).collect();
-    let rows = saga_op::table
-        .filter(any_of(saga_op::saga_id, ids))
+    let ids: BTreeSet<Bytes16> = sagas.into_iter().map(|saga| Bytes16(saga.0)).collect();
+    let rows: Vec<OpRow> = saga_op::table
+        .filter(any_of(saga_op::saga_id, ids.iter().copied()))
         .order((saga_op::saga_id, saga_op::step))
         .load(conn)
         .await?;
-    Ok(rows)
+    conn.asked_for("saga_op", rows, |row: &OpRow| ids.contains(&row.saga_id))
 }
 
 fn state(code: i8) -> Result<RowState> {
@@ -189,9 +189,9 @@ pub(crate) async fn requests(
     if keys.is_empty() {
         return Ok(HashMap::new());
     }
-    let ids: Vec<Bytes16> = keys.iter().map(|key| Bytes16(key.request_id)).collect();
+    let ids: BTreeSet<Bytes16> = keys.iter().map(|key| Bytes16(key.request_id)).collect();
     let rows: Vec<(Bytes16, i64, i8, Bytes8, bool, Vec<u8>)> = idempotency::table
-        .filter(any_of(idempotency::request_id, ids))
+        .filter(any_of(idempotency::request_id, ids.iter().copied()))
         .select((
             idempotency::request_id,
             idempotency::user_id,
@@ -202,6 +202,8 @@ pub(crate) async fn requests(
         ))
         .load(conn)
         .await?;
+    let is_asked = |row: &(Bytes16, i64, i8, Bytes8, bool, Vec<u8>)| ids.contains(&row.0);
+    let rows = conn.asked_for("idempotency", rows, is_asked)?;
     let rows = rows.into_iter().map(|(id, user_id, method, hash, refused, reply)| {
         let key = RequestKey { request_id: id.0, user_id, method };
         (key, Remembered { hash: RequestHash(hash.0), refused, reply })

@@ -75,10 +75,12 @@ struct MovementRow {
 /// The products of these that exist, by ascending id, unlocked.
 pub(crate) async fn find(conn: &mut Conn, ids: BTreeSet<ProductId>) -> Result<Shelf> {
     let rows: Vec<ProductRow> = product::table
-        .filter(any_of(product::id, ids.into_iter().map(|id| id.0)))
+        .filter(any_of(product::id, ids.iter().map(|id| id.0)))
         .select(ProductRow::as_select())
         .load(conn)
         .await?;
+    let is_asked = |row: &ProductRow| ids.contains(&ProductId(row.id));
+    let rows = conn.asked_for("product", rows, is_asked)?;
     Ok(rows.into_iter().map(|row| (ProductId(row.id), row.into())).collect())
 }
 
@@ -96,6 +98,8 @@ pub(crate) async fn lock(
             .order(product::id)
             .select(ProductRow::as_select());
         let rows: Vec<ProductRow> = for_update(products, wait).load(conn).await?;
+        let is_asked = |row: &ProductRow| chunk.contains(&row.id);
+        let rows = conn.asked_for("product", rows, is_asked)?;
         shelf.extend(rows.into_iter().map(|row| (ProductId(row.id), row.into())));
     }
     Ok(shelf)
@@ -131,6 +135,8 @@ pub(crate) async fn movements(
         .select(MovementRow::as_select())
         .load(conn)
         .await?;
+    let is_asked = |row: &MovementRow| row.product_id == id.0;
+    let rows = conn.asked_for("stock_movement", rows, is_asked)?;
     rows.into_iter().map(Movement::try_from).collect()
 }
 

@@ -269,28 +269,29 @@ async fn ask(
     shared: &Shared,
 ) -> io::Result<()> {
     let mut chunk = vec![0; CHUNK];
-    // The end of what was forwarded before: what is looked for may be split over two chunks.
+    // The end of what was forwarded before: what is looked for may be split over two chunks. It is too short to hold all of
+    // it, or an earlier message would count.
     let mut seen = Vec::new();
     loop {
         let Some(bytes) = next(&mut from, &mut chunk, link, shared).await? else { return Ok(()) };
         seen.extend_from_slice(bytes);
-        lose(link, shared, &seen);
+        let kept = lose(link, shared, &seen);
         to.write_all(bytes).await?;
-        let kept = seen.len().saturating_sub(CHUNK);
-        seen.drain(..kept);
+        seen.drain(..seen.len().saturating_sub(kept));
     }
 }
 
-/// Arms the link if this is the message whose answer is to be lost.
-fn lose(link: &Link, shared: &Shared, seen: &[u8]) {
+/// Arms the link if this is the message whose answer is to be lost. Returns how many bytes at the end may be its beginning.
+fn lose(link: &Link, shared: &Shared, seen: &[u8]) -> usize {
     let mut state = shared.lock();
-    let Some((bytes, then)) = &state.loses else { return };
+    let Some((bytes, then)) = &state.loses else { return 0 };
     if bytes.is_empty() || !seen.windows(bytes.len()).any(|window| window == bytes.as_slice()) {
-        return;
+        return bytes.len().saturating_sub(1);
     }
     let code = if *then == AfterLoss::Cut { 1 } else { 2 };
     state.loses = None;
     link.loses.store(code, Ordering::SeqCst);
+    0
 }
 
 /// From the server to the client.
@@ -395,8 +396,9 @@ mod tests {
     #[tokio::test]
     async fn an_answer_is_lost_once_and_its_message_has_arrived() {
         let proxy = Proxy::before(&echo().await.to_string()).await;
-        proxy.lose_answer_to(b"COMMIT", AfterLoss::Cut);
         let mut one = TcpStream::connect(proxy.address()).await.unwrap();
+        assert_eq!(said(&mut one, "COMMIT").await.unwrap(), "COMMIT");
+        proxy.lose_answer_to(b"COMMIT", AfterLoss::Cut);
         assert_eq!(said(&mut one, "BEGIN").await.unwrap(), "BEGIN");
         assert!(said(&mut one, "INSERT; COMMIT").await.is_err());
         proxy.until_lost(1).await;

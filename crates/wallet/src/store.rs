@@ -64,7 +64,9 @@ struct EntryRow {
 /// One wallet, unlocked.
 pub(crate) async fn find(conn: &mut Conn, user_id: i64) -> Result<Option<Wallet>> {
     let row = wallet::table.find(user_id).select(WalletRow::as_select()).first(conn).await;
-    row.optional()?.map(Wallet::try_from).transpose()
+    let row =
+        conn.asked_for("wallet", row.optional()?, |row: &WalletRow| row.user_id == user_id)?;
+    row.map(Wallet::try_from).transpose()
 }
 
 /// The wallets of these users that exist, locked to the end of the transaction.
@@ -77,10 +79,11 @@ pub(crate) async fn lock(
         return Ok(BTreeMap::new());
     }
     let wallets = wallet::table
-        .filter(any_of(wallet::user_id, user_ids))
+        .filter(any_of(wallet::user_id, user_ids.iter().copied()))
         .order(wallet::user_id)
         .select(WalletRow::as_select());
     let rows: Vec<WalletRow> = for_update(wallets, wait).load(conn).await?;
+    let rows = conn.asked_for("wallet", rows, |row: &WalletRow| user_ids.contains(&row.user_id))?;
     rows.into_iter().map(|row| Ok((row.user_id, row.try_into()?))).collect()
 }
 
@@ -131,6 +134,7 @@ pub(crate) async fn entries(
         .select(EntryRow::as_select())
         .load(conn)
         .await?;
+    let rows = conn.asked_for("ledger", rows, |row: &EntryRow| row.user_id == user_id)?;
     rows.into_iter().map(Entry::try_from).collect()
 }
 

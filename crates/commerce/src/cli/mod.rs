@@ -11,7 +11,7 @@ mod tools;
 
 use crate::clients::NoAddress;
 use crate::config::{Config, LogFormat, Problem, Shown, Sources};
-use crate::durability::Weak;
+use crate::durability::Unfit;
 use crate::output::{self, Output, ReaderGone, complain};
 use crate::process::schemas::NotMigrated;
 use anyhow::{Context as _, Result};
@@ -60,7 +60,7 @@ pub fn main() -> ExitCode {
 /// Whether nothing was done because of what the command line, the configuration or the server's settings say.
 fn is_configuration(error: &anyhow::Error) -> bool {
     error.is::<Problem>()
-        || error.is::<Weak>()
+        || error.is::<Unfit>()
         || error.is::<NoAddress>()
         || error.is::<NotMigrated>()
         || error.is::<tools::NoShop>()

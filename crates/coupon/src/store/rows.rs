@@ -72,8 +72,8 @@ pub(super) struct CouponRow {
 #[derive(Queryable, Selectable, Insertable)]
 #[diesel(table_name = issued_coupon, check_for_backend(Mysql))]
 pub(super) struct IssuedRow {
-    id: i64,
-    coupon_id: i64,
+    pub(super) id: i64,
+    pub(super) coupon_id: i64,
     pub(super) user_id: i64,
     sequence: i64,
     state: i8,

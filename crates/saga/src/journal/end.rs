@@ -38,6 +38,8 @@ impl lane::Work for EndWork {
             .order(saga::saga_id)
             .select(saga::saga_id);
         let unfinished: Vec<Bytes16> = for_update(unfinished, wait).load(conn).await?;
+        let is_asked = |id: &Bytes16| first.contains_key(&SagaId(id.0));
+        let unfinished = conn.asked_for("saga", unfinished, is_asked)?;
         let ended_at = db::now_micros();
         let history: Vec<HistoryRow> = unfinished
             .iter()

@@ -122,6 +122,8 @@ impl Journal {
                     .select((saga_operation::saga_id, saga_operation::record))
                     .load(conn)
                     .await?;
+                let is_asked = |row: &(Bytes16, Vec<u8>)| ids.contains(&row.0);
+                let rows = conn.asked_for("saga_operation", rows, is_asked)?;
                 Ok(rows.into_iter().map(|(saga, record)| (SagaId(saga.0), record)).collect())
             })
             .await
@@ -174,10 +176,13 @@ async fn operate(conn: &mut Conn, owner: Bytes16, asked: &Operation) -> Result<O
     let id = Bytes16(asked.saga.0);
     // Its lock makes repeats wait for each other, so that the second finds the first one's row.
     let row: Option<SagaRow> = saga::table.find(id).for_update().first(conn).await.optional()?;
+    let row = conn.asked_for("saga", row, |row: &SagaRow| row.saga_id == id)?;
     let unfinished = row.map(SagaRow::into_running);
     let request_id = Bytes16(asked.request_id);
     let earlier: Option<OperationRow> =
         saga_operation::table.find(request_id).first(conn).await.optional()?;
+    let is_asked = |row: &OperationRow| row.request_id == request_id;
+    let earlier = conn.asked_for("saga_operation", earlier, is_asked)?;
     if let Some(earlier) = earlier {
         let same = earlier.saga_id == id
             && earlier.action == asked.action.code()
@@ -213,6 +218,7 @@ async fn operate(conn: &mut Conn, owner: Bytes16, asked: &Operation) -> Result<O
 
 async fn ended(conn: &mut Conn, id: Bytes16) -> Result<Operated> {
     let outcome: Option<HistoryRow> = saga_history::table.find(id).first(conn).await.optional()?;
+    let outcome = conn.asked_for("saga_history", outcome, |row: &HistoryRow| row.saga_id == id)?;
     match outcome {
         Some(row) => Ok(Operated::Ended(row.into_ended()?.outcome)),
         None => Ok(Operated::NotFound),

@@ -42,13 +42,22 @@ impl Journal {
     pub async fn find_request(&self, key: RequestKey) -> Result<Option<(SagaId, RequestHash)>> {
         self.db
             .read(async move |conn: &mut Conn| -> Result<_> {
-                let row: Option<(Bytes16, Bytes8)> = request::table
-                    .find((Bytes16(key.request_id), key.user_id, key.method))
-                    .select((request::saga_id, request::request_hash))
+                let asked = (Bytes16(key.request_id), key.user_id, key.method);
+                let row: Option<(Bytes16, i64, i8, Bytes8, Bytes16)> = request::table
+                    .find(asked)
+                    .select((
+                        request::request_id,
+                        request::subject,
+                        request::method,
+                        request::request_hash,
+                        request::saga_id,
+                    ))
                     .first(conn)
                     .await
                     .optional()?;
-                Ok(row.map(|(saga, hash)| (SagaId(saga.0), RequestHash(hash.0))))
+                let is_asked = |row: &(Bytes16, i64, i8, _, _)| (row.0, row.1, row.2) == asked;
+                let row = conn.asked_for("request", row, is_asked)?;
+                Ok(row.map(|(_, _, _, hash, saga)| (SagaId(saga.0), RequestHash(hash.0))))
             })
             .await
     }
@@ -81,10 +90,12 @@ impl Journal {
 
 async fn find(conn: &mut Conn, id: Bytes16) -> Result<Option<Record>> {
     let running: Option<SagaRow> = saga::table.find(id).first(conn).await.optional()?;
+    let running = conn.asked_for("saga", running, |row: &SagaRow| row.saga_id == id)?;
     if let Some(row) = running {
         return Ok(Some(Record::Running(row.into_running())));
     }
     let ended: Option<HistoryRow> = saga_history::table.find(id).first(conn).await.optional()?;
+    let ended = conn.asked_for("saga_history", ended, |row: &HistoryRow| row.saga_id == id)?;
     ended.map(|row| row.into_ended().map(Record::Ended)).transpose()
 }
 

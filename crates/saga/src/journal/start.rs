@@ -13,7 +13,7 @@ use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use lane::Decided;
 use participant::{RequestHash, RequestKey, SagaId};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use uuid::Uuid;
 
 /// The [`lane::Work`] of START.
@@ -92,9 +92,9 @@ impl StartWork {
 }
 
 async fn known_requests(conn: &mut Conn, ops: &[&NewSaga]) -> Result<HashMap<RequestKey, Known>> {
-    let ids = ops.iter().map(|op| Bytes16(op.request.request_id));
+    let ids: HashSet<Bytes16> = ops.iter().map(|op| Bytes16(op.request.request_id)).collect();
     let rows: Vec<(Bytes16, i64, i8, Bytes8, Bytes16)> = request::table
-        .filter(any_of(request::request_id, ids))
+        .filter(any_of(request::request_id, ids.iter().copied()))
         .select((
             request::request_id,
             request::subject,
@@ -104,6 +104,8 @@ async fn known_requests(conn: &mut Conn, ops: &[&NewSaga]) -> Result<HashMap<Req
         ))
         .load(conn)
         .await?;
+    let is_asked = |row: &(Bytes16, i64, i8, Bytes8, Bytes16)| ids.contains(&row.0);
+    let rows = conn.asked_for("request", rows, is_asked)?;
     let rows = rows.into_iter().map(|(id, user_id, method, hash, saga)| {
         let key = RequestKey { request_id: id.0, user_id, method };
         (key, (SagaId(saga.0), RequestHash(hash.0)))

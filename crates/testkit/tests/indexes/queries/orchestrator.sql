@@ -19,7 +19,7 @@ SELECT paused FROM recovery WHERE id = 1 LIMIT 100;
 SELECT request_id, subject, method, request_hash, saga_id
     FROM request
     WHERE request_id IN (X'c4ca4238a0b923820dcc509a6f75849b', X'c81e728d9d4c2f636f067f89cc14862c');
-SELECT saga_id, request_hash
+SELECT request_id, subject, method, request_hash, saga_id
     FROM request
     WHERE (request_id = X'c4ca4238a0b923820dcc509a6f75849b' AND (subject = 5000 AND method = 1)) LIMIT 100;
 SELECT saga_id, kind, plan_version, subject, object, unique_object, weight, request, placed_at, deadline_at, trace_id, traceparent, owner, state, attention, request_id
