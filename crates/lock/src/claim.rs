@@ -1,9 +1,9 @@
 //! One contender's claim to a lock: taking it, renewing it, giving it back.
 
+use crate::Error;
 use crate::guard::Token;
-use crate::{Error, within};
 use redis::Script;
-use redis::aio::ConnectionManager;
+use redis_link::Link;
 use std::sync::LazyLock;
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -17,7 +17,7 @@ static RELEASE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lu
 /// A lock in Redis, as one contender sees it.
 #[derive(Clone)]
 pub(crate) struct Place {
-    connection: ConnectionManager,
+    connection: Link,
     name: String,
     key: String,
     /// Not the token: a take that is repeated because its answer was lost must know itself.
@@ -51,12 +51,7 @@ pub(crate) enum Tried {
 }
 
 impl Place {
-    pub(crate) fn new(
-        connection: ConnectionManager,
-        name: &str,
-        key: String,
-        lease: Duration,
-    ) -> Self {
+    pub(crate) fn new(connection: Link, name: &str, key: String, lease: Duration) -> Self {
         let owner = Uuid::new_v4().to_string();
         Self { connection, name: name.to_owned(), key, owner, lease }
     }
@@ -78,7 +73,7 @@ impl Place {
         let asked = Instant::now();
         let mut call = RENEW.key(&self.key);
         call.arg(&self.owner).arg(self.lease_ms());
-        let ours: bool = within(call.invoke_async(&mut self.connection.clone())).await?;
+        let ours: bool = call.invoke_async(&mut self.connection.clone()).await?;
         Ok(ours.then(|| asked + self.lease))
     }
 
@@ -86,8 +81,7 @@ impl Place {
         let asked = Instant::now();
         let mut call = TAKE.key(&self.key);
         call.key(format!("{}:token", self.key)).arg(&self.owner).arg(self.lease_ms());
-        let (ours, number): (bool, i64) =
-            within(call.invoke_async(&mut self.connection.clone())).await?;
+        let (ours, number): (bool, i64) = call.invoke_async(&mut self.connection.clone()).await?;
         if ours {
             return Ok(Tried::Had(Hold { token: Token(number), until: asked + self.lease }));
         }
@@ -100,7 +94,7 @@ impl Place {
     async fn release(&self) -> Result<bool, Error> {
         let mut call = RELEASE.key(&self.key);
         call.arg(&self.owner).arg(self.channel());
-        within(call.invoke_async(&mut self.connection.clone())).await
+        Ok(call.invoke_async(&mut self.connection.clone()).await?)
     }
 
     fn lease_ms(&self) -> u64 {

@@ -20,8 +20,9 @@ pub use turn::Turn;
 
 use claim::{Claim, Place, Tried};
 use futures_util::StreamExt;
-use redis::aio::{ConnectionManager, ConnectionManagerConfig, PubSub};
+use redis::aio::PubSub;
 use redis::{Client, RedisError};
+use redis_link::Link;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
@@ -52,7 +53,7 @@ pub enum Error {
 #[derive(Clone)]
 pub struct Locks {
     client: Client,
-    connection: ConnectionManager,
+    connection: Link,
     prefix: String,
     lease: Duration,
 }
@@ -63,11 +64,7 @@ impl Locks {
     /// # Errors
     /// [`Error::Unavailable`] when the client's settings make no sense.
     pub fn new(client: Client, prefix: &str) -> Result<Self, Error> {
-        let config = ConnectionManagerConfig::new()
-            .set_response_timeout(Some(PATIENCE))
-            .set_connection_timeout(Some(PATIENCE))
-            .set_number_of_retries(0);
-        let connection = ConnectionManager::new_lazy_with_config(client.clone(), config)?;
+        let connection = Link::new(&client, PATIENCE)?;
         Ok(Self { client, connection, prefix: prefix.to_owned(), lease: LEASE })
     }
 
@@ -119,18 +116,25 @@ impl Locks {
         claim: &mut Claim,
         trouble: &mut Option<Error>,
     ) -> Result<claim::Hold, Error> {
-        // Before the try: a release between the two is heard.
-        let mut released = self.subscribe(claim.place()).await?;
-        let mut released = released.on_message();
-        loop {
-            let left = match claim.take().await? {
-                Tried::Had(hold) => return Ok(hold),
-                Tried::Taken { left } => left,
-            };
-            *trouble = None;
-            // The timer is for holders that die: nobody tells of them.
-            if let Ok(None) = timeout(left, released.next()).await {
-                return Err(Error::Unavailable("the subscription broke off".to_owned()));
+        'subscribed: loop {
+            // Before the try: a release between the two is heard.
+            let mut released = self.subscribe(claim.place()).await?;
+            let mut released = released.on_message();
+            loop {
+                let left = match claim.take().await? {
+                    Tried::Had(hold) => return Ok(hold),
+                    Tried::Taken { left } => left,
+                };
+                *trouble = None;
+                match timeout(left, released.next()).await {
+                    Ok(Some(_)) => {}
+                    Ok(None) => {
+                        return Err(Error::Unavailable("the subscription broke off".to_owned()));
+                    }
+                    // The timer is for holders that die: nobody tells of them. Nor does anybody tell of a subscription
+                    // that fell silent.
+                    Err(_) => continue 'subscribed,
+                }
             }
         }
     }
@@ -156,7 +160,7 @@ impl From<RedisError> for Error {
     }
 }
 
-/// The driver's own limits do not cover waiting for a connection that another call is making.
+/// The driver's own limits do not cover a subscription.
 async fn within<T>(asked: impl Future<Output = Result<T, RedisError>>) -> Result<T, Error> {
     match timeout(PATIENCE, asked).await {
         Ok(answer) => Ok(answer?),

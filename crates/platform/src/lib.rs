@@ -2,7 +2,8 @@
 //! or from a service in the same process.
 //!
 //! [`Chassis`] gives each call its [`context`], its deadline, a task of its own and errors that say why; [`transport`]
-//! carries calls between services; [`server`] puts services on ports, with health and reflection.
+//! carries calls between services; [`server`] puts services on ports, with health and reflection; [`supervised`] keeps
+//! background tasks running.
 
 mod bounded;
 mod chassis;
@@ -16,6 +17,7 @@ pub mod page;
 mod replay;
 pub mod server;
 mod services;
+pub mod supervise;
 mod timeout;
 pub mod trace;
 pub mod transport;
@@ -26,6 +28,7 @@ pub use health::{Health, Probe};
 pub use replay::{replayed, replayed_refusal};
 pub use server::{Listener, Server};
 pub use services::Services;
+pub use supervise::supervised;
 pub use transport::Transport;
 
 /// The largest request that is accepted, after decompression: 256 KiB.

@@ -1,6 +1,9 @@
 -- KEYS: the holder, the last token. ARGV: who asks, the lease in milliseconds.
 -- Answers 1 and the token, or 0 and the milliseconds that the holder's lease has left.
 local holder = redis.call('GET', KEYS[1])
+-- An end far beyond any lease was written by a clock that was ahead then: nobody renews it, or it would be a lease's.
+local MOST = 3600000
+if holder and redis.call('PTTL', KEYS[1]) > math.max(MOST, ARGV[2]) then holder = false end
 if holder and holder ~= ARGV[1] then return { 0, redis.call('PTTL', KEYS[1]) } end
 if not holder then
   -- Never below the clock: a server that lost its data gives no token a second time.
