@@ -102,6 +102,15 @@ impl Script for CancelScript {
         STEPS
     }
 
+    /// Whether an order used a coupon is known only when its cancel has begun.
+    fn applies(&self, step: StepNo, known: &Known) -> bool {
+        let uses_coupon = || {
+            order(known)
+                .map_or(true, |order| order.coupon_id.is_some() && order.issued_coupon_id.is_some())
+        };
+        step != RESTORE_COUPON || uses_coupon()
+    }
+
     async fn act(
         &self,
         step: StepNo,

@@ -12,10 +12,10 @@ mod housekeeping;
 mod operate;
 mod order_ids;
 mod record;
-mod register;
 mod request;
 mod rows;
 mod service;
+mod unfinished;
 
 pub use calls::Participants;
 pub use service::Orchestrator;

@@ -4,8 +4,10 @@ use crate::calls::{Caller, Participants};
 use api::saga::v1::{SagaStepState, StepFound, StepRecord, StepRejection};
 use api::{coupon, order, product, wallet};
 use participant::{RowState, StepNo};
+use prost::Message;
 use prost_types::Timestamp;
 use saga::journal::Start;
+use saga::recorded::Found;
 use saga::runtime::StepInfo;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -59,6 +61,27 @@ impl Rows {
     pub(crate) fn states(&self, steps: &[StepInfo]) -> BTreeMap<StepNo, RowState> {
         let state = |info: &StepInfo| Some((info.step, row_state(self.shown(info).0)?));
         steps.iter().filter_map(state).collect()
+    }
+
+    /// What stands in each step's row.
+    pub(crate) fn found(&self, steps: &[StepInfo]) -> BTreeMap<StepNo, Found> {
+        steps.iter().map(|info| (info.step, self.found_of(info))).collect()
+    }
+
+    fn found_of(&self, info: &StepInfo) -> Found {
+        let Some(Some(records)) = self.0.get(info.participant) else { return Found::Unreachable };
+        let Some(record) = records.iter().find(|record| is_of(record, info.step)) else {
+            return Found::Nothing;
+        };
+        let Some(state) = row_state(state_of(record.state())) else { return Found::Nothing };
+        let recorded = match state {
+            RowState::Done | RowState::Compensated => record.reply.clone(),
+            RowState::Rejected => {
+                record.rejection.as_ref().map(Message::encode_to_vec).unwrap_or_default()
+            }
+            RowState::Tombstone => record.void_reason.clone().into_bytes(),
+        };
+        Found::Row(state, recorded)
     }
 
     /// The step that was refused, and the refusal: there is never a second.

@@ -1,12 +1,13 @@
 //! `CheckoutService`: accepting sagas, and answering for them.
 
+use crate::admin;
 use crate::answer::{self, Standing};
 use crate::calls::Participants;
 use crate::cancel::{self, CancelPlan};
 use crate::checkout::{self, CheckoutPlan};
 use crate::order_ids::OrderIds;
 use crate::request::{CancelOrder, PlaceOrder};
-use crate::{admin, register};
+use crate::unfinished::ByRows;
 use api::checkout::v1::checkout_service_server::{CheckoutService, CheckoutServiceServer};
 use api::checkout::v1::get_checkout_request::Key;
 use api::checkout::v1::{
@@ -20,14 +21,16 @@ use db::Db;
 use participant::{RequestHash, RequestKey, SagaId, Trace};
 use platform::page::{PageSize, PageToken};
 use prost::Message;
-use saga::journal::{EndedAs, Filter, Journal, NewSaga, PlanId, Record, RunningState, Start};
+use saga::journal::{
+    Ended, EndedAs, Filter, Journal, NewSaga, PlanId, Record, RunningState, Start,
+};
 use saga::runtime::{Accepted, Engine, NotAccepted, Options, Progress, StepInfo};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 use uuid::Uuid;
 
 /// The calls, in the journal's request table; stable for ever.
@@ -105,6 +108,11 @@ impl Orchestrator {
         self.engine.live()
     }
 
+    /// What the journal's lanes last achieved.
+    pub fn health(&self) -> Vec<lane::Health> {
+        self.engine.journal().health()
+    }
+
     /// Lets the sagas in flight end, for `patience` at most, and leaves the rest to others.
     pub async fn stop(&self, patience: Duration) {
         self.engine.stop(patience).await;
@@ -152,7 +160,7 @@ impl Orchestrator {
             Progress::Decided { saga, outcome, result } => {
                 tell(saga, Standing::of_result(outcome, &result), joined)
             }
-            Progress::Running(saga) => tell(saga, Standing::Running, joined),
+            Progress::Running(saga) => self.tell_running(saga, joined).await,
             Progress::Elsewhere(saga) => self.await_elsewhere(saga, answer_by).await,
             Progress::Reused => Err(reused(request_id)),
             Progress::Overloaded(retry_after) => Err(Refusal::overloaded(retry_after).into()),
@@ -161,46 +169,103 @@ impl Orchestrator {
         }
     }
 
-    /// The outcome of a saga that an earlier request began: in the journal if it has ended, in its register if it is
-    /// past it, and else it is running somewhere.
+    /// The answer of a saga whose executor here is not at its end when the caller's time is up. Another replica may have
+    /// told the end already, where it took the saga over or read its rows. A participant that cannot be reached from here
+    /// is what the executor waits for: then the saga is on its way.
+    async fn tell_running(&self, saga: SagaId, replayed: bool) -> Result<Told, Status> {
+        // Half of the time that is kept for the answer's way.
+        let patience = platform::context::current().time_left() / 2;
+        let known = tokio::time::timeout(patience, self.look_up(saga)).await;
+        let standing = match known {
+            Ok(Ok((_, standing))) => standing,
+            Ok(Err(_)) | Err(_) => Standing::Running,
+        };
+        tell(saga, standing, replayed)
+    }
+
+    /// The outcome of a saga that an earlier request began and that does not run here.
     async fn await_elsewhere(&self, saga: SagaId, answer_by: Instant) -> Result<Told, Status> {
         loop {
-            let (_, standing) = self.look_up(saga).await?;
-            if standing != Standing::Running || Instant::now() + LOOK_EVERY >= answer_by {
-                return tell(saga, standing, true);
+            let known = self.look_up(saga).await;
+            let is_last = Instant::now() + LOOK_EVERY >= answer_by;
+            match known {
+                Ok((_, Standing::Running)) if !is_last => {}
+                Ok((_, standing)) => return tell(saga, standing, true),
+                Err(status) if is_last || status.code() != Code::Unavailable => return Err(status),
+                Err(_) => {}
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 
-    /// A saga's record, and how it stands: by END, by its executor here, or by its register. A register that cannot
-    /// be asked says nothing.
+    /// A saga's record, and how it stands: by END, or an operator's decision, in the journal; by what its executor here
+    /// has told; by its rows. Never running after anybody was told its end.
+    ///
+    /// # Errors
+    /// CHECKOUT_NOT_FOUND; UNAVAILABLE where the journal or a participant that matters cannot be reached.
     async fn look_up(&self, saga: SagaId) -> Result<(Record, Standing), Status> {
         // Before the journal: a saga is forgotten here only after its END is written, so that one of the two tells.
-        let here = self.standing_here(saga);
-        let found = self.engine.find(saga).await.map_err(|error| unavailable(&error))?;
-        let record = found
-            .ok_or_else(|| Refusal::new(Reason::CheckoutNotFound).with("checkout_id", saga))?;
-        let standing = match (&record, here) {
-            (Record::Ended(ended), _) => Standing::of_result(ended.outcome, &ended.result),
-            (Record::Running(_), Some(standing)) => standing,
-            (Record::Running(running), None) => {
-                let order = register::order_of(&self.participants, &running.start).await;
-                order.map_or(Standing::Running, Standing::Succeeded)
-            }
+        let here = self.told_here(saga);
+        let start = match self.find(saga).await? {
+            Record::Ended(ended) => return Ok(of_end(ended)),
+            running @ Record::Running(_) => match here {
+                Some(standing) => return Ok((running, standing)),
+                None => running.start().clone(),
+            },
         };
-        Ok((record, standing))
+        let by_rows = self.by_rows(&start).await?;
+        // The rows go when END has been written for long; and an operator's decision stands above them.
+        let record = match self.find(saga).await? {
+            Record::Ended(ended) => return Ok(of_end(ended)),
+            running @ Record::Running(_) => running,
+        };
+        match by_rows {
+            ByRows::Ended(standing) => Ok((record, standing)),
+            ByRows::Open => Ok((record, Standing::Running)),
+            ByRows::Unknown if self.engine.watch(saga).is_some() => Ok((record, Standing::Running)),
+            ByRows::Unknown => Err(Refusal::new(Reason::Unavailable).into()),
+        }
     }
 
-    /// How a saga stands that runs on this replica; what is decided counts though END is not written yet.
-    fn standing_here(&self, saga: SagaId) -> Option<Standing> {
-        let progress = self.engine.watch(saga)?;
-        let standing = match &*progress.borrow() {
-            Progress::Decided { outcome, result, .. } => Standing::of_result(*outcome, result),
-            _ => Standing::Running,
-        };
-        Some(standing)
+    async fn find(&self, saga: SagaId) -> Result<Record, Status> {
+        let found = self.engine.find(saga).await.map_err(|error| unavailable(&error))?;
+        let not_found = || Refusal::new(Reason::CheckoutNotFound).with("checkout_id", saga);
+        Ok(found.ok_or_else(not_found)?)
     }
+
+    /// What the executor of a saga has told on this replica; it counts though END is not written yet.
+    fn told_here(&self, saga: SagaId) -> Option<Standing> {
+        match &*self.engine.watch(saga)?.borrow() {
+            Progress::Decided { outcome, result, .. } => {
+                Some(Standing::of_result(*outcome, result))
+            }
+            _ => None,
+        }
+    }
+
+    /// The saga of a client's request, as far as it is recorded.
+    ///
+    /// # Errors
+    /// UNAVAILABLE where the journal cannot be asked, or where the request's own commit is still under way here when the
+    /// caller's time is up: it may be recorded any moment.
+    async fn saga_of_request(&self, key: RequestKey) -> Result<Option<SagaId>, Status> {
+        if let Some(mut progress) = self.engine.request(key) {
+            let answer_by = platform::context::current().answer_by();
+            let is_known = |progress: &Progress| !matches!(progress, Progress::Starting);
+            match tokio::time::timeout_at(answer_by, progress.wait_for(is_known)).await {
+                Ok(Ok(_)) => {}
+                // Its task is gone: what it committed can be read.
+                Ok(Err(_)) => {}
+                Err(_) => return Err(Refusal::new(Reason::Unavailable).into()),
+            }
+        }
+        self.engine.of_request(key).await.map_err(|error| unavailable(&error))
+    }
+}
+
+fn of_end(ended: Ended) -> (Record, Standing) {
+    let standing = Standing::of_result(ended.outcome, &ended.result);
+    (Record::Ended(ended), standing)
 }
 
 #[tonic::async_trait]
@@ -264,7 +329,7 @@ impl CheckoutService for Orchestrator {
                 let mut found = None;
                 for method in [PLACE_ORDER, CANCEL_ORDER] {
                     let key = key(&named.request_id, named.user_id, method)?;
-                    found = self.engine.of_request(key).await.map_err(|e| unavailable(&e))?;
+                    found = self.saga_of_request(key).await?;
                     if found.is_some() {
                         break;
                     }
@@ -306,16 +371,11 @@ impl CheckoutService for Orchestrator {
 }
 
 impl Orchestrator {
-    /// How a saga of a list stands. One that does not run here is looked up: it may have ended since it was read.
+    /// How a saga of a list stands. One that was unfinished is looked up: it may have ended since it was read.
     async fn listed(&self, record: Record) -> Result<(Record, Standing), Status> {
-        let saga = record.start().saga;
-        if let Record::Ended(ended) = &record {
-            let standing = Standing::of_result(ended.outcome, &ended.result);
-            return Ok((record, standing));
-        }
-        match self.standing_here(saga) {
-            Some(standing) => Ok((record, standing)),
-            None => self.look_up(saga).await,
+        match record {
+            Record::Ended(ended) => Ok(of_end(ended)),
+            Record::Running(running) => self.look_up(running.start.saga).await,
         }
     }
 }

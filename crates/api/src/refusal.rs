@@ -79,8 +79,9 @@ impl Refusal {
         Self { violations, ..Self::new(Reason::InvalidField).with("field", field) }
     }
 
-    /// `OVERLOADED`, with the time after which a repeat may succeed.
+    /// `OVERLOADED`, with the time after which a repeat may succeed: 10 ms to 5 s, whatever was estimated.
     pub fn overloaded(retry_after: Duration) -> Self {
+        let retry_after = retry_after.clamp(Duration::from_millis(10), Duration::from_secs(5));
         Self::new(Reason::Overloaded).with("retry_after_ms", retry_after.as_millis())
     }
 

@@ -7,7 +7,7 @@ use ::participant::{Moment, Task, Verdict};
 use api::coupon::v1::{IssueCouponResponse, RestoreCouponResponse};
 use api::{Reason, Refusal};
 use chrono::{DateTime, Utc};
-use db::{Conn, Error, Result, Script};
+use db::{Conn, Error, LockWait, Result, Script};
 use events::{Event, outbox};
 use prost::Message;
 use std::collections::{BTreeMap, BTreeSet};
@@ -61,14 +61,14 @@ impl participant::Desk for Desk {
     type Op = Op;
     type Sheet = Sheet;
 
-    async fn load(&self, conn: &mut Conn, tasks: &[Task<'_, Op>]) -> Result<Sheet> {
+    async fn load(&self, conn: &mut Conn, tasks: &[Task<'_, Op>], wait: LockWait) -> Result<Sheet> {
         let mut keys = Keys::of(tasks)?;
-        let mut campaigns = store::lock(conn, keys.issuing).await?;
+        let mut campaigns = store::lock(conn, keys.issuing, wait).await?;
         keys.terms.retain(|id| !campaigns.contains_key(id));
         campaigns.append(&mut store::find_all(conn, keys.terms).await?);
         let owners = store::owners(conn, keys.ids).await?;
         keys.owners.extend(owners.values());
-        let issued = store::lock_issued(conn, &keys.owners).await?;
+        let issued = store::lock_issued(conn, &keys.owners, wait).await?;
         Ok(Sheet { campaigns, issued, owners, ..Sheet::default() })
     }
 

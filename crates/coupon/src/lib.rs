@@ -80,6 +80,11 @@ impl Coupon {
         self.sold_out.turned_away()
     }
 
+    /// What its lanes last achieved.
+    pub fn health(&self) -> Vec<::participant::Health> {
+        self.lanes.health()
+    }
+
     /// Takes no more writes; what is queued still runs.
     pub fn close(&self) {
         self.lanes.close();

@@ -7,7 +7,7 @@ pub(crate) use place::Place;
 
 use crate::domain::{Coupon, CouponId, Issued, IssuedId, UserId};
 use ::participant::RequestKey;
-use db::{Bytes16, CHUNK, Conn, Result, Script, any_of, values};
+use db::{Bytes16, CHUNK, Conn, LockWait, Result, Script, any_of, for_update, values};
 use diesel::dsl::{DuplicatedKeys, exists};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
@@ -45,17 +45,16 @@ pub(crate) async fn find_all(
 pub(crate) async fn lock(
     conn: &mut Conn,
     ids: BTreeSet<CouponId>,
+    wait: LockWait,
 ) -> Result<BTreeMap<CouponId, Coupon>> {
     let ids: Vec<i64> = ids.into_iter().map(|id| id.0).collect();
     let mut locked = BTreeMap::new();
     for chunk in ids.chunks(CHUNK) {
-        let rows: Vec<CouponRow> = coupon::table
+        let coupons = coupon::table
             .filter(any_of(coupon::id, chunk.iter().copied()))
             .order(coupon::id)
-            .select(CouponRow::as_select())
-            .for_update()
-            .load(conn)
-            .await?;
+            .select(CouponRow::as_select());
+        let rows: Vec<CouponRow> = for_update(coupons, wait).load(conn).await?;
         collect(rows, &mut locked)?;
     }
     Ok(locked)
@@ -158,6 +157,7 @@ pub(crate) async fn owners(
 pub(crate) async fn lock_issued(
     conn: &mut Conn,
     owners: &BTreeSet<Owner>,
+    wait: LockWait,
 ) -> Result<BTreeMap<Owner, Issued>> {
     let mut users: BTreeMap<CouponId, Vec<i64>> = BTreeMap::new();
     for (coupon, user) in owners {
@@ -167,14 +167,12 @@ pub(crate) async fn lock_issued(
     // A list of pairs would be scanned for, not looked up, by some of the servers.
     for (coupon, users) in users {
         for chunk in users.chunks(CHUNK) {
-            let rows: Vec<IssuedRow> = issued_coupon::table
+            let issued = issued_coupon::table
                 .filter(issued_coupon::coupon_id.eq(coupon.0))
                 .filter(any_of(issued_coupon::user_id, chunk.iter().copied()))
                 .order(issued_coupon::user_id)
-                .select(IssuedRow::as_select())
-                .for_update()
-                .load(conn)
-                .await?;
+                .select(IssuedRow::as_select());
+            let rows: Vec<IssuedRow> = for_update(issued, wait).load(conn).await?;
             for row in rows {
                 locked.insert((coupon, UserId(row.user_id)), row.try_into()?);
             }

@@ -109,7 +109,8 @@ fn unknown(message: &str) -> Error {
     if message.contains("Deadlock found") {
         return Error::Conflict(Conflict::Deadlock);
     }
-    if message.contains("Lock wait timeout exceeded") {
+    // The second is what MySQL says of NOWAIT (3572); MariaDB says the first.
+    if message.contains("Lock wait timeout exceeded") || message.contains("NOWAIT is set") {
         return Error::Conflict(Conflict::LockTimeout);
     }
     if message.contains("Record has changed since last read") {

@@ -7,6 +7,7 @@
 mod bytes;
 mod error;
 mod ids;
+mod locking;
 mod migrate;
 mod pool;
 mod script;
@@ -18,6 +19,7 @@ mod values;
 pub use bytes::{Bytes8, Bytes16};
 pub use error::{Conflict, Error};
 pub use ids::IdBlocks;
+pub use locking::{ForUpdate, LockWait, for_update};
 pub use migrate::migrate;
 pub use pool::{Db, Options, SendAsyncFn};
 pub use script::Script;

@@ -9,24 +9,33 @@
 //!
 //! | failure | then |
 //! |---|---|
-//! | conflict: duplicate key, short count, deadlock, lock timeout | ROLLBACK, the whole batch again |
-//! | connection lost before COMMIT | a new connection, the whole batch again |
-//! | connection lost during COMMIT | the old connection is killed on the server, then the batch again: its INSERTs wait for the lost transaction, which a plain read would not |
-//! | any other server error | ROLLBACK, the batch in two halves, each from the start; alone, the operation fails |
+//! | a row that somebody else has locked | ROLLBACK, the batch in two halves at once; from then on locking reads do not wait ([`db::LockWait::Refuse`]), and an operation that is alone with its locked row is put off while the others go on |
+//! | another conflict: duplicate key, short count, deadlock | ROLLBACK, the whole batch again; in two halves when that keeps happening; alone, the operation is put off, and fails in the end |
+//! | connection lost before COMMIT | a new connection, the whole batch again; in two halves when the batch itself seems to end connections |
+//! | connection lost during COMMIT, or no answer in time | the old connection is killed on the server, then the batch again: its INSERTs wait for the lost transaction, which a plain read would not |
+//! | any other server error, a panic | ROLLBACK, the batch in two halves, each from the start; alone, the operation fails |
 //!
-//! So a poison operation never fails its neighbours. Every [`Work`] must be idempotent by rows that it writes in the
-//! same transaction (barrier, idempotency): a batch may run after an earlier run of it has committed.
+//! So one operation neither fails nor holds up its neighbours. Every [`Work`] must be idempotent by rows that it writes in
+//! the same transaction (barrier, idempotency): a batch may run after an earlier run of it has committed.
+//!
+//! An operation that is repeated while its first copy is not answered yet joins it ([`Work::key`]): it takes no second
+//! place in the queue.
 
+mod attempt;
+mod entry;
 mod estimate;
+mod health;
+mod put_off;
 mod queue;
 mod worker;
 
+pub use health::Health;
 pub use queue::Priority;
 
-use queue::{Entry, Queue};
+use queue::Queue;
+use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
@@ -35,16 +44,30 @@ pub trait Work: Send + Sync + 'static {
     /// One caller's operation.
     type Op: Send + Sync + 'static;
     /// What the caller is told after the commit.
-    type Reply: Send + 'static;
+    type Reply: Clone + Send + 'static;
+    /// What repeats of an operation are known by.
+    type Key: Clone + Eq + Hash + Send + Sync + 'static;
 
-    /// Decides the batch inside the open transaction.
+    /// Decides the batch inside the open transaction. Reads that lock rows heed `wait`.
     ///
     /// May run any number of times for the same operations; must not begin, commit or roll back.
     fn run(
         &self,
         conn: &mut db::Conn,
         ops: &[&Self::Op],
+        wait: db::LockWait,
     ) -> impl Future<Output = db::Result<Decided<Self::Reply>>> + Send;
+
+    /// The operation and its content: of two with equal keys the second would be answered what the first was. None for one
+    /// that is never repeated.
+    fn key(&self, _: &Self::Op) -> Option<Self::Key> {
+        None
+    }
+
+    /// What a repeat is told that joined an operation so answered.
+    fn repeated(reply: &Self::Reply) -> Self::Reply {
+        reply.clone()
+    }
 }
 
 /// What a batch came to: nothing of it counts before `writes` are committed.
@@ -93,9 +116,12 @@ pub enum Error {
         /// When trying again makes sense.
         retry_after: Duration,
     },
-    /// Its deadline passed before it ran, or its outcome is unknown: ask again with the same key.
+    /// Its deadline passed before it was committed: nothing happened.
     #[error("the deadline passed in the lane {0}")]
     DeadlineExceeded(&'static str),
+    /// Nobody knows whether it was committed: ask again with the same key.
+    #[error("the outcome is unknown in the lane {0}")]
+    Unknown(&'static str),
     /// The database refused the operation, alone in its transaction.
     #[error("the lane {lane} could not run the operation: {text}")]
     Failed {
@@ -112,11 +138,12 @@ pub enum Error {
 /// A queue and a connection. Cheap to clone; the lane ends when it is [closed](Lane::close) and drained.
 pub struct Lane<W: Work> {
     queue: Arc<Queue<W>>,
+    work: Arc<W>,
 }
 
 impl<W: Work> Clone for Lane<W> {
     fn clone(&self) -> Self {
-        Self { queue: Arc::clone(&self.queue) }
+        Self { queue: Arc::clone(&self.queue), work: Arc::clone(&self.work) }
     }
 }
 
@@ -130,8 +157,8 @@ impl<W: Work> Lane<W> {
         tasks: &TaskTracker,
     ) -> Self {
         let queue = Arc::new(Queue::new(name, options));
-        tasks.spawn(worker::Worker::new(db, work, Arc::clone(&queue)).run());
-        Self { queue }
+        tasks.spawn(worker::supervise(db, Arc::clone(&work), Arc::clone(&queue)));
+        Self { queue, work }
     }
 
     /// Queues an operation and waits for its commit.
@@ -146,9 +173,15 @@ impl<W: Work> Lane<W> {
         priority: Priority,
         deadline: Instant,
     ) -> Result<W::Reply, Error> {
-        let (reply, answer) = oneshot::channel();
-        self.queue.push(Entry { op, reply, deadline }, priority)?;
-        answer.await.unwrap_or(Err(Error::Closed(self.queue.name())))
+        let key = self.work.key(&op);
+        let answer = self.queue.push(op, key, priority, deadline)?;
+        // Whoever should have answered is gone, perhaps after the commit.
+        answer.await.unwrap_or(Err(Error::Unknown(self.queue.name())))
+    }
+
+    /// What it last achieved.
+    pub fn health(&self) -> Health {
+        self.queue.health()
     }
 
     /// Takes no more operations; what is queued is still run.

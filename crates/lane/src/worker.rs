@@ -1,9 +1,14 @@
 //! The one task of a lane.
 
-use crate::queue::{Entry, Queue, Taken};
-use crate::{Decided, Error, Work};
-use db::Session;
+use crate::attempt::{Failed, Kind, Runner};
+use crate::entry::Entry;
+use crate::put_off::Waiting;
+use crate::queue::{Queue, Taken};
+use crate::{Error, Work};
+use db::LockWait;
+use futures_util::FutureExt;
 use rand::Rng;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -11,58 +16,98 @@ use tracing::{debug, error, warn};
 
 /// The server ends a silent session after 5 s, so an idle lane speaks up well before.
 const PING_EVERY: Duration = Duration::from_millis(1_500);
-/// A batch that conflicts this often in a row is treated like one that the server refuses: it is split.
+/// How often callers of operations that are put off are looked at, whose deadlines may have passed.
+const SWEEP_EVERY: Duration = Duration::from_millis(100);
+/// A batch that conflicts, or loses its connection, this often in a row is split.
+const MAX_STRIKES: u32 = 3;
+/// An operation that, alone, conflicts this often with anything but a locked row fails.
 const MAX_CONFLICTS: u32 = 20;
 /// The longest pause between two tries, in milliseconds.
 const MAX_PAUSE_MS: u64 = 200;
+/// How long reads refuse to wait for locked rows, once one did so in vain.
+const WARY_FOR: Duration = Duration::from_secs(5);
 
-pub(crate) struct Worker<W: Work> {
-    db: db::Db,
-    work: Arc<W>,
-    queue: Arc<Queue<W>>,
-    session: Option<Session>,
+/// Runs a lane's worker, and a new one where it breaks down, until the lane is closed and drained.
+pub(crate) async fn supervise<W: Work>(db: db::Db, work: Arc<W>, queue: Arc<Queue<W>>) {
+    loop {
+        let runner = Runner::new(db.clone(), Arc::clone(&work), Arc::clone(&queue));
+        let worker = Worker::new(runner, Arc::clone(&queue));
+        if AssertUnwindSafe(worker.run()).catch_unwind().await.is_ok() {
+            return;
+        }
+        // What it had taken is dropped, which tells its callers.
+        error!(lane = queue.name(), "a lane's worker panicked; it starts again");
+        queue.note(|it| it.panic());
+        queue.settled(Duration::ZERO, 0);
+        tokio::time::sleep(Duration::from_millis(MAX_PAUSE_MS)).await;
+    }
 }
 
-/// Two halves of a batch, to be run in this order.
-type Halves<W> = (Vec<Entry<W>>, Vec<Entry<W>>);
+struct Worker<W: Work> {
+    runner: Runner<W>,
+    queue: Arc<Queue<W>>,
+    put_off: Waiting<W>,
+    wary_until: Instant,
+    last_heard: Instant,
+    last_sweep: Instant,
+}
 
-/// What became of one try of a batch.
-enum Tried {
-    Committed,
-    Again(db::Error),
-    Refused(db::Error),
+/// A batch, or what is left of one.
+struct Part<W: Work> {
+    entries: Vec<Entry<W>>,
+    /// Tries of it that failed, it or the batch that it is a part of.
+    strikes: u32,
 }
 
 impl<W: Work> Worker<W> {
-    pub(crate) fn new(db: db::Db, work: Arc<W>, queue: Arc<Queue<W>>) -> Self {
-        Self { db, work, queue, session: None }
+    fn new(runner: Runner<W>, queue: Arc<Queue<W>>) -> Self {
+        let now = Instant::now();
+        let put_off = Waiting::new();
+        Self { runner, queue, put_off, wary_until: now, last_heard: now, last_sweep: now }
     }
 
-    pub(crate) async fn run(mut self) {
+    async fn run(mut self) {
         loop {
-            match self.queue.take(PING_EVERY).await {
+            match self.queue.take(self.patience()).await {
                 Taken::Batch(batch) => {
                     let started = Instant::now();
                     self.settle(batch).await;
-                    self.queue.record(started.elapsed());
+                    self.queue.settled(started.elapsed(), self.put_off.len());
                 }
                 Taken::Idle => self.ping().await,
-                Taken::Closed => return,
+                Taken::Closed if self.put_off.is_empty() => return,
+                Taken::Closed => {
+                    let due = self.put_off.next_due();
+                    tokio::time::sleep_until(due.unwrap_or_else(Instant::now)).await;
+                }
             }
+            self.sweep();
+            self.try_put_off().await;
         }
     }
 
     async fn ping(&mut self) {
-        if let Some(session) = &mut self.session
-            && session.ping().await.is_err()
-        {
-            self.session = None;
+        if self.last_heard.elapsed() >= PING_EVERY {
+            self.runner.ping().await;
+            self.last_heard = Instant::now();
         }
     }
 
-    /// Runs a batch until every operation of it is answered.
-    async fn settle(&mut self, batch: Vec<Entry<W>>) {
-        let mut parts = vec![batch];
+    /// How long there is nothing to do but to wait for new operations.
+    fn patience(&self) -> Duration {
+        let ping = self.last_heard + PING_EVERY;
+        let until = self.put_off.next_due().map_or(ping, |due| due.min(ping));
+        until.saturating_duration_since(Instant::now())
+    }
+
+    fn wait(&self) -> LockWait {
+        let is_wary = !self.put_off.is_empty() || Instant::now() < self.wary_until;
+        if is_wary { LockWait::Refuse } else { LockWait::Wait }
+    }
+
+    /// Runs a batch until every operation of it is answered or put off.
+    async fn settle(&mut self, entries: Vec<Entry<W>>) {
+        let mut parts = vec![Part { entries, strikes: 0 }];
         while let Some(part) = parts.pop() {
             if let Some((first, second)) = self.settle_part(part).await {
                 parts.push(second);
@@ -71,109 +116,143 @@ impl<W: Work> Worker<W> {
         }
     }
 
-    /// Runs one part; gives it back in halves when the server refuses it.
-    async fn settle_part(&mut self, mut part: Vec<Entry<W>>) -> Option<Halves<W>> {
+    /// Runs one part; gives it back in halves where one of its operations may hold up the others.
+    async fn settle_part(&mut self, mut part: Part<W>) -> Option<(Part<W>, Part<W>)> {
+        let lane = self.queue.name();
         let mut tries = 0_u32;
-        let mut conflicts = 0_u32;
         loop {
-            self.drop_late(&mut part);
-            if part.is_empty() {
+            let now = Instant::now();
+            part.entries.retain(|entry| self.queue.is_wanted(entry, now));
+            if part.entries.is_empty() {
                 return None;
             }
-            match self.attempt(&mut part).await {
-                Tried::Committed => return None,
-                Tried::Again(error) if conflicts < MAX_CONFLICTS => {
-                    conflicts += u32::from(error.is_conflict());
-                    debug!(lane = self.queue.name(), %error, operations = part.len(), "batch runs again");
+            let started = Instant::now();
+            let Failed { kind, error } =
+                match self.runner.attempt(&mut part.entries, self.wait()).await {
+                    Ok(replies) => {
+                        self.answer(part.entries, replies);
+                        return None;
+                    }
+                    Err(failed) => failed,
+                };
+            let is_alone = part.entries.len() == 1;
+            debug!(lane, ?kind, %error, operations = part.entries.len(), "batch not committed");
+            match kind {
+                Kind::Locked => {
+                    self.wary_until = Instant::now() + WARY_FOR;
+                    return self.split_or_put_off(part, started.elapsed());
                 }
-                Tried::Again(error) | Tried::Refused(error) => return self.split(part, &error),
+                Kind::Conflict if part.strikes >= MAX_STRIKES => {
+                    return self.split_or_put_off(part, started.elapsed());
+                }
+                Kind::Lost if part.strikes >= MAX_STRIKES && !is_alone => {
+                    return part.halves();
+                }
+                Kind::Lost if part.strikes >= 2 * MAX_STRIKES => {
+                    error!(lane, "operation ends every connection that it runs on");
+                    self.fail(part.entries, &Error::Unknown(lane));
+                    return None;
+                }
+                Kind::Conflict | Kind::Lost => part.strikes += 1,
+                Kind::Unreachable => {}
+                Kind::Refused if is_alone => {
+                    error!(lane, %error, "operation refused by the database");
+                    let text = error.to_string();
+                    self.fail(part.entries, &Error::Failed { lane, text });
+                    return None;
+                }
+                Kind::Refused => {
+                    warn!(lane, %error, operations = part.entries.len(), "batch refused, splitting it");
+                    return part.halves();
+                }
             }
             tries += 1;
             pause(tries).await;
         }
     }
 
-    /// A caller whose deadline has passed has its answer already, and asks again by its key.
-    fn drop_late(&self, part: &mut Vec<Entry<W>>) {
-        let now = Instant::now();
-        let (late, timely) = std::mem::take(part).into_iter().partition(|e| e.deadline <= now);
-        *part = timely;
-        let late: Vec<Entry<W>> = late;
-        for entry in late {
-            let _ = entry.reply.send(Err(Error::DeadlineExceeded(self.queue.name())));
+    fn split_or_put_off(
+        &mut self,
+        mut part: Part<W>,
+        took: Duration,
+    ) -> Option<(Part<W>, Part<W>)> {
+        if part.entries.len() > 1 {
+            return part.halves();
         }
-    }
-
-    fn split(&self, mut part: Vec<Entry<W>>, error: &db::Error) -> Option<Halves<W>> {
-        let lane = self.queue.name();
-        if part.len() > 1 {
-            warn!(lane, %error, operations = part.len(), "batch refused, splitting it");
-            let second = part.split_off(part.len() / 2);
-            return Some((part, second));
-        }
-        error!(lane, %error, "operation refused by the database");
-        for entry in part {
-            let _ = entry.reply.send(Err(Error::Failed { lane, text: error.to_string() }));
+        if let Some(entry) = part.entries.pop() {
+            self.put_off.later(entry, took);
         }
         None
     }
 
-    async fn attempt(&mut self, part: &mut Vec<Entry<W>>) -> Tried {
-        let error = match self.transact(part).await {
+    /// Tries operations again that are due: one, or several where the last try went well.
+    async fn try_put_off(&mut self) {
+        let mut tried = self.put_off.take_due(self.queue.max_batch());
+        let started = Instant::now();
+        tried.retain(|entry| self.queue.is_wanted(entry, started));
+        if tried.is_empty() {
+            return;
+        }
+        match self.runner.attempt(&mut tried, LockWait::Refuse).await {
             Ok(replies) => {
-                for (entry, reply) in part.drain(..).zip(replies) {
-                    let _ = entry.reply.send(Ok(reply));
-                }
-                return Tried::Committed;
+                self.answer(tried, replies);
+                self.put_off.hurry();
             }
-            Err(error) => error,
-        };
-        if let db::Error::CommitUnknown(_) = error {
-            self.kill_lost_session().await;
-        } else if !error.is_lost() {
-            self.roll_back().await;
-        } else {
-            self.session = None;
+            Err(failed) => self.tried_in_vain(tried, failed, started.elapsed()),
         }
-        match error {
-            error if error.is_conflict() || error.is_lost() => Tried::Again(error),
-            db::Error::Busy => Tried::Again(error),
-            error => Tried::Refused(error),
-        }
+        self.queue.put_off(self.put_off.len());
     }
 
-    async fn transact(&mut self, part: &[Entry<W>]) -> db::Result<Vec<W::Reply>> {
-        if self.session.is_none() {
-            self.session = Some(self.db.session().await?);
+    fn tried_in_vain(&mut self, mut tried: Vec<Entry<W>>, failed: Failed, took: Duration) {
+        if tried.len() > 1 {
+            return self.put_off.give_back(tried);
         }
-        let Some(session) = &mut self.session else { return Err(db::Error::Busy) };
-        let ops: Vec<&W::Op> = part.iter().map(|entry| &entry.op).collect();
-        let Decided { replies, writes } = self.work.run(session.conn(), &ops).await?;
-        // An answer that does not fit the questions must never be committed.
-        if replies.len() != ops.len() {
-            let (replies, operations) = (replies.len(), ops.len());
-            let what = format!("{replies} replies for {operations} operations");
-            return Err(db::Error::Corrupt(what));
+        let Some(mut entry) = tried.pop() else { return };
+        let lane = self.queue.name();
+        let Failed { kind, error } = failed;
+        match kind {
+            Kind::Locked => self.wary_until = Instant::now() + WARY_FOR,
+            Kind::Unreachable => {}
+            Kind::Conflict | Kind::Lost if entry.conflicts < MAX_CONFLICTS => {
+                entry.conflicts += 1;
+            }
+            Kind::Conflict | Kind::Refused => {
+                error!(lane, %error, "operation refused by the database");
+                let text = error.to_string();
+                return self.fail(vec![entry], &Error::Failed { lane, text });
+            }
+            Kind::Lost => return self.fail(vec![entry], &Error::Unknown(lane)),
         }
-        session.commit(writes).await?;
-        Ok(replies)
+        self.put_off.later(entry, took);
     }
 
-    async fn roll_back(&mut self) {
-        if let Some(session) = &mut self.session
-            && session.rollback().await.is_err()
-        {
-            self.session = None;
+    /// Looks for operations that are put off and that nobody waits for any more.
+    fn sweep(&mut self) {
+        if self.put_off.is_empty() || self.last_sweep.elapsed() < SWEEP_EVERY {
+            return;
         }
+        let now = Instant::now();
+        self.last_sweep = now;
+        self.put_off.retain(|entry| self.queue.is_wanted(entry, now));
+        self.queue.put_off(self.put_off.len());
     }
 
-    /// Makes sure that the lost transaction is over, one way or the other, as far as the server lets us know.
-    async fn kill_lost_session(&mut self) {
-        if let Some(session) = self.session.take()
-            && let Err(error) = self.db.kill(session.id()).await
-        {
-            warn!(lane = self.queue.name(), %error, "lost session could not be killed");
-        }
+    fn answer(&mut self, entries: Vec<Entry<W>>, replies: Vec<W::Reply>) {
+        self.last_heard = Instant::now();
+        self.queue.answer(entries.into_iter().zip(replies.into_iter().map(Ok)));
+    }
+
+    fn fail(&self, entries: Vec<Entry<W>>, error: &Error) {
+        self.queue.answer(entries.into_iter().map(|entry| (entry, Err(error.clone()))));
+    }
+}
+
+impl<W: Work> Part<W> {
+    /// Two halves of it, to be run in this order.
+    fn halves(mut self) -> Option<(Self, Self)> {
+        let second = self.entries.split_off(self.entries.len() / 2);
+        let second = Self { entries: second, strikes: self.strikes };
+        Some((self, second))
     }
 }
 

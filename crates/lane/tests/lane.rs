@@ -6,7 +6,7 @@
     reason = "a test that cannot go on has failed"
 )]
 
-use db::{Conn, Db, Options};
+use db::{Conn, Db, LockWait, Options};
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 use lane::{Decided, Error, Lane, Priority, Work};
 use std::sync::Arc;
@@ -64,8 +64,9 @@ async fn numbers(conn: &mut Conn) -> Vec<i64> {
 impl Work for Insert {
     type Op = i64;
     type Reply = bool;
+    type Key = ();
 
-    async fn run(&self, conn: &mut Conn, ops: &[&i64]) -> db::Result<Decided<bool>> {
+    async fn run(&self, conn: &mut Conn, ops: &[&i64], _: LockWait) -> db::Result<Decided<bool>> {
         self.gate.acquire().await.unwrap().forget();
         self.runs.fetch_add(1, Ordering::SeqCst);
         self.operations.fetch_add(ops.len(), Ordering::SeqCst);

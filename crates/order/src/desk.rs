@@ -5,7 +5,7 @@ use crate::{store, wire};
 use api::order::v1::{BeginCancelResponse, ConfirmOrderResponse, FinishCancelResponse};
 use api::{Reason, Refusal};
 use chrono::{DateTime, Utc};
-use db::{Conn, Error, Result, Script};
+use db::{Conn, Error, LockWait, Result, Script};
 use events::{Event, outbox};
 use participant::{Moment, Task, Verdict};
 use prost::Message;
@@ -41,7 +41,7 @@ impl participant::Desk for Desk {
     type Op = Op;
     type Sheet = Sheet;
 
-    async fn load(&self, conn: &mut Conn, tasks: &[Task<'_, Op>]) -> Result<Sheet> {
+    async fn load(&self, conn: &mut Conn, tasks: &[Task<'_, Op>], wait: LockWait) -> Result<Sheet> {
         let mut order_ids = BTreeSet::new();
         for task in tasks {
             match task {
@@ -52,7 +52,7 @@ impl participant::Desk for Desk {
                 Task::Undo(_) => return Err(no_compensation()),
             }
         }
-        Ok(Sheet { orders: store::lock(conn, order_ids).await?, ..Sheet::default() })
+        Ok(Sheet { orders: store::lock(conn, order_ids, wait).await?, ..Sheet::default() })
     }
 
     fn act(&self, sheet: &mut Sheet, op: &Op, moment: &Moment<'_>) -> Verdict {

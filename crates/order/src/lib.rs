@@ -46,6 +46,11 @@ impl Order {
         self.lanes.calls()
     }
 
+    /// What its lanes last achieved.
+    pub fn health(&self) -> Vec<::participant::Health> {
+        self.lanes.health()
+    }
+
     /// Takes no more writes; what is queued still runs.
     pub fn close(&self) {
         self.lanes.close();

@@ -2,7 +2,7 @@
 
 use crate::domain::{Cost, Line, Order, State, UsedCoupon, Won};
 use chrono::{DateTime, NaiveDateTime, Utc};
-use db::{Bytes16, Conn, Error, Result, Script, any_of, values};
+use db::{Bytes16, Conn, Error, LockWait, Result, Script, any_of, for_update, values};
 use diesel::dsl::DuplicatedKeys;
 use diesel::mysql::Mysql;
 use diesel::prelude::*;
@@ -120,17 +120,19 @@ pub(crate) async fn list(conn: &mut Conn, filter: Filter, limit: usize) -> Resul
 }
 
 /// These orders, where they exist, locked to the end of the transaction.
-pub(crate) async fn lock(conn: &mut Conn, ids: BTreeSet<i64>) -> Result<BTreeMap<i64, Order>> {
+pub(crate) async fn lock(
+    conn: &mut Conn,
+    ids: BTreeSet<i64>,
+    wait: LockWait,
+) -> Result<BTreeMap<i64, Order>> {
     if ids.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let rows = orders::table
+    let orders = orders::table
         .filter(any_of(orders::id, ids))
         .order(orders::id)
-        .select(OrderRow::as_select())
-        .for_update()
-        .load(conn)
-        .await?;
+        .select(OrderRow::as_select());
+    let rows = for_update(orders, wait).load(conn).await?;
     let orders = with_lines(conn, rows).await?;
     Ok(orders.into_iter().map(|order| (order.id, order)).collect())
 }

@@ -3,7 +3,7 @@
 use crate::{RequestHash, RequestKey, SagaId, StepNo};
 use api::Refusal;
 use chrono::{DateTime, Utc};
-use db::Script;
+use db::{LockWait, Script};
 
 /// A service's hot writes: a batch of operations as load, decide, store.
 ///
@@ -15,11 +15,13 @@ pub trait Desk: Send + Sync + 'static {
     /// The rows of a batch in memory, with the changes made so far: what the next operation of the batch sees.
     type Sheet: Send;
 
-    /// Locks and reads every row that the tasks may touch, in (table, id) order over the whole batch.
+    /// Locks and reads every row that the tasks may touch, in (table, id) order over the whole batch. `wait` says what
+    /// becomes of a row that somebody else has locked.
     fn load(
         &self,
         conn: &mut db::Conn,
         tasks: &[Task<'_, Self::Op>],
+        wait: LockWait,
     ) -> impl Future<Output = db::Result<Self::Sheet>> + Send;
 
     /// Decides one operation and notes its changes in the sheet; a rejection notes none.

@@ -4,9 +4,9 @@ use crate::barrier::{self, OnAction, OnCompensation, OnVoid, Row, RowState};
 use crate::desk::{Call, Desk, Kind, Moment, Task, Verdict};
 use crate::outcome::Outcome;
 use crate::store::{self, OpKey, Remembered};
-use crate::{RequestHash, RequestKey, SagaId};
+use crate::{RequestHash, RequestKey, SagaId, StepNo};
 use chrono::{DateTime, Utc};
-use db::{Conn, Result, Script};
+use db::{Conn, LockWait, Result, Script};
 use lane::Decided;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -26,11 +26,17 @@ impl<D> Guarded<D> {
 impl<D: Desk> lane::Work for Guarded<D> {
     type Op = Call<D::Op>;
     type Reply = Outcome;
+    type Key = CallKey;
 
-    async fn run(&self, conn: &mut Conn, calls: &[&Call<D::Op>]) -> Result<Decided<Outcome>> {
+    async fn run(
+        &self,
+        conn: &mut Conn,
+        calls: &[&Call<D::Op>],
+        wait: LockWait,
+    ) -> Result<Decided<Outcome>> {
         let mut ledger = Ledger::read(conn, calls).await?;
         let tasks = ledger.tasks(calls);
-        let mut sheet = self.desk.load(conn, &tasks).await?;
+        let mut sheet = self.desk.load(conn, &tasks, wait).await?;
         let replies =
             calls.iter().map(|call| ledger.settle(&*self.desk, &mut sheet, call)).collect();
         store::mark_compensated(conn, &ledger.compensated).await?;
@@ -38,6 +44,44 @@ impl<D: Desk> lane::Work for Guarded<D> {
         self.desk.store(sheet, &mut writes)?;
         ledger.write(&mut writes)?;
         Ok(Decided { replies, writes })
+    }
+
+    fn key(&self, call: &Call<D::Op>) -> Option<CallKey> {
+        Some(CallKey::of(&call.kind))
+    }
+
+    /// As if it had come after the commit.
+    fn repeated(first: &Outcome) -> Outcome {
+        match first.clone() {
+            Outcome::Done { reply, .. } => Outcome::Done { reply, replayed: true },
+            Outcome::Rejected { refusal, .. } => Outcome::Rejected { refusal, replayed: true },
+            other => other,
+        }
+    }
+}
+
+/// What repeats of a call are known by: its key and its content. A repeat that comes while the first is not answered takes
+/// no place of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CallKey {
+    /// A step's action.
+    Act(SagaId, StepNo, RequestHash),
+    /// A compensation.
+    Undo(SagaId, StepNo),
+    /// A void: whatever its reason, the first one's counts.
+    Void(SagaId, StepNo),
+    /// A client's request.
+    Request(RequestKey, RequestHash),
+}
+
+impl CallKey {
+    fn of<Op>(kind: &Kind<Op>) -> Self {
+        match kind {
+            Kind::Act { saga, step, hash, .. } => Self::Act(*saga, *step, *hash),
+            Kind::Undo { saga, step } => Self::Undo(*saga, *step),
+            Kind::Void { saga, step, .. } => Self::Void(*saga, *step),
+            Kind::Request { key, hash, .. } => Self::Request(*key, *hash),
+        }
     }
 }
 

@@ -82,6 +82,11 @@ impl<D: Desk> Lanes<D> {
         self.counts().clone()
     }
 
+    /// What each lane last achieved.
+    pub fn health(&self) -> Vec<lane::Health> {
+        self.lanes.iter().map(Lane::health).collect()
+    }
+
     fn counts(&self) -> MutexGuard<'_, Calls> {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -19,7 +19,8 @@ mod store;
 
 pub use barrier::{Found, RequestHash, RowState, SagaId, StepNo};
 pub use desk::{Call, Desk, Moment, Step, Task, Trace, Verdict};
-pub use guarded::Guarded;
+pub use guarded::{CallKey, Guarded};
+pub use lane::Health;
 pub use lanes::{Calls, Lanes, Options};
 pub use once::once;
 pub use outcome::{Outcome, found_of, marks, refuse_lane};

@@ -130,11 +130,9 @@ pub fn found_of(found: Found) -> StepFound {
 /// Why a lane did not answer, as a gRPC error.
 pub fn refuse_lane(error: &lane::Error) -> Status {
     let refusal = match error {
-        lane::Error::Overloaded { retry_after, .. } => {
-            Refusal::new(Reason::Overloaded).with("retry_after_ms", retry_after.as_millis())
-        }
+        lane::Error::Overloaded { retry_after, .. } => Refusal::overloaded(*retry_after),
         lane::Error::DeadlineExceeded(_) => Refusal::new(Reason::DeadlineExceeded),
-        lane::Error::Closed(_) => Refusal::new(Reason::Unavailable),
+        lane::Error::Closed(_) | lane::Error::Unknown(_) => Refusal::new(Reason::Unavailable),
         _ => Refusal::new(Reason::Internal),
     };
     refusal.into()

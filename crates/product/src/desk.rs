@@ -7,7 +7,7 @@ use crate::domain::{
 use crate::{store, wire};
 use ::participant::{Moment, Task, Verdict};
 use api::product::v1::{AdjustStockResponse, RestockProductsResponse, UpdateProductResponse};
-use db::{Conn, Error, Result, Script};
+use db::{Conn, Error, LockWait, Result, Script};
 use events::{Event, outbox};
 use prost::Message;
 use std::collections::BTreeSet;
@@ -43,7 +43,7 @@ impl participant::Desk for Desk {
     type Op = Op;
     type Sheet = Sheet;
 
-    async fn load(&self, conn: &mut Conn, tasks: &[Task<'_, Op>]) -> Result<Sheet> {
+    async fn load(&self, conn: &mut Conn, tasks: &[Task<'_, Op>], wait: LockWait) -> Result<Sheet> {
         let mut ids = BTreeSet::new();
         for task in tasks {
             match task {
@@ -55,7 +55,7 @@ impl participant::Desk for Desk {
                 Task::Undo(recorded) => ids.extend(products(&reservation(recorded)?.1)),
             }
         }
-        Ok(Sheet { shelf: store::lock(conn, ids).await?, ..Sheet::default() })
+        Ok(Sheet { shelf: store::lock(conn, ids, wait).await?, ..Sheet::default() })
     }
 
     fn act(&self, sheet: &mut Sheet, op: &Op, moment: &Moment<'_>) -> Verdict {

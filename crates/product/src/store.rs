@@ -3,7 +3,7 @@
 use crate::domain::{Cause, Movement, OrderId, Product, ProductId, Shelf};
 use ::participant::SagaId;
 use chrono::NaiveDateTime;
-use db::{Bytes16, CHUNK, Conn, Error, Result, Script, any_of, values};
+use db::{Bytes16, CHUNK, Conn, Error, LockWait, Result, Script, any_of, for_update, values};
 use diesel::dsl::DuplicatedKeys;
 use diesel::mysql::Mysql;
 use diesel::prelude::*;
@@ -82,17 +82,19 @@ pub(crate) async fn find(conn: &mut Conn, ids: BTreeSet<ProductId>) -> Result<Sh
 }
 
 /// The products of these that exist, locked to the end of the transaction.
-pub(crate) async fn lock(conn: &mut Conn, ids: BTreeSet<ProductId>) -> Result<Shelf> {
+pub(crate) async fn lock(
+    conn: &mut Conn,
+    ids: BTreeSet<ProductId>,
+    wait: LockWait,
+) -> Result<Shelf> {
     let ids: Vec<i64> = ids.into_iter().map(|id| id.0).collect();
     let mut shelf = Shelf::new();
     for chunk in ids.chunks(CHUNK) {
-        let rows: Vec<ProductRow> = product::table
+        let products = product::table
             .filter(any_of(product::id, chunk.iter().copied()))
             .order(product::id)
-            .select(ProductRow::as_select())
-            .for_update()
-            .load(conn)
-            .await?;
+            .select(ProductRow::as_select());
+        let rows: Vec<ProductRow> = for_update(products, wait).load(conn).await?;
         shelf.extend(rows.into_iter().map(|row| (ProductId(row.id), row.into())));
     }
     Ok(shelf)

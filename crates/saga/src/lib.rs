@@ -5,6 +5,7 @@
 //! - [`shape`]: the order of a saga's steps around its register;
 //! - [`decide`]: what an executor knows, and what it does when something arrives;
 //! - [`outcome`]: how sagas end, and why;
+//! - [`recorded`]: how a saga stands by its rows, for whoever is not its executor;
 //! - [`resolve`]: whether an operator may close a saga by hand;
 //! - [`backoff`]: how long to wait before asking again.
 //!
@@ -20,6 +21,7 @@ pub mod journal;
 #[cfg(test)]
 mod model;
 pub mod outcome;
+pub mod recorded;
 pub mod resolve;
 pub mod runtime;
 pub mod shape;

@@ -4,7 +4,7 @@ use crate::domain::{Charge, Entry, Refused, Wallet, Won};
 use crate::{store, wire};
 use api::wallet::v1::{ChargeWalletResponse, DebitWalletResponse, RefundWalletResponse};
 use api::{Reason, Refusal};
-use db::{Conn, Error, Result, Script};
+use db::{Conn, Error, LockWait, Result, Script};
 use events::{Event, outbox};
 use participant::{Moment, Task, Verdict};
 use prost::Message;
@@ -39,9 +39,9 @@ impl participant::Desk for Desk {
     type Op = Op;
     type Sheet = Sheet;
 
-    async fn load(&self, conn: &mut Conn, tasks: &[Task<'_, Op>]) -> Result<Sheet> {
+    async fn load(&self, conn: &mut Conn, tasks: &[Task<'_, Op>], wait: LockWait) -> Result<Sheet> {
         let user_ids = tasks.iter().map(user_id).collect::<Result<BTreeSet<i64>>>()?;
-        Ok(Sheet { wallets: store::lock(conn, user_ids).await?, ..Sheet::default() })
+        Ok(Sheet { wallets: store::lock(conn, user_ids, wait).await?, ..Sheet::default() })
     }
 
     fn act(&self, sheet: &mut Sheet, op: &Op, moment: &Moment<'_>) -> Verdict {

@@ -2,7 +2,7 @@
 
 use crate::domain::{Cause, Entry, Wallet, Won};
 use chrono::NaiveDateTime;
-use db::{Bytes16, Conn, Error, Result, Script, any_of, values};
+use db::{Bytes16, Conn, Error, LockWait, Result, Script, any_of, for_update, values};
 use diesel::dsl::DuplicatedKeys;
 use diesel::mysql::Mysql;
 use diesel::prelude::*;
@@ -71,17 +71,16 @@ pub(crate) async fn find(conn: &mut Conn, user_id: i64) -> Result<Option<Wallet>
 pub(crate) async fn lock(
     conn: &mut Conn,
     user_ids: BTreeSet<i64>,
+    wait: LockWait,
 ) -> Result<BTreeMap<i64, Wallet>> {
     if user_ids.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let rows: Vec<WalletRow> = wallet::table
+    let wallets = wallet::table
         .filter(any_of(wallet::user_id, user_ids))
         .order(wallet::user_id)
-        .select(WalletRow::as_select())
-        .for_update()
-        .load(conn)
-        .await?;
+        .select(WalletRow::as_select());
+    let rows: Vec<WalletRow> = for_update(wallets, wait).load(conn).await?;
     rows.into_iter().map(|row| Ok((row.user_id, row.try_into()?))).collect()
 }
 

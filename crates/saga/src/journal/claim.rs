@@ -4,7 +4,8 @@
 //! monotonic clock. Taking over a saga that somebody still runs is harmless (the barrier settles it), only wasteful.
 
 use super::Journal;
-use super::record::{Running, SagaRow};
+use super::readable::readable;
+use super::record::{PlanId, Running, SagaRow};
 use super::schema::{heartbeat, saga};
 use super::switch::is_paused;
 use db::{Bytes16, Conn, Result};
@@ -88,16 +89,23 @@ impl Journal {
         Ok(Beat { alive, paused })
     }
 
-    /// Takes over unfinished sagas whose owner is not alive, `most` at most.
-    pub(crate) async fn claim(&self, alive: HashSet<Bytes16>, most: usize) -> Result<Claimed> {
+    /// Takes over unfinished sagas of these plans whose owner is not alive, `most` at most.
+    pub(crate) async fn claim(
+        &self,
+        alive: HashSet<Bytes16>,
+        plans: &[PlanId],
+        most: usize,
+    ) -> Result<Claimed> {
         let owner = Bytes16::from(self.owner());
         let alive: Vec<Bytes16> = alive.into_iter().collect();
+        let plans = plans.to_vec();
         let batch = i64::try_from(most).map_or(BATCH, |most| most.min(BATCH));
         let sagas: Vec<Running> = self
             .db
             .tx(async move |conn: &mut Conn| -> Result<_> {
                 let rows: Vec<SagaRow> = saga::table
                     .filter(saga::owner.ne_all(&alive))
+                    .filter(readable(&plans))
                     .order(saga::saga_id)
                     .limit(batch)
                     .for_update()
@@ -111,7 +119,7 @@ impl Journal {
                         .execute(conn)
                         .await?;
                 }
-                rows.into_iter().map(SagaRow::into_running).collect()
+                Ok(rows.into_iter().map(SagaRow::into_running).collect())
             })
             .await?;
         let more = i64::try_from(sagas.len()).is_ok_and(|claimed| claimed == batch);

@@ -2,7 +2,7 @@
 
 use super::record::{EndedAs, HistoryRow, Start};
 use super::schema::{saga, saga_history};
-use db::{Bytes16, Conn, Result, Script, any_of};
+use db::{Bytes16, Conn, LockWait, Result, Script, any_of, for_update};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use lane::Decided;
@@ -22,19 +22,22 @@ pub(super) struct EndWork;
 impl lane::Work for EndWork {
     type Op = End;
     type Reply = ();
+    type Key = SagaId;
 
-    async fn run(&self, conn: &mut Conn, ops: &[&End]) -> Result<Decided<()>> {
+    fn key(&self, end: &End) -> Option<SagaId> {
+        Some(end.start.saga)
+    }
+
+    async fn run(&self, conn: &mut Conn, ops: &[&End], wait: LockWait) -> Result<Decided<()>> {
         let mut first: BTreeMap<SagaId, &End> = BTreeMap::new();
         for op in ops {
             first.entry(op.start.saga).or_insert(op);
         }
-        let unfinished: Vec<Bytes16> = saga::table
+        let unfinished = saga::table
             .filter(any_of(saga::saga_id, first.keys().map(|saga| Bytes16(saga.0))))
             .order(saga::saga_id)
-            .select(saga::saga_id)
-            .for_update()
-            .load(conn)
-            .await?;
+            .select(saga::saga_id);
+        let unfinished: Vec<Bytes16> = for_update(unfinished, wait).load(conn).await?;
         let ended_at = db::now_micros();
         let history: Vec<HistoryRow> = unfinished
             .iter()

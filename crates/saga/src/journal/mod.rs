@@ -8,6 +8,7 @@ mod end;
 mod floor;
 mod operation;
 mod read;
+mod readable;
 mod record;
 mod schema;
 mod start;
@@ -76,6 +77,11 @@ impl Journal {
         deadline: Instant,
     ) -> Result<(), lane::Error> {
         self.ends.submit(End { start, outcome, result }, Priority::Reserved, deadline).await
+    }
+
+    /// What the lanes of START and of END last achieved.
+    pub fn health(&self) -> Vec<lane::Health> {
+        vec![self.starts.health(), self.ends.health()]
     }
 
     /// Takes no more sagas; what is queued is still written.

@@ -4,11 +4,11 @@ use super::Journal;
 use super::record::{EndedAs, HistoryRow, Running, RunningState, SagaRow};
 use super::schema::{saga, saga_history, saga_operation};
 use chrono::NaiveDateTime;
-use db::{Bytes8, Bytes16, Conn, Result, any_of};
+use db::{Bytes8, Bytes16, CHUNK, Conn, Result, any_of};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use participant::{RequestHash, SagaId};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// What is to be done to a saga.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +57,8 @@ pub enum Operated {
     },
     /// The request id was used for other content.
     Reused,
+    /// This program does not know the saga's plan: another replica may.
+    UnknownPlan,
     /// A saga that is on its way is not resolved.
     NotStandingStill,
     /// The saga has ended.
@@ -79,12 +81,14 @@ pub(super) struct OperationRow {
 }
 
 impl Action {
+    const RETRY: i8 = 1;
+    const ABORT: i8 = 2;
     const RESOLVE: i8 = 3;
 
     fn code(&self) -> i8 {
         match self {
-            Self::Retry => 1,
-            Self::Abort => 2,
+            Self::Retry => Self::RETRY,
+            Self::Abort => Self::ABORT,
             Self::Resolve { .. } => Self::RESOLVE,
         }
     }
@@ -122,13 +126,55 @@ impl Journal {
             })
             .await
     }
+
+    /// Those of these sagas that an operator last wanted aborted: whoever takes one over goes on with that.
+    pub(crate) async fn wanted_aborts(&self, sagas: Vec<SagaId>) -> Result<HashSet<SagaId>> {
+        if sagas.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let ids: Vec<Bytes16> = sagas.into_iter().map(|saga| Bytes16(saga.0)).collect();
+        let rows: Vec<(Bytes16, i8, NaiveDateTime)> = self
+            .db
+            .read(async move |conn: &mut Conn| -> Result<_> {
+                let mut all = Vec::new();
+                for ids in ids.chunks(CHUNK) {
+                    let rows: Vec<(Bytes16, i8, NaiveDateTime)> = saga_operation::table
+                        .filter(any_of(saga_operation::saga_id, ids.iter().copied()))
+                        .filter(saga_operation::action.eq_any([Action::RETRY, Action::ABORT]))
+                        .select((
+                            saga_operation::saga_id,
+                            saga_operation::action,
+                            saga_operation::created_at,
+                        ))
+                        .load(conn)
+                        .await?;
+                    all.extend(rows);
+                }
+                Ok(all)
+            })
+            .await?;
+        let mut last: HashMap<SagaId, (NaiveDateTime, i8)> = HashMap::new();
+        for (saga, action, at) in rows {
+            let known = last.entry(SagaId(saga.0)).or_insert((at, action));
+            *known = (*known).max((at, action));
+        }
+        let aborts = last.into_iter().filter(|(_, (_, action))| *action == Action::ABORT);
+        Ok(aborts.map(|(saga, _)| saga).collect())
+    }
+
+    /// Takes the mark for the operator off an unfinished saga.
+    pub(crate) async fn unmark(&self, saga: SagaId) -> Result<()> {
+        let owner = Bytes16::from(self.owner());
+        let id = Bytes16(saga.0);
+        self.db.tx(async move |conn: &mut Conn| take(conn, id, owner).await).await
+    }
 }
 
 async fn operate(conn: &mut Conn, owner: Bytes16, asked: &Operation) -> Result<Operated> {
     let id = Bytes16(asked.saga.0);
     // Its lock makes repeats wait for each other, so that the second finds the first one's row.
     let row: Option<SagaRow> = saga::table.find(id).for_update().first(conn).await.optional()?;
-    let unfinished = row.map(SagaRow::into_running).transpose()?;
+    let unfinished = row.map(SagaRow::into_running);
     let request_id = Bytes16(asked.request_id);
     let earlier: Option<OperationRow> =
         saga_operation::table.find(request_id).first(conn).await.optional()?;

@@ -82,7 +82,7 @@ impl Journal {
 async fn find(conn: &mut Conn, id: Bytes16) -> Result<Option<Record>> {
     let running: Option<SagaRow> = saga::table.find(id).first(conn).await.optional()?;
     if let Some(row) = running {
-        return Ok(Some(Record::Running(row.into_running()?)));
+        return Ok(Some(Record::Running(row.into_running())));
     }
     let ended: Option<HistoryRow> = saga_history::table.find(id).first(conn).await.optional()?;
     ended.map(|row| row.into_ended().map(Record::Ended)).transpose()
@@ -108,9 +108,15 @@ async fn running(conn: &mut Conn, filter: &Filter, limit: usize) -> Result<Vec<R
         return Ok(Vec::new());
     }
     let mut query = saga::table.order(saga::saga_id.desc()).limit(rows(limit)?).into_boxed();
-    if filter.running.len() < 3 {
-        let states: Vec<i8> = filter.running.iter().map(|state| state.code()).collect();
-        query = query.filter(saga::state.eq_any(states));
+    // States that this program does not know count as standing still.
+    let is_wanted = |state: &RunningState| filter.running.contains(state);
+    let states = RunningState::ALL.into_iter();
+    if !is_wanted(&RunningState::Parked) {
+        let wanted: Vec<i8> = states.filter(is_wanted).map(RunningState::code).collect();
+        query = query.filter(saga::state.eq_any(wanted));
+    } else if filter.running.len() < RunningState::ALL.len() {
+        let others = states.filter(|state| !is_wanted(state)).map(RunningState::code);
+        query = query.filter(saga::state.ne_all(others.collect::<Vec<i8>>()));
     }
     if let Some(subject) = filter.subject {
         query = query.filter(saga::subject.eq(subject));
@@ -125,7 +131,7 @@ async fn running(conn: &mut Conn, filter: &Filter, limit: usize) -> Result<Vec<R
         query = query.filter(saga::saga_id.lt(Bytes16(below.0)));
     }
     let rows: Vec<SagaRow> = query.load(conn).await?;
-    rows.into_iter().map(|row| row.into_running().map(Record::Running)).collect()
+    Ok(rows.into_iter().map(|row| Record::Running(row.into_running())).collect())
 }
 
 async fn ended(conn: &mut Conn, filter: &Filter, limit: usize) -> Result<Vec<Record>> {
@@ -151,7 +157,13 @@ async fn ended(conn: &mut Conn, filter: &Filter, limit: usize) -> Result<Vec<Rec
         query = query.filter(saga_history::saga_id.lt(Bytes16(below.0)));
     }
     let rows: Vec<HistoryRow> = query.load(conn).await?;
-    rows.into_iter().map(|row| row.into_ended().map(Record::Ended)).collect()
+    // One that does not decode must not hide the others.
+    let readable = |row: HistoryRow| {
+        let saga = SagaId(row.saga_id.0);
+        let ended = row.into_ended();
+        ended.inspect_err(|error| tracing::error!(%saga, %error, "finished saga not readable")).ok()
+    };
+    Ok(rows.into_iter().filter_map(readable).map(Record::Ended).collect())
 }
 
 impl Journal {
@@ -168,7 +180,7 @@ impl Journal {
                     .limit(500)
                     .load(conn)
                     .await?;
-                rows.into_iter().map(SagaRow::into_running).collect()
+                Ok(rows.into_iter().map(SagaRow::into_running).collect())
             })
             .await
     }

@@ -151,6 +151,9 @@ impl EndedAs {
 }
 
 impl RunningState {
+    /// All of them.
+    pub(super) const ALL: [Self; 3] = [Self::Running, Self::NeedsAttention, Self::Parked];
+
     pub(super) fn code(self) -> i8 {
         match self {
             Self::Running => 1,
@@ -159,12 +162,13 @@ impl RunningState {
         }
     }
 
-    fn from_code(code: i8) -> Result<Self> {
+    /// None for a code that this program does not know.
+    fn from_code(code: i8) -> Option<Self> {
         match code {
-            1 => Ok(Self::Running),
-            2 => Ok(Self::NeedsAttention),
-            3 => Ok(Self::Parked),
-            other => Err(Error::Corrupt(format!("saga state {other}"))),
+            1 => Some(Self::Running),
+            2 => Some(Self::NeedsAttention),
+            3 => Some(Self::Parked),
+            _ => None,
         }
     }
 }
@@ -231,8 +235,18 @@ impl SagaRow {
         }
     }
 
-    pub(super) fn into_running(self) -> Result<Running> {
-        let state = RunningState::from_code(self.state)?;
+    /// A saga whose state this program does not know stands still, as far as it is concerned, and says so: it must stop no
+    /// list and no takeover of the others.
+    pub(super) fn into_running(self) -> Running {
+        let (state, attention) = match RunningState::from_code(self.state) {
+            Some(state) => (state, self.attention),
+            None => {
+                let saga = SagaId(self.saga_id.0);
+                tracing::error!(%saga, state = self.state, "unfinished saga in an unknown state");
+                let why = format!("state {} is unknown to this program", self.state);
+                (RunningState::Parked, Some(why))
+            }
+        };
         let start = Start {
             saga: SagaId(self.saga_id.0),
             plan: PlanId { kind: self.kind, version: self.plan_version },
@@ -245,7 +259,7 @@ impl SagaRow {
             trace: Trace { trace_id: self.trace_id, traceparent: self.traceparent },
             request_id: self.request_id.map(|id| id.0),
         };
-        Ok(Running { start, state, attention: self.attention, owner: self.owner.into() })
+        Running { start, state, attention, owner: self.owner.into() }
     }
 }
 

@@ -3,7 +3,7 @@
 use super::record::{NewSaga, SagaRow, Started};
 use super::schema::{request, saga, saga_floor};
 use chrono::NaiveDateTime;
-use db::{Bytes8, Bytes16, Conn, Error, Result, Script, any_of, in_share_mode};
+use db::{Bytes8, Bytes16, Conn, Error, LockWait, Result, Script, any_of, in_share_mode};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use lane::Decided;
@@ -33,8 +33,14 @@ struct NewRequest {
 impl lane::Work for StartWork {
     type Op = NewSaga;
     type Reply = Started;
+    type Key = ();
 
-    async fn run(&self, conn: &mut Conn, ops: &[&NewSaga]) -> Result<Decided<Started>> {
+    async fn run(
+        &self,
+        conn: &mut Conn,
+        ops: &[&NewSaga],
+        _: LockWait,
+    ) -> Result<Decided<Started>> {
         let floor = floor(conn).await?;
         let mut known = known_requests(conn, ops).await?;
         let mut sagas = BTreeMap::new();

@@ -1,5 +1,6 @@
 //! What operators tell an executor, and what it tells them.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
@@ -14,24 +15,42 @@ pub struct Trouble {
     pub error: String,
 }
 
+/// What an operator wants of a saga's executor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// Nothing: somebody has to drive the saga, and that is all.
+    Driven,
+    /// The next attempt now.
+    Retry,
+    /// An abort. Without effect where the saga no longer can be aborted.
+    Abort,
+}
+
 /// The handle on a running executor.
 #[derive(Default)]
 pub(super) struct Control {
     abort: Notify,
     retry: Notify,
+    /// Something was wanted since the executor began; it may not have heard of it before it ends.
+    unheard: AtomicBool,
     trouble: Mutex<Option<Trouble>>,
 }
 
 impl Control {
-    /// Wants the saga aborted. Without effect where it no longer can be.
-    pub(super) fn abort(&self) {
-        self.abort.notify_one();
-        self.retry();
+    pub(super) fn want(&self, wanted: Wanted) {
+        if wanted == Wanted::Driven {
+            return;
+        }
+        if wanted == Wanted::Abort {
+            self.abort.notify_one();
+        }
+        self.retry.notify_one();
+        self.unheard.store(true, Ordering::SeqCst);
     }
 
-    /// Ends the pause before the next attempt.
-    pub(super) fn retry(&self) {
-        self.retry.notify_one();
+    /// Whether something was wanted since this was last asked.
+    pub(super) fn take_unheard(&self) -> bool {
+        self.unheard.swap(false, Ordering::SeqCst)
     }
 
     pub(super) async fn abort_wanted(&self) {

@@ -1,21 +1,28 @@
 //! Accepting sagas, and telling what is known of them.
 
+use super::control::Wanted;
 use super::executor;
 use super::gates::Gates;
-use super::live::{Live, Met, Progress};
+use super::live::{Live, Met, Place, Progress};
 use super::plan::{Plan, Script, Unreadable};
 use super::recovery;
 use crate::journal::{Journal, NewSaga, PlanId, Record, Running, Start, Started};
 use db::Result;
+use futures_util::FutureExt;
 use participant::{RequestKey, SagaId};
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, info_span};
+
+/// The pause before a START of unknown outcome is asked for again.
+const RESTART_PAUSE: Duration = Duration::from_millis(100);
 
 /// The engine's temper. Every default is printed at start.
 #[derive(Debug, Clone, Copy)]
@@ -83,6 +90,7 @@ pub(super) struct Inner {
     pub(super) gates: Gates,
     pub(super) options: Options,
     pub(super) tasks: TaskTracker,
+    panics: AtomicU64,
     pub(super) stopping: CancellationToken,
 }
 
@@ -106,9 +114,10 @@ impl Engine {
             gates,
             options,
             tasks: tasks.clone(),
+            panics: AtomicU64::new(0),
             stopping,
         });
-        tasks.spawn(recovery::run(Arc::clone(&inner)));
+        tasks.spawn(recovery::supervise(Arc::clone(&inner)));
         Self { inner }
     }
 
@@ -144,14 +153,11 @@ impl Engine {
                     saga = %saga.start.saga,
                     trace_id = %saga.start.trace.trace_id
                 );
-                let key = saga.request;
-                self.inner.tasks.spawn(
-                    async move {
-                        begin(&inner, saga, sender).await;
-                        inner.live.leave_request(&key);
-                    }
-                    .instrument(span),
-                );
+                let begin = async move {
+                    let _stay = inner.live.stay(saga.request);
+                    begin(&inner, saga, sender).await;
+                };
+                self.inner.spawn("executor", begin.instrument(span));
                 Ok(Accepted { progress, joined: false })
             }
         }
@@ -160,6 +166,12 @@ impl Engine {
     /// How far a saga is that runs here.
     pub fn watch(&self, saga: SagaId) -> Option<watch::Receiver<Progress>> {
         self.inner.live.progress(saga)
+    }
+
+    /// How far a request is that is under way here: one whose START is not known to be durable may be recorded any
+    /// moment.
+    pub fn request(&self, key: RequestKey) -> Option<watch::Receiver<Progress>> {
+        self.inner.live.request(&key)
     }
 
     /// The saga of an earlier request.
@@ -186,9 +198,19 @@ impl Engine {
         self.inner.script(start)
     }
 
+    /// Whether this program knows a plan.
+    pub fn knows(&self, plan: PlanId) -> bool {
+        self.inner.knows(plan)
+    }
+
     /// The plans that this program knows.
     pub fn plans(&self) -> impl Iterator<Item = &dyn Plan> {
         self.inner.plans.values().map(|plan| &**plan)
+    }
+
+    /// How often a task of the engine panicked. Its saga is found again by recovery.
+    pub fn panics(&self) -> u64 {
+        self.inner.panics.load(Ordering::Relaxed)
     }
 
     /// Sagas in flight here.
@@ -219,22 +241,87 @@ impl Inner {
         plan.script(start)
     }
 
-    /// Drives a saga that was found in the journal, to be aborted or not.
-    pub(super) async fn adopt(self: &Arc<Self>, running: Running, abort: bool) {
+    /// Whether this program can run sagas of a plan.
+    pub(super) fn knows(&self, plan: PlanId) -> bool {
+        self.plans.contains_key(&plan)
+    }
+
+    /// The plans that this program can run.
+    pub(super) fn plan_ids(&self) -> Vec<PlanId> {
+        self.plans.keys().copied().collect()
+    }
+
+    /// Runs a task whose panic is logged and counted.
+    pub(super) fn spawn(
+        self: &Arc<Self>,
+        what: &'static str,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let inner = Arc::clone(self);
+        self.tasks.spawn(async move {
+            inner.supervised(what, task).await;
+        });
+    }
+
+    /// Whether a task came to its end without a panic.
+    pub(super) async fn supervised(
+        &self,
+        what: &'static str,
+        task: impl Future<Output = ()>,
+    ) -> bool {
+        let is_over = AssertUnwindSafe(task).catch_unwind().await.is_ok();
+        if !is_over {
+            self.panics.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(what, "a task of the saga engine panicked");
+        }
+        is_over
+    }
+
+    /// Drives a saga that was found in the journal; where it runs here already, its executor is told what is wanted.
+    pub(super) async fn adopt(self: &Arc<Self>, running: Running, wanted: Wanted) {
         let saga = running.start.saga;
         let (sender, receiver) = watch::channel(Progress::Running(saga));
-        let Some(control) = self.live.enter(saga, receiver) else { return };
-        if abort {
-            control.abort();
+        if let Some(place) = self.live.enter(saga, receiver, wanted) {
+            self.drive(place, &running.start, &sender, Some(&self.gates)).await;
         }
-        executor::run(self, running.start, &sender, &control, Some(&self.gates)).await;
-        self.live.leave_saga(saga);
+    }
+
+    /// Drives a saga, and again where an operator wanted something just before its executor stopped.
+    async fn drive(
+        self: &Arc<Self>,
+        mut place: Place<'_>,
+        start: &Start,
+        progress: &watch::Sender<Progress>,
+        gates: Option<&Gates>,
+    ) {
+        loop {
+            executor::run(self, start.clone(), progress, place.control(), gates).await;
+            let is_open = matches!(&*progress.borrow(), Progress::Running(_));
+            match place.leave() {
+                Some(kept) if is_open => place = kept,
+                _ => return,
+            }
+            // The executor may have marked the saga after the operator had taken the mark off.
+            if let Err(error) = self.journal.unmark(start.saga).await {
+                tracing::warn!(%error, "mark for the operator not taken off");
+            }
+        }
     }
 }
 
 async fn begin(inner: &Arc<Inner>, new: NewSaga, progress: watch::Sender<Progress>) {
     let deadline = Instant::now() + inner.options.deadline;
-    let saga = match inner.journal.start(new.clone(), deadline).await {
+    let mut started = inner.journal.start(new.clone(), deadline).await;
+    // A commit was sent and may have happened or may yet happen. Nobody is told that the request is not recorded before the
+    // rows have said so, and asking them is to insert it once more.
+    while let Err(lane::Error::Unknown(_)) = &started
+        && !inner.stopping.is_cancelled()
+    {
+        tokio::time::sleep(RESTART_PAUSE).await;
+        let deadline = Instant::now() + inner.options.deadline;
+        started = inner.journal.start(new.clone(), deadline).await;
+    }
+    let saga = match started {
         Ok(Started::New(saga)) => saga,
         Ok(Started::Known(saga)) => {
             progress.send_replace(Progress::Elsewhere(saga));
@@ -255,8 +342,7 @@ async fn begin(inner: &Arc<Inner>, new: NewSaga, progress: watch::Sender<Progres
         }
     };
     progress.send_replace(Progress::Running(saga));
-    if let Some(control) = inner.live.enter(saga, progress.subscribe()) {
-        executor::run(inner, Start { saga, ..new.start }, &progress, &control, None).await;
-        inner.live.leave_saga(saga);
+    if let Some(place) = inner.live.enter(saga, progress.subscribe(), Wanted::Driven) {
+        inner.drive(place, &Start { saga, ..new.start }, &progress, None).await;
     }
 }

@@ -8,7 +8,7 @@ use super::plan::{Script, StepError};
 use crate::backoff::Backoff;
 use crate::decide::{Call, Command, Event, Known, Parked, decide};
 use crate::journal::{EndedAs, Record, RunningState, Start};
-use crate::outcome::{AbortReason, Outcome};
+use crate::outcome::{AbortReason, Failure, Outcome};
 use chrono::Utc;
 use rand::Rng;
 use std::sync::Arc;
@@ -28,6 +28,10 @@ pub(super) async fn run(
     control: &Control,
     gates: Option<&Gates>,
 ) {
+    if !inner.knows(start.plan) {
+        warn!(plan = ?start.plan, "left to a program that knows its plan");
+        return;
+    }
     let script = match inner.script(&start) {
         Ok(script) => script,
         Err(unreadable) => return park(inner, &start, unreadable.to_string()).await,
@@ -181,9 +185,12 @@ impl Executor<'_> {
             Outcome::Succeeded => (EndedAs::Succeeded, self.script.succeeded(known)),
             Outcome::Failed(failure) => (EndedAs::Failed, self.script.failed(failure)),
         };
-        let saga = self.start.saga;
-        let decided = Progress::Decided { saga, outcome: ended_as, result: result.clone().into() };
-        self.progress.send_replace(decided);
+        // A person may be closing a saga that was aborted, with a cause of his own. What END says is told, and only then, so
+        // that nobody hears of two causes. Of any other outcome the rows leave nobody a choice.
+        let end_first = matches!(outcome, Outcome::Failed(Failure::Aborted { .. }));
+        if !end_first {
+            self.tell(ended_as, result.clone().into());
+        }
         let mut attempt = 0_u32;
         loop {
             let deadline = Instant::now() + JOURNAL_PATIENCE;
@@ -193,28 +200,38 @@ impl Executor<'_> {
                 .end(self.start.clone(), ended_as, result.clone(), deadline)
                 .await
             {
-                // Closed: the next owner replays the saga and comes to the same end.
-                Ok(()) | Err(lane::Error::Closed(_)) => return,
+                Ok(()) => break,
+                // The next owner replays the saga and comes to the same end.
+                Err(lane::Error::Closed(_)) => return,
                 Err(error) => warn!(%error, "END not written, trying again"),
+            }
+            pause(Backoff::FORWARD, attempt).await;
+            attempt = attempt.saturating_add(1);
+        }
+        if end_first {
+            self.answer_from_journal().await;
+        }
+    }
+
+    /// The saga has ended: what the journal recorded is the answer, and else there is none.
+    async fn answer_from_journal(&self) {
+        let mut attempt = 0_u32;
+        loop {
+            match self.inner.journal.find(self.start.saga).await {
+                Ok(Some(Record::Ended(ended))) => {
+                    return self.tell(ended.outcome, ended.result.into());
+                }
+                Ok(_) => return warn!("purged by a participant, unknown to the journal"),
+                Err(error) => warn!(%error, "the saga has ended; journal not readable"),
             }
             pause(Backoff::FORWARD, attempt).await;
             attempt = attempt.saturating_add(1);
         }
     }
 
-    /// The saga ended long ago: what the journal recorded is the answer, and else there is none.
-    async fn answer_from_journal(&self) {
-        match self.inner.journal.find(self.start.saga).await {
-            Ok(Some(Record::Ended(ended))) => {
-                self.progress.send_replace(Progress::Decided {
-                    saga: self.start.saga,
-                    outcome: ended.outcome,
-                    result: ended.result.into(),
-                });
-            }
-            Ok(_) => warn!("purged by a participant, unknown to the journal"),
-            Err(error) => warn!(%error, "purged by a participant; journal not readable"),
-        }
+    fn tell(&self, outcome: EndedAs, result: Arc<[u8]>) {
+        let saga = self.start.saga;
+        self.progress.send_replace(Progress::Decided { saga, outcome, result });
     }
 
     async fn call_for_help(&self, call: Call, text: &str) {

@@ -1,6 +1,6 @@
 //! The sagas that this replica is running, by saga and by request.
 
-use super::control::Control;
+use super::control::{Control, Trouble, Wanted};
 use crate::journal::EndedAs;
 use participant::{RequestHash, RequestKey, SagaId};
 use std::collections::HashMap;
@@ -71,32 +71,47 @@ impl Live {
         Met::Registered(sender, receiver)
     }
 
-    /// Registers a saga; none when it runs here already.
+    /// Registers a saga. None when it runs here already: its executor is told what is wanted then.
     pub(super) fn enter(
         &self,
         saga: SagaId,
         progress: watch::Receiver<Progress>,
-    ) -> Option<Arc<Control>> {
+        wanted: Wanted,
+    ) -> Option<Place<'_>> {
         let mut maps = self.lock();
-        if maps.sagas.contains_key(&saga) {
+        if let Some((_, running)) = maps.sagas.get(&saga) {
+            running.want(wanted);
             return None;
         }
         let control = Arc::new(Control::default());
+        if wanted == Wanted::Abort {
+            control.want(wanted);
+            control.take_unheard();
+        }
         maps.sagas.insert(saga, (progress, Arc::clone(&control)));
-        Some(control)
+        Some(Place { live: self, saga, control })
     }
 
-    /// What reaches the executor of a saga that runs here.
-    pub(super) fn control(&self, saga: SagaId) -> Option<Arc<Control>> {
-        self.lock().sagas.get(&saga).map(|(_, control)| Arc::clone(control))
+    /// Tells the executor that a saga has here what is wanted; whether it has one.
+    pub(super) fn want(&self, saga: SagaId, wanted: Wanted) -> bool {
+        let maps = self.lock();
+        let running = maps.sagas.get(&saga);
+        running.inspect(|(_, control)| control.want(wanted)).is_some()
     }
 
-    pub(super) fn leave_request(&self, key: &RequestKey) {
-        self.lock().requests.remove(key);
+    /// What the executor of a saga stands at that runs here.
+    pub(super) fn trouble(&self, saga: SagaId) -> Option<Trouble> {
+        self.lock().sagas.get(&saga)?.1.trouble()
     }
 
-    pub(super) fn leave_saga(&self, saga: SagaId) {
-        self.lock().sagas.remove(&saga);
+    /// A registered request, until this is dropped.
+    pub(super) fn stay(&self, request: RequestKey) -> Stay<'_> {
+        Stay { live: self, request }
+    }
+
+    /// How far a request is that is under way here.
+    pub(super) fn request(&self, key: &RequestKey) -> Option<watch::Receiver<Progress>> {
+        self.lock().requests.get(key).map(|(_, progress)| progress.clone())
     }
 
     pub(super) fn progress(&self, saga: SagaId) -> Option<watch::Receiver<Progress>> {
@@ -114,5 +129,52 @@ impl Live {
 
     fn lock(&self) -> MutexGuard<'_, Maps> {
         self.maps.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The place of a saga that runs here. Dropped, whatever the reason, it is free.
+pub(super) struct Place<'a> {
+    live: &'a Live,
+    saga: SagaId,
+    control: Arc<Control>,
+}
+
+impl Place<'_> {
+    pub(super) fn control(&self) -> &Control {
+        &self.control
+    }
+
+    /// Gives the place up, unless something was wanted that the executor may not have heard.
+    pub(super) fn leave(self) -> Option<Self> {
+        let mut maps = self.live.lock();
+        let stays = self.control.take_unheard();
+        if !stays {
+            maps.sagas.remove(&self.saga);
+        }
+        drop(maps);
+        stays.then_some(self)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut maps = self.live.lock();
+        // It may be somebody else's by now.
+        let is_own = |(_, control): &(_, Arc<Control>)| Arc::ptr_eq(control, &self.control);
+        if maps.sagas.get(&self.saga).is_some_and(is_own) {
+            maps.sagas.remove(&self.saga);
+        }
+    }
+}
+
+/// The place of a request that is under way here.
+pub(super) struct Stay<'a> {
+    live: &'a Live,
+    request: RequestKey,
+}
+
+impl Drop for Stay<'_> {
+    fn drop(&mut self) {
+        self.live.lock().requests.remove(&self.request);
     }
 }

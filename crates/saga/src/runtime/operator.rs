@@ -1,8 +1,8 @@
 //! What operators do to sagas that stand still, or should.
 
-use super::control::Trouble;
+use super::control::{Trouble, Wanted};
 use super::engine::{Engine, Inner};
-use crate::journal::{Action, Operated, Operation, Running, RunningState};
+use crate::journal::{Action, Operated, Operation, Record, Running, RunningState};
 use db::Result;
 use participant::SagaId;
 use std::sync::Arc;
@@ -17,6 +17,13 @@ impl Engine {
     /// Those of the database: ask again with the same request id.
     pub async fn operate(&self, operation: Operation) -> Result<Operated> {
         let action = operation.action.clone();
+        // Only a program that knows its plan can go on with it.
+        if !matches!(action, Action::Resolve { .. })
+            && let Some(Record::Running(running)) = self.find(operation.saga).await?
+            && !self.inner.knows(running.start.plan)
+        {
+            return Ok(Operated::UnknownPlan);
+        }
         let operated = self.inner.journal.operate(operation).await?;
         let unfinished = match &operated {
             Operated::Now(running) => Some(&**running),
@@ -25,9 +32,9 @@ impl Engine {
         };
         let Some(running) = unfinished else { return Ok(operated) };
         match action {
-            Action::Abort => self.inner.go_on(running.clone(), true),
+            Action::Abort => self.inner.go_on(running.clone(), Wanted::Abort),
             Action::Retry if running.state != RunningState::Running => {
-                self.inner.go_on(running.clone(), false);
+                self.inner.go_on(running.clone(), Wanted::Retry);
             }
             Action::Retry | Action::Resolve { .. } => {}
         }
@@ -36,26 +43,25 @@ impl Engine {
 
     /// What the executor of a saga stands at that runs here; none when its calls are answered.
     pub fn trouble(&self, saga: SagaId) -> Option<Trouble> {
-        self.inner.live.control(saga)?.trouble()
+        self.inner.live.trouble(saga)
     }
 }
 
 impl Inner {
     /// Wakes the executor that a saga has here, or gives it one.
-    fn go_on(self: &Arc<Self>, running: Running, abort: bool) {
-        match self.live.control(running.start.saga) {
-            Some(control) if abort => control.abort(),
-            Some(control) => control.retry(),
-            None => {
-                let span = info_span!(
-                    "saga",
-                    saga = %running.start.saga,
-                    trace_id = %running.start.trace.trace_id,
-                    operated = true
-                );
-                let inner = Arc::clone(self);
-                self.tasks.spawn(async move { inner.adopt(running, abort).await }.instrument(span));
-            }
+    fn go_on(self: &Arc<Self>, running: Running, wanted: Wanted) {
+        if self.live.want(running.start.saga, wanted) {
+            return;
         }
+        let span = info_span!(
+            "saga",
+            saga = %running.start.saga,
+            trace_id = %running.start.trace.trace_id,
+            operated = true
+        );
+        let inner = Arc::clone(self);
+        // Whoever takes the saga over at this very moment is told what is wanted in place of this.
+        let adopt = async move { inner.adopt(running, wanted).await };
+        self.spawn("executor", adopt.instrument(span));
     }
 }

@@ -57,6 +57,11 @@ pub trait Script: Send + Sync {
         self.steps().iter().find(|info| info.step == step).map_or("unknown", |info| info.name)
     }
 
+    /// Whether a step is taken at all, given the replies of those before it; one that is not counts as done, without a row.
+    fn applies(&self, _step: StepNo, _known: &Known) -> bool {
+        true
+    }
+
     /// Sends a step's action; `budget` bounds this attempt.
     async fn act(
         &self,

@@ -1,20 +1,43 @@
 //! Driving the sagas that nobody drives: those of dead replicas, and strays of our own.
 
+use super::control::Wanted;
 use super::engine::Inner;
 use crate::journal::{Beat, Pulse, Running, RunningState};
 use chrono::{TimeDelta, Utc};
+use participant::SagaId;
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::MissedTickBehavior;
-use tracing::{Instrument, info, info_span, warn};
+use tracing::{Instrument, error, info, info_span, warn};
 
 /// Every how many beats strays and dead heartbeats are looked for.
 const SWEEP_EVERY: u32 = 5;
+/// The pause before recovery starts again that broke down.
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
-/// A standing sweep, until the engine stops.
-pub(super) async fn run(inner: Arc<Inner>) {
-    let mut pulse = Pulse::default();
+/// What recovery remembers from one round to the next.
+struct Recovery {
+    pulse: Pulse,
+    rooms: Arc<Semaphore>,
+    /// Sagas that are this replica's and that nobody drives yet.
+    pending: Vec<Running>,
+}
+
+/// A standing sweep, until the engine stops. One that panics starts again.
+pub(super) async fn supervise(inner: Arc<Inner>) {
+    while !inner.supervised("recovery", run(&inner)).await {
+        tokio::select! {
+            () = tokio::time::sleep(RESTART_PAUSE) => {}
+            () = inner.stopping.cancelled() => return,
+        }
+    }
+}
+
+async fn run(inner: &Arc<Inner>) {
     let rooms = Arc::new(Semaphore::new(inner.options.max_live.max(1)));
+    let mut recovery = Recovery { pulse: Pulse::default(), rooms, pending: Vec::new() };
     let mut beat = tokio::time::interval(inner.options.heartbeat);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for round in 0_u32.. {
@@ -22,58 +45,73 @@ pub(super) async fn run(inner: Arc<Inner>) {
             _ = beat.tick() => {}
             () = inner.stopping.cancelled() => return,
         }
-        if let Err(error) = sweep(&inner, &mut pulse, &rooms, round).await {
+        if let Err(error) = recovery.sweep(inner, round).await {
             warn!(%error, "recovery could not reach the journal");
         }
     }
 }
 
-async fn sweep(
-    inner: &Arc<Inner>,
-    pulse: &mut Pulse,
-    rooms: &Arc<Semaphore>,
-    round: u32,
-) -> db::Result<()> {
-    let Beat { alive, paused } = inner.journal.beat(pulse).await?;
-    // Claim no more than there is room for: what is left stays free for other replicas.
-    while !paused && rooms.available_permits() > 0 {
-        let claimed = inner.journal.claim(alive.clone(), rooms.available_permits()).await?;
-        if !claimed.sagas.is_empty() {
-            info!(sagas = claimed.sagas.len(), "took over sagas of a replica that is gone");
+impl Recovery {
+    async fn sweep(&mut self, inner: &Arc<Inner>, round: u32) -> db::Result<()> {
+        let Beat { alive, paused } = inner.journal.beat(&mut self.pulse).await?;
+        // What an earlier round claimed and could not begin.
+        self.drive(inner).await?;
+        let plans = inner.plan_ids();
+        // Claim no more than there is room for: what is left stays free for other replicas.
+        while !paused && self.rooms.available_permits() > 0 {
+            let most = self.rooms.available_permits();
+            let claimed = inner.journal.claim(alive.clone(), &plans, most).await?;
+            if !claimed.sagas.is_empty() {
+                info!(sagas = claimed.sagas.len(), "took over sagas of a replica that is gone");
+            }
+            self.pending.extend(claimed.sagas);
+            self.drive(inner).await?;
+            if !claimed.more {
+                break;
+            }
         }
-        drive(inner, claimed.sagas, rooms);
-        if !claimed.more {
-            break;
+        if round % SWEEP_EVERY == SWEEP_EVERY - 1 {
+            let started_before = Utc::now() - TimeDelta::seconds(60);
+            let strays = inner.journal.strays(started_before).await?;
+            self.pending
+                .extend(strays.into_iter().filter(|it| !inner.live.contains(it.start.saga)));
+            self.drive(inner).await?;
+            let left = inner.journal.unclaimable(alive.clone(), &plans).await?;
+            if !left.is_empty() {
+                let (sagas, first) = (left.len(), left.first());
+                error!(sagas, ?first, "sagas that this program cannot read have no living owner");
+            }
+            inner.journal.bury(alive).await?;
         }
+        Ok(())
     }
-    if round % SWEEP_EVERY == SWEEP_EVERY - 1 {
-        let started_before = Utc::now() - TimeDelta::seconds(60);
-        let strays = inner.journal.strays(started_before).await?;
-        let lost = strays.into_iter().filter(|running| !inner.live.contains(running.start.saga));
-        drive(inner, lost.collect(), rooms);
-        inner.journal.bury(alive).await?;
+
+    /// Begins to drive what is pending. What an operator wanted of a saga before its owner died is wanted still.
+    async fn drive(&mut self, inner: &Arc<Inner>) -> db::Result<()> {
+        self.pending.retain(|running| running.state != RunningState::Parked);
+        let sagas = self.pending.iter().map(|running| running.start.saga).collect();
+        let aborts = inner.journal.wanted_aborts(sagas).await?;
+        for running in self.pending.drain(..) {
+            // Where there is none, which only strays meet, a later sweep finds the saga again.
+            let Ok(room) = Arc::clone(&self.rooms).try_acquire_owned() else { break };
+            let wanted = wanted(&aborts, running.start.saga);
+            let span = info_span!(
+                "saga",
+                saga = %running.start.saga,
+                trace_id = %running.start.trace.trace_id,
+                recovered = true
+            );
+            let adopter = Arc::clone(inner);
+            let adopt = async move {
+                adopter.adopt(running, wanted).await;
+                drop(room);
+            };
+            inner.spawn("executor", adopt.instrument(span));
+        }
+        Ok(())
     }
-    Ok(())
 }
 
-fn drive(inner: &Arc<Inner>, sagas: Vec<Running>, rooms: &Arc<Semaphore>) {
-    for running in sagas.into_iter().filter(|running| running.state != RunningState::Parked) {
-        // Where there is none, which only strays meet, the next sweep finds the saga again.
-        let Ok(room) = Arc::clone(rooms).try_acquire_owned() else { return };
-        let span = info_span!(
-            "saga",
-            saga = %running.start.saga,
-            trace_id = %running.start.trace.trace_id,
-            recovered = true
-        );
-        let inner = Arc::clone(inner);
-        let tasks = inner.tasks.clone();
-        tasks.spawn(
-            async move {
-                inner.adopt(running, false).await;
-                drop(room);
-            }
-            .instrument(span),
-        );
-    }
+fn wanted(aborts: &HashSet<SagaId>, saga: SagaId) -> Wanted {
+    if aborts.contains(&saga) { Wanted::Abort } else { Wanted::Driven }
 }

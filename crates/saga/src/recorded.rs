@@ -1,0 +1,99 @@
+//! How a saga stands by its rows, for whoever is not its executor.
+//!
+//! An executor tells an outcome before END is written, and any replica may be asked next. The rows are all there is then,
+//! and they are enough: the outcome is a function of them. A row that was read after a client was told shows at least what
+//! he was told.
+//!
+//! - The register is done, and so is every step after it that applies: succeeded.
+//! - A step is refused, and the steps before it are undone: failed, for that reason. Nobody can pass the step.
+//! - The register is closed, and every step before it is undone or closed: failed, for the reason in the register, unless
+//!   a person closes the saga otherwise. So executors tell that one only from END, and here it counts as not ended.
+//! - A row that is missing where one is due was never written or is purged: END tells which.
+
+use std::collections::BTreeMap;
+
+use participant::barrier::{RowState, StepNo};
+
+use crate::decide::Known;
+use crate::outcome::{Failure, Outcome};
+use crate::shape::Shape;
+
+/// What was found of a step.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Found {
+    /// Its participant cannot be asked.
+    Unreachable,
+    /// No row.
+    Nothing,
+    /// A row, with what it records.
+    Row(RowState, Vec<u8>),
+}
+
+/// How a saga stands by its rows.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Recorded {
+    /// It has ended, and nobody can be told anything else.
+    Ended(Outcome, Known),
+    /// Nobody was told of an end before the rows were read, unless END stands in the journal by now.
+    Open,
+    /// The rows that could be read leave it open which.
+    Unknown,
+}
+
+/// How a saga stands. `applies` tells whether a step after the register is taken at all.
+pub fn recorded(
+    shape: &Shape,
+    applies: impl Fn(StepNo, &Known) -> bool,
+    rows: &BTreeMap<StepNo, Found>,
+) -> Recorded {
+    let found = |step: StepNo| rows.get(&step).unwrap_or(&Found::Unreachable);
+    let failed = |step: StepNo, reply: &[u8]| {
+        let failure = Failure::Rejected { step, reply: reply.to_vec() };
+        Recorded::Ended(Outcome::Failed(failure), Known::default())
+    };
+    let register = found(shape.register);
+    if let Found::Row(RowState::Done, _) = register {
+        return past_register(shape, applies, rows);
+    }
+    let open = match register {
+        Found::Unreachable => Recorded::Unknown,
+        Found::Nothing | Found::Row(..) => Recorded::Open,
+    };
+    for step in shape.before.iter().copied() {
+        match found(step) {
+            Found::Row(RowState::Compensated | RowState::Tombstone, _) => {}
+            Found::Row(RowState::Rejected, reply) => return failed(step, reply),
+            Found::Row(RowState::Done, _) | Found::Nothing => return open,
+            Found::Unreachable => return Recorded::Unknown,
+        }
+    }
+    match register {
+        Found::Row(RowState::Rejected, reply) => failed(shape.register, reply),
+        _ => open,
+    }
+}
+
+fn past_register(
+    shape: &Shape,
+    applies: impl Fn(StepNo, &Known) -> bool,
+    rows: &BTreeMap<StepNo, Found>,
+) -> Recorded {
+    let done = rows.iter().filter_map(|(step, found)| match found {
+        Found::Row(RowState::Done, reply) => Some((*step, reply.clone())),
+        _ => None,
+    });
+    let known = Known::of_rows(done.collect());
+    let due = shape.after.iter().filter(|step| applies(**step, &known));
+    let mut is_certain = true;
+    for step in due {
+        match rows.get(step) {
+            Some(Found::Row(RowState::Done, _)) => {}
+            Some(Found::Nothing | Found::Row(..)) => return Recorded::Open,
+            Some(Found::Unreachable) | None => is_certain = false,
+        }
+    }
+    if is_certain { Recorded::Ended(Outcome::Succeeded, known) } else { Recorded::Unknown }
+}
+
+#[cfg(test)]
+mod tests;
