@@ -1,5 +1,6 @@
 //! A shop of which every role is a process of its own, on servers of its own, each of which can be killed.
 
+use crate::edges::Edges;
 use crate::journal::{self, Left};
 use commerce::clients::{Addresses, Clients};
 use commerce::config::keys::Key;
@@ -68,6 +69,8 @@ pub(crate) struct Apart {
     program: PathBuf,
     /// Roles that it does not know.
     absent: Vec<Role>,
+    /// Proxies and clocks, where it has them.
+    edges: Option<Edges>,
     logs: TempDir,
 }
 
@@ -76,8 +79,17 @@ impl Apart {
         Self::of(PathBuf::from(NEW), &[]).await
     }
 
+    /// A shop with a proxy on every way between its parts, and a clock for each role.
+    pub(crate) async fn with_edges() -> Self {
+        Self::made(PathBuf::from(NEW), &[], Some(Edges::new())).await
+    }
+
     /// A shop whose roles run this program, without those that it does not know.
     pub(crate) async fn of(program: PathBuf, absent: &[Role]) -> Self {
+        Self::made(program, absent, None).await
+    }
+
+    async fn made(program: PathBuf, absent: &[Role], mut edges: Option<Edges>) -> Self {
         let mut options = MySqlOptions::temporary();
         options.buffer_pool_mib = 128;
         options.redo_log_mib = Some(64);
@@ -95,12 +107,29 @@ impl Apart {
             }
         }
         let variables = |role| variables(ports[&role], &ports, &mysql, &redis);
-        let variables = Role::ALL.into_iter().map(|role| (role, variables(role))).collect();
+        let mut variables: BTreeMap<_, _> =
+            Role::ALL.into_iter().map(|role| (role, variables(role))).collect();
+        if let Some(edges) = &mut edges {
+            Edges::prepare(&mysql.url()).await;
+            for (role, variables) in &mut variables {
+                edges.route(*role, variables).await;
+            }
+        }
         let logs = tempfile::tempdir().unwrap();
         let (running, joined) = (BTreeMap::new(), Vec::new());
         let absent = absent.to_vec();
-        let mut shop =
-            Self { mysql, redis, variables, addresses, running, joined, program, absent, logs };
+        let mut shop = Self {
+            mysql,
+            redis,
+            variables,
+            addresses,
+            running,
+            joined,
+            program,
+            absent,
+            edges,
+            logs,
+        };
         shop.run_roles().await;
         shop
     }
@@ -156,6 +185,11 @@ impl Apart {
     /// Lets a role go on that was held still.
     pub(crate) fn thaw(&self, role: Role) {
         signal(&self.running[&role], Signal::CONT);
+    }
+
+    /// Its proxies and clocks.
+    pub(crate) fn edges(&self) -> &Edges {
+        self.edges.as_ref().unwrap()
     }
 
     /// Clients of the shop, on connections of their own.

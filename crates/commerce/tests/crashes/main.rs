@@ -16,6 +16,7 @@
 
 mod apart;
 mod crowd;
+mod edges;
 mod goods;
 mod journal;
 mod phase;
