@@ -33,8 +33,9 @@ const HEADER_LIST_BYTES: u32 = 131_072;
 const RESETS_PER_STREAM: usize = 4;
 const LEAST_RESETS: usize = 1_024;
 
-/// Errors of the protocol that one connection is forgiven.
-const PROTOCOL_ERRORS: usize = 1_024;
+/// Errors of the protocol that one connection is forgiven in its life. Calls beyond [`Settings::max_streams`] count, and so
+/// do messages of calls that were refused before they had come: a busy client makes many without any fault of its own.
+const PROTOCOL_ERRORS: usize = 65_536;
 
 /// Bytes of one call, and of one connection, that may be under way to the server: the largest message, and some of them.
 const STREAM_WINDOW_BYTES: u32 = 262_144 + 4_096;

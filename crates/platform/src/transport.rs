@@ -65,7 +65,7 @@ const FRAME_BYTES: u32 = 16_384;
 const HEADER_LIST_BYTES: u32 = 65_536;
 
 /// Errors of the protocol that one connection is forgiven.
-const PROTOCOL_ERRORS: usize = 1_024;
+const PROTOCOL_ERRORS: usize = 65_536;
 
 /// Why there is no way to a peer.
 #[derive(Debug, thiserror::Error)]

@@ -88,6 +88,21 @@ async fn a_flood_of_cancelled_calls_ends_its_own_connection_only() {
 }
 
 #[tokio::test]
+async fn calls_beyond_those_of_a_connection_are_refused_one_by_one_and_it_goes_on() {
+    let gate = Gate::new();
+    let settings = Settings { max_streams: 1, ..Settings::default() };
+    let mut raw = Raw::connect(serve(settings, gate.stub()).await).await;
+    raw.send(&call(1, METHOD)).await;
+    gate.begun().await;
+    let many: Vec<u8> = streams(2_000).flat_map(|it| call(it, METHOD)).collect();
+    raw.send(&many).await;
+    raw.ping().await.expect("the connection goes on");
+    gate.open();
+    let end = raw.find(|it| it.kind == GOAWAY || it.stream == 1 && it.flags & END_STREAM != 0);
+    assert_eq!(end.await.map(|frame| frame.stream), Some(1));
+}
+
+#[tokio::test]
 async fn headers_up_to_64_kib_are_read_and_more_are_refused_with_a_reason() {
     let transport = to(serve(Settings::default(), answering()).await);
     let with_token = async |bytes: usize| {
