@@ -196,6 +196,8 @@ impl Clock {
         let heard = self.db.tx(async move |conn: &mut Conn| replicas::exchange(conn, own).await);
         let others = tokio::time::timeout(PATIENCE, heard).await.map_err(|_| Error::Busy)??;
         self.lock().others_alike = replicas::are_alike(own, &others);
+        let pruned = self.db.read(async |conn: &mut Conn| replicas::prune(conn).await);
+        tokio::time::timeout(PATIENCE, pruned).await.map_err(|_| Error::Busy)??;
         if let Some(now) = self.earlier_now().filter(|_| trusted) {
             self.observe(now).await?;
         }

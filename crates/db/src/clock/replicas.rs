@@ -15,6 +15,12 @@ struct Told {
     offset_us: i64,
 }
 
+#[derive(QueryableByName)]
+struct Gone {
+    #[diesel(sql_type = Binary)]
+    replica: Bytes16,
+}
+
 /// This process's id among the replicas.
 fn own_id() -> Bytes16 {
     static ID: OnceLock<Uuid> = OnceLock::new();
@@ -32,11 +38,6 @@ pub(super) async fn exchange(conn: &mut Conn, own: TimeDelta) -> Result<Vec<Time
     .bind::<BigInt, _>(own.num_microseconds().unwrap_or(i64::MAX))
     .execute(conn)
     .await?;
-    diesel::sql_query(
-        "DELETE FROM replica_clock WHERE reported_at < UTC_TIMESTAMP(6) - INTERVAL 1 DAY",
-    )
-    .execute(conn)
-    .await?;
     let told: Vec<Told> = diesel::sql_query(
         "SELECT offset_us FROM replica_clock WHERE replica <> ? \
         AND reported_at > UTC_TIMESTAMP(6) - INTERVAL 30 SECOND \
@@ -46,6 +47,22 @@ pub(super) async fn exchange(conn: &mut Conn, own: TimeDelta) -> Result<Vec<Time
     .load(conn)
     .await?;
     Ok(told.into_iter().map(|told| TimeDelta::microseconds(told.offset_us)).collect())
+}
+
+/// Removes what processes told that are gone, by key: nobody's row but theirs is locked.
+pub(super) async fn prune(conn: &mut Conn) -> Result<()> {
+    let gone: Vec<Gone> = diesel::sql_query(
+        "SELECT replica FROM replica_clock WHERE reported_at < UTC_TIMESTAMP(6) - INTERVAL 1 DAY",
+    )
+    .load(conn)
+    .await?;
+    for Gone { replica } in gone {
+        diesel::sql_query("DELETE FROM replica_clock WHERE replica = ?")
+            .bind::<Binary, _>(replica)
+            .execute(conn)
+            .await?;
+    }
+    Ok(())
 }
 
 /// Whether there are other replicas, and all differ from the database's clock as much as this one. One alone is no

@@ -128,6 +128,12 @@ pub(super) fn above(floor: SagaId, drawn: SagaId) -> SagaId {
     SagaId((next << 80 | V7 | random).to_be_bytes())
 }
 
+/// Whether a saga's id is the one that was drawn, or was made of it by [`above`].
+pub(super) fn is_of(saga: SagaId, drawn: SagaId) -> bool {
+    let random = |id: SagaId| u128::from_be_bytes(id.0) & TAIL;
+    random(saga) == random(drawn)
+}
+
 /// Tells every START from now on to what the floor is about to be raised; none if it is there already.
 async fn announce(conn: &mut Conn, most: SagaId) -> Result<Option<SagaId>> {
     let Some(floor) = locked(conn, FLOOR).await? else {
@@ -234,6 +240,7 @@ mod tests {
             let redrawn = above(floor, drawn);
             assert!(redrawn > floor);
             assert_eq!(redrawn, above(floor, drawn), "tried again it is the same");
+            assert!(is_of(redrawn, drawn) && !is_of(redrawn, SagaId::from(Uuid::now_v7())));
             let (redrawn, drawn) = (Uuid::from_bytes(redrawn.0), Uuid::from_bytes(drawn.0));
             assert_eq!(redrawn.get_version_num(), 7);
             assert_eq!(redrawn.get_variant(), uuid::Variant::RFC4122);

@@ -56,7 +56,7 @@ impl lane::Work for StartWork {
         for op in ops {
             let reply = match known.get(&op.request) {
                 // A commit that was thought lost had happened after all.
-                Some((saga, _)) if *saga == op.start.saga => Started::New(*saga),
+                Some((saga, _)) if floor::is_of(*saga, op.start.saga) => Started::New(*saga),
                 Some((saga, hash)) if *hash == op.hash => Started::Known(*saga),
                 Some(_) => Started::Reused,
                 None => {
