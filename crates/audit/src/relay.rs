@@ -7,7 +7,8 @@ use crate::snapshot::Snapshot;
 use anyhow::Result;
 use chrono::{NaiveDateTime, TimeDelta};
 use diesel::QueryableByName;
-use diesel::sql_types::{BigInt, Binary, Datetime, Nullable, Text};
+use diesel::sql_types::{BigInt, Binary, Bool, Datetime, Nullable, Text};
+use events::rewound::REWOUND;
 use events::{SHARDS, Shard};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -40,6 +41,9 @@ struct Row {
     /// The events of a row that holds several.
     #[diesel(sql_type = Nullable<Binary>)]
     batch: Option<Vec<u8>>,
+    /// Whether its number goes on above numbers that are lost.
+    #[diesel(sql_type = Bool)]
+    is_rewound: bool,
 }
 
 #[derive(QueryableByName)]
@@ -61,7 +65,8 @@ pub(crate) async fn check(
         UNION ALL SELECT row_id, event_id FROM audit_event) e GROUP BY event_id HAVING COUNT(*) > 1";
     let rows = format!(
         "SELECT id, shard, position, aggregate_kind, aggregate_id, occurred_at, \
-        IF(event_type = '{BATCH}', payload, NULL) AS batch FROM outbox ORDER BY shard, position, id"
+        IF(event_type = '{BATCH}', payload, NULL) AS batch, \
+        IF(event_type = '{REWOUND}', 1, 0) AS is_rewound FROM outbox ORDER BY shard, position, id"
     );
     let within = within.and_then(|within| TimeDelta::from_std(within).ok());
     let oldest = within.and_then(|within| db::to_db(db::now_micros()).checked_sub_signed(within));
@@ -75,7 +80,7 @@ pub(crate) async fn check(
                 Some(position) => last
                     .insert(row.shard, position)
                     // What is below the first may be gone, its retention being over.
-                    .is_none_or(|before| before.checked_add(1) == Some(position)),
+                    .is_none_or(|before| row.is_rewound || before.checked_add(1) == Some(position)),
             };
             let holds = follows && row.is_in_its_shard();
             findings.check(invariant, holds, format!("event {} shard {}", row.id, row.shard));

@@ -57,7 +57,7 @@ impl Carrier {
     pub(crate) fn bus(&self, schema: Schema, consumers: &[&str]) -> Result<Arc<dyn Bus>> {
         match self.clone() {
             Self::Redis { url, prefix } => {
-                let client = redis::Client::open(url).context("the URL of Redis")?;
+                let client = redis_link::client(url).context("the URL of Redis")?;
                 Ok(Arc::new(RedisStreams::new(client, &prefix, schema.name(), consumers)?))
             }
             #[cfg(feature = "kafka")]

@@ -7,6 +7,7 @@
 
 use api::checkout::v1::{CancelOrderRequest, CheckoutLine, CheckoutState, PlaceOrderRequest};
 use api::coupon::v1::IssueCouponRequest;
+use api::events::v1::{EventSource, StreamEventsRequest};
 use api::ranking::v1::ListTopProductsRequest;
 use db::Conn;
 use diesel::sql_types::BigInt;
@@ -238,6 +239,33 @@ async fn orders_go_on_without_redis_and_their_events_follow() {
     scene.orders_go_on().await;
     scene.back().await;
     scene.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shop_opens_without_redis_and_uses_it_when_it_comes() {
+    let shop = Shop::start().await;
+    let (product_id, user_id) = (shop.product(1_000, 100).await, shop.user(1_000_000).await);
+    shop.order(user_id, &[(product_id, 1)]).await.unwrap();
+    shop.settled().await;
+    shop.stop().await;
+    shop.redis().kill().await.unwrap();
+    shop.restart().await;
+    let second = shop.order(user_id, &[(product_id, 1)]).await.unwrap().order_id;
+    // Who follows the events needs no Redis.
+    let request = StreamEventsRequest {
+        source: EventSource::Order.into(),
+        types: vec!["OrderConfirmed".to_owned()],
+        ..StreamEventsRequest::default()
+    };
+    let mut stream = shop.events().stream_events(request).await.unwrap().into_inner();
+    let mut seen = Vec::new();
+    while seen.len() < 2 {
+        let told = tokio::time::timeout(PATIENCE, stream.message()).await.unwrap();
+        seen.extend(told.unwrap().unwrap().event.map(|event| event.aggregate_id));
+    }
+    assert_eq!(seen.last(), Some(&second));
+    shop.redis().restart().await.unwrap();
+    shop.stop_and_audit().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,8 +10,8 @@
 use crate::domain::CouponId;
 use ::participant::Outcome;
 use api::{Reason, Refusal};
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{AsyncCommands, Client, RedisError};
+use redis::{AsyncCommands, RedisError};
+use redis_link::Link;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
@@ -42,7 +42,7 @@ pub struct TurnedAway {
 /// The Redis in which replicas tell each other what is sold out.
 #[derive(Clone)]
 pub struct Notices {
-    connection: ConnectionManager,
+    connection: Link,
     prefix: String,
 }
 
@@ -82,11 +82,7 @@ impl Notices {
     /// # Errors
     /// A URL that is none.
     pub fn open(url: &str, prefix: &str) -> Result<Self, RedisError> {
-        let config = ConnectionManagerConfig::new()
-            .set_response_timeout(Some(PATIENCE))
-            .set_connection_timeout(Some(PATIENCE))
-            .set_number_of_retries(0);
-        let connection = ConnectionManager::new_lazy_with_config(Client::open(url)?, config)?;
+        let connection = Link::new(&redis_link::client(url)?, PATIENCE)?;
         Ok(Self { connection, prefix: prefix.to_owned() })
     }
 
@@ -98,9 +94,14 @@ impl Notices {
     async fn read(&self, coupon: CouponId) -> Result<Option<Vec<u8>>, NoAnswer> {
         let mut connection = self.connection.clone();
         let key = self.key(coupon);
-        // The driver's own limits do not cover waiting for a connection that another call is making.
-        let read = tokio::time::timeout(PATIENCE, async move { connection.get(key).await }).await;
-        read.map_err(|_| NoAnswer)?.map_err(|_: RedisError| NoAnswer)
+        let mut both = redis::pipe();
+        both.get(&key).ttl(&key);
+        let told: Result<(Option<Vec<u8>>, i64), RedisError> =
+            both.query_async(&mut connection).await;
+        let (posted, left_s) = told.map_err(|_| NoAnswer)?;
+        // What has longer to live was posted when Redis's clock was ahead, and is as old as nobody knows.
+        let is_recent = u64::try_from(left_s).is_ok_and(|left| left <= IN_REDIS_S);
+        Ok(posted.filter(|_| is_recent))
     }
 
     /// In the background: whoever was refused does not wait for it.

@@ -102,9 +102,22 @@ impl Process {
         input: Stdio,
         output: &fs::File,
     ) -> io::Result<Self> {
+        Self::start_with(&[], program, arguments, folder, input, output)
+    }
+
+    /// The same, with more in its environment than we have.
+    pub(crate) fn start_with(
+        environment: &[(String, String)],
+        program: &Path,
+        arguments: &[impl AsRef<OsStr>],
+        folder: &Path,
+        input: Stdio,
+        output: &fs::File,
+    ) -> io::Result<Self> {
         let mut command = dying_with_us(program);
         command
             .args(arguments)
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .current_dir(folder)
             .stdin(input)
             .stdout(output.try_clone()?)

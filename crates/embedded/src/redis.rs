@@ -28,6 +28,8 @@ pub struct RedisOptions {
     pub program: Option<PathBuf>,
     /// Further arguments, after our own.
     pub arguments: Vec<String>,
+    /// Variables of its environment, besides ours: for tests that give it another clock.
+    pub environment: Vec<(String, String)>,
 }
 
 /// A private Redis that ends with this handle, at the latest with this program. Clones share it.
@@ -42,6 +44,7 @@ struct Installed {
     program: PathBuf,
     durable: bool,
     arguments: Vec<String>,
+    environment: Vec<(String, String)>,
 }
 
 impl RedisOptions {
@@ -57,7 +60,14 @@ impl RedisOptions {
 
     fn at(place: Place) -> Self {
         let listen = Listen::default();
-        Self { place, listen, durable: true, program: None, arguments: Vec::new() }
+        Self {
+            place,
+            listen,
+            durable: true,
+            program: None,
+            arguments: Vec::new(),
+            environment: Vec::new(),
+        }
     }
 }
 
@@ -73,8 +83,8 @@ impl Redis {
             let folder = server::open(&options.place)?;
             std::fs::create_dir_all(folder.data())
                 .map_err(Error::io("make the folder", &folder.data()))?;
-            let RedisOptions { durable, arguments, listen, .. } = options;
-            Server::start(Installed { program, durable, arguments }, folder, listen)
+            let RedisOptions { durable, arguments, environment, listen, .. } = options;
+            Server::start(Installed { program, durable, arguments, environment }, folder, listen)
         });
         Ok(Self { server: Arc::new(server.await?) })
     }
@@ -156,6 +166,10 @@ impl Engine for Installed {
         set("maxmemory-policy", "noeviction".into());
         arguments.extend(self.arguments.iter().map(OsString::from));
         arguments
+    }
+
+    fn environment(&self) -> &[(String, String)] {
+        &self.environment
     }
 
     /// It answers `-LOADING` while it reads its append-only file.

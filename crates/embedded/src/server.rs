@@ -58,6 +58,10 @@ pub(crate) trait Engine: Send + Sync + 'static {
     fn program(&self) -> &Path;
     /// Its arguments.
     fn arguments(&self, folder: &Folder, endpoint: &Endpoint) -> Vec<OsString>;
+    /// What it finds in its environment besides ours.
+    fn environment(&self) -> &[(String, String)] {
+        &[]
+    }
     /// True when the server at the other end is ready for work.
     fn is_ready(stream: &mut UnixStream) -> io::Result<bool>;
 }
@@ -215,8 +219,15 @@ fn launch<E: Engine>(engine: &E, folder: &Folder, endpoint: &Endpoint) -> Result
     let program = engine.program();
     let arguments = engine.arguments(folder, endpoint);
     let log = folder.new_log()?;
-    let process = Process::start(program, &arguments, &folder.data(), Stdio::null(), &log)
-        .map_err(Error::io("start", program))?;
+    let process = Process::start_with(
+        engine.environment(),
+        program,
+        &arguments,
+        &folder.data(),
+        Stdio::null(),
+        &log,
+    )
+    .map_err(Error::io("start", program))?;
     await_ready::<E>(process, program, folder, endpoint)
 }
 

@@ -2,7 +2,9 @@
 //! under the position that the relay gave it.
 
 use crate::{PerShard, Positions, Shard};
+use api::events::v1::EventEnvelope;
 use async_trait::async_trait;
+use prost::Message as _;
 use std::time::Duration;
 
 /// Why the bus did not do what it was asked.
@@ -31,6 +33,8 @@ pub struct State {
     pub generation: Generation,
     /// The shards.
     pub shards: PerShard<StreamState>,
+    /// Whether every consumer has acknowledged something since the bus last lost what it knew of them.
+    pub all_have_spoken: bool,
 }
 
 /// One stream.
@@ -42,6 +46,8 @@ pub struct StreamState {
     pub head: Option<i64>,
     /// Up to here every consumer is done; `None` where there are no consumers.
     pub acknowledged: Option<i64>,
+    /// The highest position that it took or that a consumer acknowledged: no other event may get a number up to it.
+    pub known: i64,
 }
 
 /// A row of the outbox under its position: one event, or several that one transaction made.
@@ -51,6 +57,15 @@ pub struct Message {
     pub position: i64,
     /// An encoded `commerce.events.v1.EventEnvelope`; [`Message::open`] yields the events.
     pub envelope: Vec<u8>,
+}
+
+impl Message {
+    /// A number that tells this row from another one under the same position, of a past that was lost: 1 to 2^32.
+    pub fn mark(&self) -> i64 {
+        let id = EventEnvelope::decode(self.envelope.as_slice()).map(|event| event.event_id);
+        let random = id.ok().and_then(|id| id.last_chunk::<4>().copied()).unwrap_or_default();
+        i64::from(u32::from_be_bytes(random)) + 1
+    }
 }
 
 /// What leads a shard from the top `after` to the top `through`: its messages, unless the outbox retains them no more.

@@ -5,7 +5,8 @@
 
 use crate::bus::{self, Bus, DeadLetter, Message, State, Subscription};
 use crate::message::unpack;
-use crate::{Positions, Shard};
+use crate::outage::Outage;
+use crate::{Positions, Shard, rewound};
 use api::events::v1::EventEnvelope;
 use async_trait::async_trait;
 use prost::Message as _;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{Level, debug, debug_span, enabled, error, info, warn};
+use tracing::{Instrument as _, Level, debug, debug_span, enabled, error, error_span, info};
 
 /// Messages of one shard that are handed over at once, at most.
 const BATCH: usize = 32;
@@ -86,9 +87,17 @@ pub trait Handler: Send + Sync + 'static {
     /// The bus cannot continue from the stored positions: events were dropped before they were read, or the bus belongs to
     /// another outbox than they do. Begins again, if the handler can.
     async fn start_over(&self) -> Result<(), Failure>;
+
+    /// The service's database was put back to an earlier state, or may have been: events that had their effect may tell
+    /// of changes that are lost. Those that follow are new. Called before the positions pass the place. A handler whose
+    /// effects must equal what the outbox tells begins again and answers [`Failure::Moved`]; others keep what they have.
+    async fn rewound(&self) -> Result<(), Failure> {
+        Ok(())
+    }
 }
 
-/// Follows one schema's bus for one handler.
+/// Follows one schema's bus for one handler. Cheap to clone.
+#[derive(Clone)]
 pub struct Consumer {
     name: &'static str,
     bus: Arc<dyn Bus>,
@@ -124,17 +133,30 @@ impl Consumer {
 
     async fn consume(&self) {
         let mut bus = self.bus.subscribe(self.name);
-        let mut told = Instant::now();
+        let (mut told, mut outage) = (Instant::now(), Outage::of("consuming events"));
+        let span = error_span!("consumer", name = self.name);
         loop {
-            let Err(error) = self.follow(&mut *bus, &mut told).await else { continue };
-            warn!(consumer = self.name, %error, "events were not consumed; trying again");
+            let followed = self.follow(&mut *bus, &mut told, &mut outage).instrument(span.clone());
+            let Err(error) = followed.await else { continue };
+            span.in_scope(|| outage.failed(&error));
             tokio::time::sleep(PAUSE).await;
         }
     }
 
     /// Follows the bus from the stored positions until they move or something fails.
-    async fn follow(&self, bus: &mut dyn Subscription, told: &mut Instant) -> Result<(), Error> {
+    async fn follow(
+        &self,
+        bus: &mut dyn Subscription,
+        told: &mut Instant,
+        outage: &mut Outage,
+    ) -> Result<(), Error> {
         let mut positions = self.handler.positions().await?;
+        // Before more events make it unnoticeable.
+        if self.is_ahead(&positions).await? {
+            error!(consumer = self.name, "positions are ahead of the outbox");
+            bus.acknowledge(&positions).await?;
+            return Ok(self.handler.start_over().await?);
+        }
         // The bus as it was before a read that brought nothing.
         let mut before: Option<State> = None;
         loop {
@@ -144,6 +166,7 @@ impl Consumer {
                 self.tell_lag().await?;
             }
             let batches = bus.read(&positions, BATCH, WAIT).await?;
+            outage.over();
             if batches.is_empty() {
                 let read = std::mem::replace(&mut positions, self.handler.positions().await?);
                 if self.is_ahead(&positions).await? {
@@ -172,7 +195,7 @@ impl Consumer {
             before = None;
             for (shard, messages) in &batches {
                 let after = positions[*shard];
-                if after > 0 && messages.first().is_some_and(|first| first.position > after + 1) {
+                if messages.first().is_some_and(|first| !first.may_follow(after)) {
                     error!(consumer = self.name, %shard, after, "the bus dropped unread events");
                     return Ok(self.handler.start_over().await?);
                 }
@@ -209,6 +232,18 @@ impl Consumer {
         let mut batches = Vec::with_capacity(read.len());
         for (shard, messages) in read {
             batches.push(self.batch(shard, positions[shard], messages).await?);
+        }
+        let mut is_rewound = false;
+        for Batch { shard, events, .. } in &mut batches {
+            let all = events.len();
+            events.retain(|event| rewound::after(&event.envelope).is_none());
+            if events.len() < all {
+                info!(consumer = self.name, %shard, "the outbox was put back to an earlier state");
+                is_rewound = true;
+            }
+        }
+        if is_rewound {
+            self.handler.rewound().await?;
         }
         while let Err(failure) = self.handler.apply(&batches).await {
             let Failure::Poison { shard, position, index, reason } = failure else {
@@ -275,6 +310,14 @@ fn gone(positions: &Positions, before: &State) -> Vec<Batch> {
 }
 
 impl Message {
+    /// Whether no event is missing between this position and the message: it has the next number, or says that the
+    /// numbers in between are lost. Position 0 is the beginning of what is retained.
+    pub fn may_follow(&self, position: i64) -> bool {
+        position == 0
+            || self.position <= position.saturating_add(1)
+            || rewound::follows(&self.envelope).is_some_and(|after| after <= position)
+    }
+
     /// The events of this message of a shard.
     ///
     /// # Errors

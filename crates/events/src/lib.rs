@@ -6,7 +6,8 @@
 //!
 //! Auto-increment order is not commit order, so nothing here remembers "the last id": the relay numbers what has been
 //! committed, under the shard's lock, and that number is the row's position for ever. A row is one message on the bus and
-//! tells of one event, or of several that one transaction made in one shard.
+//! tells of one event, or of several that one transaction made in one shard. No number is given twice, not even after the
+//! database was put back to an earlier state: see [`rewound`].
 
 pub mod bus;
 mod consumer;
@@ -16,10 +17,12 @@ mod hold;
 mod kafka;
 pub mod message;
 mod numbering;
+mod outage;
 pub mod outbox;
 mod purge;
 mod redis_streams;
 mod relay;
+pub mod rewound;
 mod schema;
 mod shard;
 

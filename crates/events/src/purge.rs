@@ -21,7 +21,8 @@ use tokio_util::sync::CancellationToken;
 /// Rows of one transaction.
 const BATCH: i64 = 1_000;
 
-/// Deletes a schema's events.
+/// Deletes a schema's events. Cheap to clone.
+#[derive(Clone)]
 pub struct Purge {
     db: Db,
     bus: Arc<dyn Bus>,

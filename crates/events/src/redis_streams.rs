@@ -9,9 +9,10 @@ use crate::bus::{
 };
 use crate::{PerShard, Positions, Shard};
 use async_trait::async_trait;
-use redis::aio::{ConnectionManager, ConnectionManagerConfig, MultiplexedConnection};
+use redis::aio::MultiplexedConnection;
 use redis::streams::{StreamReadOptions, StreamReadReply};
 use redis::{AsyncCommands, AsyncConnectionConfig, Client, RedisError, Script};
+use redis_link::Link;
 use std::collections::HashMap;
 use std::time::Duration;
 use uuid::Uuid;
@@ -27,7 +28,7 @@ const FIELD: &str = "e";
 #[derive(Clone)]
 pub struct RedisStreams {
     client: Client,
-    commands: ConnectionManager,
+    commands: Link,
     keys: Keys,
     consumers: Vec<String>,
 }
@@ -47,7 +48,7 @@ struct StreamReader {
 /// A consumer reads all streams, each of its replicas: their stored positions tell which of them was first.
 struct StreamSubscription {
     reader: StreamReader,
-    commands: ConnectionManager,
+    commands: Link,
     acknowledged: String,
 }
 
@@ -90,8 +91,7 @@ impl RedisStreams {
         schema: &str,
         consumers: &[&str],
     ) -> Result<Self, Error> {
-        let config = ConnectionManagerConfig::new().set_response_timeout(Some(TIMEOUT));
-        let commands = ConnectionManager::new_lazy_with_config(client.clone(), config)?;
+        let commands = Link::new(&client, TIMEOUT)?;
         let consumers = consumers.iter().map(ToString::to_string).collect();
         Ok(Self { client, commands, keys: Keys::new(prefix, schema), consumers })
     }
@@ -122,22 +122,22 @@ impl RedisStreams {
 }
 
 /// Scripts over a full batch take longer than the driver's half second when the machine is busy.
-const TIMEOUT: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(3);
 
 #[async_trait]
 impl Bus for RedisStreams {
     async fn state(&self) -> Result<State, Error> {
         let arguments = vec![Uuid::now_v7().to_string().into_bytes()];
-        let (generation, numbers): (String, Vec<i64>) =
+        let (generation, numbers, spoken): (String, Vec<i64>, bool) =
             self.run(script!("lua/state.lua"), &self.consumer_keys(), arguments).await?;
         let mut shards = PerShard::<StreamState>::default();
-        for (shard, numbers) in Shard::all().zip(numbers.chunks_exact(3)) {
-            let [top, head, acknowledged] = numbers else { continue };
-            let known = |number: i64| (number >= 0).then_some(number);
+        for (shard, numbers) in Shard::all().zip(numbers.chunks_exact(4)) {
+            let [top, head, acknowledged, known] = *numbers else { continue };
+            let told = |number: i64| (number >= 0).then_some(number);
             shards[shard] =
-                StreamState { top: *top, head: known(*head), acknowledged: known(*acknowledged) };
+                StreamState { top, head: told(head), acknowledged: told(acknowledged), known };
         }
-        Ok(State { generation: Generation(generation), shards })
+        Ok(State { generation: Generation(generation), shards, all_have_spoken: spoken })
     }
 
     async fn publish(&self, generation: &Generation, appends: Vec<Append>) -> Result<(), Error> {
@@ -317,8 +317,13 @@ impl Reader for StreamSubscription {
 #[async_trait]
 impl Subscription for StreamSubscription {
     async fn acknowledge(&mut self, positions: &Positions) -> Result<(), Error> {
-        let () = self.commands.hset_multiple(&self.acknowledged, &fields(positions)).await?;
-        Ok(())
+        let told: Result<(), RedisError> =
+            self.commands.hset_multiple(&self.acknowledged, &fields(positions)).await;
+        if told.is_err() {
+            // What ails the one connection ails the other, and is found out only once.
+            self.reader.connection = None;
+        }
+        Ok(told?)
     }
 
     /// A read passes over no stream.
@@ -329,7 +334,9 @@ impl Subscription for StreamSubscription {
 
 impl StreamReader {
     async fn connect(&self, wait: Duration) -> Result<MultiplexedConnection, Error> {
-        let config = AsyncConnectionConfig::new().set_response_timeout(Some(wait + TIMEOUT));
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(redis_link::CONNECT))
+            .set_response_timeout(Some(wait + TIMEOUT));
         Ok(self.client.get_multiplexed_async_connection_with_config(&config).await?)
     }
 }

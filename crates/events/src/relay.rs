@@ -1,24 +1,31 @@
 //! The relay: from a schema's outbox to its bus, in order, each event under a number that it keeps for ever.
 //!
-//! A cycle is one transaction and then one publication. The transaction locks the shards that nobody else holds, notes
-//! what the bus has, numbers what was committed since, and reads what the bus lacks. The numbers are durable before
-//! anything is published under them. Publishing is a compare-and-append on the stream's top, so two relays, a repeat or
-//! a relay that was frozen for an hour can neither double nor reorder events, nor leave one out.
+//! Two loops. The one numbers ([`numberer`]): a transaction locks the shards that nobody else holds and numbers what was
+//! committed since. It waits for no bus, so whoever reads the outbox by its numbers goes on while the bus is away. The other
+//! publishes ([`publisher`]): it asks the bus what it has, and appends what it lacks. Publishing is a compare-and-append on
+//! the stream's top, so two relays, a repeat or a relay that was frozen for an hour can neither double nor reorder events,
+//! nor leave one out.
 //!
 //! What the bus has is asked of the bus each time and not remembered: a stream that lost its end or everything is
 //! refilled from the outbox in the same way in which new events reach it.
+//!
+//! A bus that knows numbers above the outbox's last one has seen a later state of the database. The numbers go on above
+//! those (see [`rewound`](crate::rewound)), and the bus is refilled without what was lost.
 
-use crate::bus::{self, Append, Bus, StreamState};
-use crate::numbering::{self, Ledger};
+mod numberer;
+mod publisher;
+
+use crate::bus::{self, Bus, Message, State};
+use crate::numbering::Ledger;
 use crate::{PerShard, Shard};
-use db::{Conn, Db, Script, Session};
+use db::{Db, Session};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
 
 /// How a relay goes about it.
 #[derive(Debug, Clone)]
@@ -33,6 +40,9 @@ pub struct RelayOptions {
     pub batch: u16,
     /// Rows of one shard that a bus which holds back may have beyond what its slowest consumer has acknowledged.
     pub window: i64,
+    /// How long a relay that has a new connection to the database waits for the bus to tell which numbers it knows. After
+    /// that, numbers go on far above all that can have been given.
+    pub witness: Duration,
 }
 
 impl Default for RelayOptions {
@@ -43,6 +53,7 @@ impl Default for RelayOptions {
             idle: Duration::from_millis(250),
             batch: 128,
             window: 2_000,
+            witness: Duration::from_secs(2),
         }
     }
 }
@@ -58,7 +69,8 @@ impl Bell {
     }
 }
 
-/// The relay of one schema.
+/// The relay of one schema. Cheap to clone.
+#[derive(Clone)]
 pub struct Relay {
     db: Db,
     bus: Arc<dyn Bus>,
@@ -84,7 +96,49 @@ enum Found {
 
 /// Pause after a failure, doubled up to [`MAX_PAUSE`] while failures go on.
 const MIN_PAUSE: Duration = Duration::from_millis(100);
-const MAX_PAUSE: Duration = Duration::from_secs(5);
+const MAX_PAUSE: Duration = Duration::from_secs(1);
+
+/// What the two loops tell each other.
+struct Shared {
+    /// The database, for one of them at a time.
+    session: tokio::sync::Mutex<Option<Open>>,
+    /// What the bus told last.
+    seen: watch::Sender<Option<Seen>>,
+    /// Where the shards stand.
+    ledgers: watch::Sender<Option<PerShard<Ledger>>>,
+    /// What was numbered last, to save the publisher from reading it.
+    fresh: Mutex<BTreeMap<Shard, Fresh>>,
+    /// There is something to publish.
+    numbered: Notify,
+    /// Something was published.
+    published: Notify,
+    /// The bus has events that the database lost.
+    is_ahead: AtomicBool,
+}
+
+/// A session, and since when.
+struct Open {
+    session: Session,
+    since: Instant,
+}
+
+/// What the bus told.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    /// When it was asked.
+    asked: Instant,
+    tops: PerShard<i64>,
+    /// The highest numbers that it, or one of its consumers, knows.
+    known: PerShard<i64>,
+    /// Whether these are all numbers that anybody can know: it has lost nothing, as far as it can tell.
+    is_witness: bool,
+}
+
+/// Rows that follow a position.
+struct Fresh {
+    after: i64,
+    messages: Vec<Message>,
+}
 
 impl Relay {
     /// A relay from the schema of `db` to `bus`, woken by `bell`.
@@ -94,138 +148,70 @@ impl Relay {
 
     /// Relays until cancelled, over any failure of the database and the bus.
     pub async fn run(self, cancel: CancellationToken) {
-        cancel.run_until_cancelled(self.relay()).await;
+        let shared = Shared::default();
+        let both = async { tokio::join!(self.number(&shared), self.publish(&shared)) };
+        cancel.run_until_cancelled(both).await;
     }
 
-    async fn relay(&self) {
-        let mut session = None;
-        let mut pause = MIN_PAUSE;
-        loop {
-            let started = Instant::now();
-            match self.cycle(&mut session).await {
-                Ok(Found::AllItCouldCarry) => pause = MIN_PAUSE,
-                Ok(found) => {
-                    pause = MIN_PAUSE;
-                    self.rest(found, started).await;
-                }
-                Err(error) => {
-                    warn!(%error, pause_ms = pause.as_millis(), "events were not relayed; trying again");
-                    session = None;
-                    sleep(pause).await;
-                    pause = (pause * 2).min(MAX_PAUSE);
-                }
+    fn is_full(&self, rows: usize) -> bool {
+        rows >= usize::from(self.options.batch)
+    }
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self {
+            session: tokio::sync::Mutex::default(),
+            seen: watch::Sender::new(None),
+            ledgers: watch::Sender::new(None),
+            fresh: Mutex::default(),
+            numbered: Notify::new(),
+            published: Notify::new(),
+            is_ahead: AtomicBool::new(false),
+        }
+    }
+}
+
+impl Shared {
+    fn fresh(&self) -> MutexGuard<'_, BTreeMap<Shard, Fresh>> {
+        self.fresh.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it was told since the last call.
+    fn take_is_ahead(&self) -> bool {
+        self.is_ahead.swap(false, Ordering::SeqCst)
+    }
+}
+
+impl Seen {
+    fn new(asked: Instant, state: &State) -> Self {
+        let is_witness = state.all_have_spoken || state.shards.iter().any(|(_, it)| it.top > 0);
+        Self {
+            asked,
+            tops: PerShard::from_fn(|shard| state.shards[shard].top),
+            known: PerShard::from_fn(|shard| state.shards[shard].known),
+            is_witness,
+        }
+    }
+}
+
+impl Open {
+    /// The session of the slot, opened where there is none.
+    async fn of<'a>(slot: &'a mut Option<Self>, db: &Db) -> db::Result<&'a mut Self> {
+        match slot {
+            Some(open) => Ok(open),
+            none => {
+                let session = db.session().await?;
+                Ok(none.insert(Self { session, since: Instant::now() }))
             }
         }
     }
+}
 
-    async fn rest(&self, found: Found, started: Instant) {
-        let rest = if found == Found::Nothing { self.options.idle } else { self.options.active };
-        // Elapsed or rung, the next cycle looks for itself.
-        let _ = timeout(rest, self.bell.0.notified()).await;
-        tokio::time::sleep_until(started + self.options.gather).await;
-    }
-
-    async fn cycle(&self, session: &mut Option<Session>) -> Result<Found, Error> {
-        // The bus before the database: what it has was numbered before, so its tops cannot be ahead of the outbox.
-        let state = self.bus.state().await?;
-        let session = match session {
-            Some(session) => session,
-            None => session.insert(self.db.session().await?),
-        };
-        let ledgers = numbering::survey(session.conn()).await?;
-        if let Some((shard, _)) =
-            ledgers.iter().find(|(shard, ledger)| state.shards[*shard].top > ledger.last)
-        {
-            error!(%shard, "the bus holds events that this outbox never numbered; refilling it");
-            session.rollback().await?;
-            self.bus.reset(&state.generation).await?;
-            return Ok(Found::AllItCouldCarry);
-        }
-        let due: Vec<Shard> = ledgers
-            .iter()
-            .filter(|(shard, ledger)| self.is_due(ledger, &state.shards[*shard]))
-            .map(|(shard, _)| shard)
-            .collect();
-        if due.is_empty() {
-            session.rollback().await?;
-            return Ok(Found::Nothing);
-        }
-        let appends = self.take(session.conn(), &due, &ledgers, &state.shards).await?;
-        session.commit(Script::default()).await?;
-        let full = usize::from(self.options.batch);
-        let found = match appends.iter().map(|append| append.messages.len()).max() {
-            Some(most) if most >= full => Found::AllItCouldCarry,
-            _ => Found::Something,
-        };
-        let refilled: usize = appends
-            .iter()
-            .filter(|append| append.after < ledgers[append.shard].published)
-            .map(|append| append.messages.len())
-            .sum();
-        if refilled > 0 {
-            info!(messages = refilled, "refilling the bus, which lost events, from the outbox");
-        }
-        self.bus.publish(&state.generation, appends).await?;
-        Ok(found)
-    }
-
-    fn is_due(&self, ledger: &Ledger, stream: &StreamState) -> bool {
-        let behind = stream.top < ledger.last && self.room(stream) > 0;
-        ledger.waiting
-            || behind
-            || ledger.published != stream.top
-            || stream.head != Some(ledger.last)
-    }
-
-    fn room(&self, stream: &StreamState) -> i64 {
-        if !self.bus.holds_back() {
-            return i64::from(self.options.batch);
-        }
-        let ahead = stream.acknowledged.map_or(0, |done| stream.top.saturating_sub(done));
-        self.options.window.saturating_sub(ahead).clamp(0, i64::from(self.options.batch))
-    }
-
-    async fn take(
-        &self,
-        conn: &mut Conn,
-        due: &[Shard],
-        surveyed: &PerShard<Ledger>,
-        streams: &PerShard<StreamState>,
-    ) -> Result<Vec<Append>, Error> {
-        let mut owned = numbering::lock(conn, due).await?;
-        let waiting: Vec<Shard> =
-            owned.keys().copied().filter(|shard| surveyed[*shard].waiting).collect();
-        let fresh = numbering::unnumbered(conn, &waiting, self.options.batch.into()).await?;
-        let known: BTreeMap<Shard, i64> =
-            owned.iter().map(|(shard, ledger)| (*shard, ledger.last)).collect();
-        numbering::number(conn, &mut owned, &fresh).await?;
-        for (shard, ledger) in &mut owned {
-            ledger.published = streams[*shard].top.min(ledger.last);
-        }
-        numbering::record(conn, &owned).await?;
-        let wanted: Vec<(Shard, i64, i64)> = owned
-            .iter()
-            .map(|(shard, ledger)| (*shard, ledger, &streams[*shard]))
-            .filter(|(_, ledger, stream)| stream.top < ledger.last && self.room(stream) > 0)
-            .map(|(shard, _, stream)| (shard, stream.top, self.room(stream)))
-            .collect();
-        // Mostly a stream lacks what got its numbers just now, and nothing else: no need to read that again.
-        let (at_hand, in_table): (Vec<_>, Vec<_>) =
-            wanted.iter().partition(|(shard, top, _)| known.get(shard) == Some(top));
-        let mut messages = numbering::numbered(conn, &in_table).await?;
-        messages.extend(numbering::just_numbered(fresh, &at_hand));
-        let append = |(shard, ledger): (&Shard, &Ledger)| {
-            let after = streams[*shard].top;
-            let asked = wanted.iter().any(|(wanted, ..)| wanted == shard);
-            let messages = messages.remove(shard).unwrap_or_default();
-            let through = match messages.last() {
-                Some(last) => last.position,
-                // Purged: the outbox has nothing left that leads to its head.
-                None if asked => ledger.last,
-                None => after,
-            };
-            Append { shard: *shard, after, through, head: ledger.last, messages }
-        };
-        Ok(owned.iter().map(append).collect())
+/// Ends what a failure left open: a conflict leaves the session in a transaction, anything else in no known state.
+async fn give_up(slot: &mut Option<Open>, error: &db::Error) {
+    let Some(open) = slot else { return };
+    if !error.is_conflict() || open.session.rollback().await.is_err() {
+        *slot = None;
     }
 }

@@ -6,10 +6,10 @@ use crate::tail::Tail;
 use api::events::v1::event_service_server::{EventService, EventServiceServer};
 use api::events::v1::{EventSource, StreamEventsRequest, StreamEventsResponse};
 use api::{Check, Reason, Refusal};
-use db::Db;
+use db::{Conn, Db};
 use events::feed::Extent;
 use events::{PerShard, Shard};
-use platform::served;
+use platform::{served, supervised};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +34,9 @@ pub struct Options {
     pub streams: usize,
     /// After which a stream is asked to go on elsewhere.
     pub age: Duration,
+    /// Streams of one source that read at once; the others wait for their turn. Fewer than the source's connections, one
+    /// of which looks for what is new.
+    pub readers: usize,
 }
 
 /// The streams of this process's outboxes. Cheap to clone.
@@ -52,6 +55,7 @@ struct Inner {
 struct Outbox {
     db: Db,
     tail: Tail,
+    turns: Arc<Semaphore>,
 }
 
 impl Feeds {
@@ -64,10 +68,18 @@ impl Feeds {
     ) -> Self {
         let mut outboxes = BTreeMap::new();
         for (source, db) in sources {
-            let (tail, stop) = (Tail::new(), stop.clone());
-            let look = tail.clone().look(db.clone());
-            tasks.spawn(async move { stop.run_until_cancelled(look).await });
-            outboxes.insert(source.into(), Outbox { db, tail });
+            let (tail, stop, cancel) = (Tail::new(), stop.clone(), stop.clone());
+            let (look, looked_at) = (tail.clone(), db.clone());
+            let look = move || {
+                let (stop, look) = (stop.clone(), look.clone().look(looked_at.clone()));
+                async move {
+                    // Over when the process ends.
+                    let _ = stop.run_until_cancelled(look).await;
+                }
+            };
+            tasks.spawn(supervised("feed_tail", cancel, look));
+            let turns = Arc::new(Semaphore::new(options.readers));
+            outboxes.insert(source.into(), Outbox { db, tail, turns });
         }
         let admission = Arc::new(Semaphore::new(options.streams));
         let tasks = tasks.clone();
@@ -82,11 +94,29 @@ impl Feeds {
 
 impl Outbox {
     async fn extents(&self) -> Result<PerShard<Extent>, Refusal> {
+        let turn = self.turns.acquire().await;
         let extents = self.db.read(async |conn| events::feed::extents(conn).await).await;
-        extents.map_err(|error| {
-            tracing::warn!(%error, "a stream of events could not begin");
-            Reason::Unavailable.into()
-        })
+        drop(turn);
+        extents.map_err(|error| could_not_begin(&error))
+    }
+
+    /// Refuses a cursor whose messages have others in their places: the database was put back to an earlier state, and the
+    /// numbers were given again.
+    async fn recognise(&self, cursor: &Cursor) -> Result<(), Refusal> {
+        let marked = Shard::all().filter(|shard| cursor.mark(*shard).is_some());
+        let before = |shard: Shard| (shard, cursor.position(shard).saturating_sub(1));
+        let above: Vec<(Shard, i64)> = marked.map(before).collect();
+        let turn = self.turns.acquire().await;
+        let read = async move |conn: &mut Conn| events::feed::messages(conn, &above, 1).await;
+        let rows = self.db.read(read).await;
+        drop(turn);
+        for (shard, rows) in rows.map_err(|error| could_not_begin(&error))? {
+            let here = rows.first().filter(|row| row.position == cursor.position(shard));
+            if here.is_some_and(|row| cursor.mark(shard) != Some(row.mark())) {
+                return Err(another_past(shard));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -106,12 +136,17 @@ impl EventService for Feeds {
         let permit = permit.map_err(|_| Refusal::overloaded(RETRY_AFTER))?;
         let extents = outbox.extents().await?;
         let cursor = match after {
-            Some(cursor) => allowed(source, cursor, &extents)?,
+            Some(cursor) => {
+                let cursor = allowed(source, cursor, &extents)?;
+                outbox.recognise(&cursor).await?;
+                cursor
+            }
             None => Cursor::oldest(&extents),
         };
         let (out, answers) = mpsc::channel(WAITING);
         let mut stream = Stream {
             db: outbox.db.clone(),
+            turns: Arc::clone(&outbox.turns),
             source,
             types: request.types.into_iter().collect(),
             cursor,
@@ -157,6 +192,18 @@ fn allowed(
         }
     }
     Ok(cursor)
+}
+
+fn could_not_begin(error: &db::Error) -> Refusal {
+    tracing::warn!(%error, "a stream of events could not begin");
+    Reason::Unavailable.into()
+}
+
+fn another_past(shard: Shard) -> Refusal {
+    let description = format!(
+        "is of a past that was lost (shard {shard}): begin again without it, and know events by their ids"
+    );
+    Refusal::invalid_field("after", description)
 }
 
 fn ahead(shard: Shard) -> Refusal {

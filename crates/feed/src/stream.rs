@@ -5,9 +5,11 @@ use api::events::v1::{EventSource, StreamEventsResponse};
 use api::{Reason, Refusal};
 use db::{Conn, Db};
 use events::bus::Message;
+use events::rewound::REWOUND;
 use events::{Positions, Shard};
 use std::collections::BTreeSet;
-use tokio::sync::{mpsc, watch};
+use std::sync::Arc;
+use tokio::sync::{Semaphore, mpsc, watch};
 use tonic::Status;
 use tracing::error;
 
@@ -21,6 +23,8 @@ pub(crate) type Answer = Result<StreamEventsResponse, Status>;
 /// What a stream is made of.
 pub(crate) struct Stream {
     pub(crate) db: Db,
+    /// Who reads at the moment.
+    pub(crate) turns: Arc<Semaphore>,
     pub(crate) source: EventSource,
     /// Empty for all.
     pub(crate) types: BTreeSet<String>,
@@ -72,14 +76,17 @@ impl Stream {
         }
         let above = behind.clone();
         let read = async move |conn: &mut Conn| events::feed::messages(conn, &above, PAGE).await;
+        // In turn: the pool knows no order among those who wait, and some would wait for too long.
+        let turn = self.turns.acquire().await;
         let mut pages = self.db.read(read).await.map_err(|error| {
             tracing::warn!(%error, "a stream of events could not go on");
             End::Refused(Reason::Unavailable.into())
         })?;
+        drop(turn);
         for (shard, position) in behind {
             let page = pages.remove(&shard).unwrap_or_default();
             // Numbered and not there, or not next: deleted meanwhile.
-            if page.first().is_none_or(|first| first.position > position.saturating_add(1)) {
+            if page.first().is_none_or(|first| !follows(first, position)) {
                 let oldest = page.first().map(|first| first.position);
                 return Err(End::Refused(purged(self.source, shard, position, oldest)));
             }
@@ -91,19 +98,19 @@ impl Stream {
     }
 
     async fn send(&mut self, shard: Shard, message: Message) -> Result<(), Gone> {
-        let position = message.position;
+        let (position, mark) = (message.position, message.mark());
         let events = message.open(shard).unwrap_or_else(|letter| {
             error!(%shard, position, reason = letter.reason, "a row of the outbox makes no sense");
             Vec::new()
         });
         let (all, had) = (events.len(), self.cursor.had(shard));
         if had >= all {
-            self.cursor.advance(shard, all, all);
+            self.cursor.advance(shard, (position, mark), all, all);
             return Ok(());
         }
         for (index, event) in events.into_iter().enumerate().skip(had) {
-            self.cursor.advance(shard, index.saturating_add(1), all);
-            if self.types.is_empty() || self.types.contains(&event.envelope.r#type) {
+            self.cursor.advance(shard, (position, mark), index.saturating_add(1), all);
+            if self.is_wanted(&event.envelope.r#type) {
                 self.tell(Some(event.envelope)).await?;
                 continue;
             }
@@ -115,11 +122,21 @@ impl Stream {
         Ok(())
     }
 
+    /// What an outbox says of itself only goes to those who ask for it: others count on nothing that it tells.
+    fn is_wanted(&self, kind: &str) -> bool {
+        if self.types.is_empty() { kind != REWOUND } else { self.types.contains(kind) }
+    }
+
     async fn tell(&mut self, event: Option<api::events::v1::EventEnvelope>) -> Result<(), Gone> {
         self.passed = 0;
         let response = StreamEventsResponse { event, after: self.cursor.token(self.source) };
         self.out.send(Ok(response)).await.map_err(|_| Gone)
     }
+}
+
+/// Whether nothing is missing between the position and the row.
+fn follows(row: &Message, position: i64) -> bool {
+    row.position <= position.saturating_add(1) || (position > 0 && row.may_follow(position))
 }
 
 /// The outbox retains less than the client lacks.

@@ -213,7 +213,7 @@ impl Cache {
         let askable: Vec<ProductId> =
             wanted.iter().filter(|(_, written)| written.is_none()).map(|(id, _)| *id).collect();
         if let Some(copies) = self.copies.as_ref().filter(|_| !askable.is_empty())
-            && let Some((asked, found)) = copies.read(&askable).await
+            && let Some((asked, found)) = copies.read(&askable, self.lasting).await
         {
             stamp = Some(asked);
             for Found { item, until } in found {

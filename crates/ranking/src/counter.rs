@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use events::{Batch, Bus, Delivered, Failure, Handler, Positions};
 use prost::Message;
+use tracing::warn;
 
 /// The handler of the order events that keeps the served counts. Rebuilds them when they are gone.
 pub struct Counter {
@@ -28,6 +29,9 @@ impl Handler for Counter {
         match self.store.positions().await {
             Ok((_, positions)) => return Ok(positions),
             Err(store::Error::Missing) => {}
+            Err(store::Error::Ahead) => {
+                warn!("the ranking's window is ahead of the present; counting afresh");
+            }
             Err(error) => return Err(later(error)),
         }
         self.rebuild.run(Start::InPlaceOf(None)).await.map_err(later)?;
@@ -39,7 +43,9 @@ impl Handler for Counter {
         let portions = batches.iter().map(portion).collect::<Result<Vec<_>, Failure>>()?;
         match self.store.apply(Target::Served, &portions).await {
             Ok(_) => Ok(()),
-            Err(store::Error::Missing | store::Error::Moved) => Err(Failure::Moved),
+            Err(store::Error::Missing | store::Error::Ahead | store::Error::Moved) => {
+                Err(Failure::Moved)
+            }
             Err(error) => Err(later(error)),
         }
     }
@@ -47,11 +53,17 @@ impl Handler for Counter {
     async fn start_over(&self) -> Result<(), Failure> {
         let seen = match self.store.positions().await {
             Ok((generation, _)) => Some(generation),
-            Err(store::Error::Missing) => None,
+            Err(store::Error::Missing | store::Error::Ahead) => None,
             Err(error) => return Err(later(error)),
         };
         self.rebuild.run(Start::InPlaceOf(seen)).await.map_err(later)?;
         Ok(())
+    }
+
+    /// Orders that were counted are lost, and the counts must equal a recount.
+    async fn rewound(&self) -> Result<(), Failure> {
+        self.start_over().await?;
+        Err(Failure::Moved)
     }
 }
 
@@ -65,7 +77,7 @@ pub async fn caught_up(store: &Store, bus: &dyn Bus) -> Result<bool, Error> {
     };
     match store.positions().await {
         Ok((_, positions)) => Ok(heads.iter().all(|(shard, head)| positions[shard] >= *head)),
-        Err(store::Error::Missing) => Ok(false),
+        Err(store::Error::Missing | store::Error::Ahead) => Ok(false),
         Err(error) => Err(error.into()),
     }
 }

@@ -11,12 +11,14 @@ mod products;
 mod rebuild;
 mod requests;
 mod service;
+mod steady;
 pub mod store;
 
 pub use counter::{Counter, caught_up};
 pub use products::Products;
 pub use rebuild::{Error, Rebuild, Rebuilt, Start};
 pub use service::{COPY_LIFE, Service};
+pub use steady::Steady;
 pub use store::Store;
 
 /// The name under which the bus of the order events knows this consumer.

@@ -129,7 +129,9 @@ impl Shared {
         let snapshot = loop {
             match self.store.top(PLACES).await {
                 Ok(snapshot) => break snapshot,
-                Err(store::Error::Missing) if !hurried && made.elapsed() < PATIENCE => {
+                Err(store::Error::Missing | store::Error::Ahead)
+                    if !hurried && made.elapsed() < PATIENCE =>
+                {
                     sleep(LOOK).await;
                 }
                 Err(error) => return Err(unavailable(&error)),

@@ -121,7 +121,7 @@ impl Rebuild {
                     let as_of = served.window.as_of;
                     Ok(Some(Rebuilt { events: 0, as_of, replayed: false }))
                 }
-                Ok(_) | Err(store::Error::Missing) => Ok(None),
+                Ok(_) | Err(store::Error::Missing | store::Error::Ahead) => Ok(None),
                 Err(error) => Err(error.into()),
             },
         }
@@ -183,7 +183,7 @@ impl Rebuild {
         let (Some(first), Some(last)) = (messages.first(), messages.last()) else {
             return Ok(None);
         };
-        if after > 0 && first.position > after + 1 {
+        if !first.may_follow(after) {
             return Err(Error::CutOff);
         }
         let mut changes = Vec::with_capacity(messages.len());

@@ -7,19 +7,24 @@
 //! One generation is served; another may be filled beside it and take its place by one change of a pointer.
 
 use crate::domain::{Change, Entry, Kind, WINDOW_MINUTES, Window};
+use crate::steady::Steady;
 use chrono::{DateTime, Utc};
 use events::{PerShard, Positions, Shard};
 use lock::Token;
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{AsyncCommands, Client, FromRedisValue, Script, Value, from_redis_value};
+use redis_link::Link;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 /// A script over a full batch may take longer than the driver's half second when the machine is busy.
-const TIMEOUT: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(3);
+/// Between two looks at a Redis that is not there or does not fit, and between two lines about it.
+const LOOK: Duration = Duration::from_millis(500);
+const TELL: Duration = Duration::from_mins(1);
 /// Generations of an older layout, which nobody serves any more: its minutes had a bucket each.
 const OLDER: [&str; 2] = ["generation", "g:"];
 
@@ -39,6 +44,9 @@ pub enum Error {
     /// Somebody began to rebuild later than the holder of this token, whose lock was lost.
     #[error("a later rebuild has begun")]
     Fenced,
+    /// The window began later than it does now, because a clock was wrong: the counts have to be rebuilt.
+    #[error("the ranking's window is ahead of the present")]
+    Ahead,
     /// Redis may throw away keys when memory is short, so counts could go wrong silently.
     #[error("redis must run with maxmemory-policy noeviction, and runs with {0}")]
     Evicting(String),
@@ -50,8 +58,8 @@ pub enum Error {
 /// Whose time decides what is in the window.
 #[derive(Debug, Clone)]
 pub enum Clock {
-    /// That of Redis, which all replicas share.
-    Redis,
+    /// That of Redis, which all replicas share; where it is more than an hour ahead of this process's, this process's.
+    Redis(Arc<Steady>),
     /// A hand that tests move, in microseconds since 1970.
     Moved(Arc<AtomicI64>),
 }
@@ -98,7 +106,7 @@ pub struct Snapshot {
 /// The counts.
 #[derive(Clone)]
 pub struct Store {
-    pub(crate) connection: ConnectionManager,
+    pub(crate) connection: Link,
     base: String,
     clock: Clock,
 }
@@ -118,7 +126,7 @@ impl Store {
     /// # Errors
     /// [`Error::Unavailable`] when the client's settings make no sense.
     pub fn new(client: Client, prefix: &str) -> Result<Self, Error> {
-        Self::with_clock(client, prefix, Clock::Redis)
+        Self::with_clock(client, prefix, Clock::Redis(Arc::default()))
     }
 
     /// As [`new`](Self::new), by another clock: for tests that move time.
@@ -126,9 +134,27 @@ impl Store {
     /// # Errors
     /// As [`new`](Self::new).
     pub fn with_clock(client: Client, prefix: &str, clock: Clock) -> Result<Self, Error> {
-        let config = ConnectionManagerConfig::new().set_response_timeout(Some(TIMEOUT));
-        let connection = ConnectionManager::new_lazy_with_config(client, config)?;
+        let connection = Link::new(&client, TIMEOUT)?;
         Ok(Self { connection, base: format!("{prefix}:{{ranking}}"), clock })
+    }
+
+    /// Waits until there is a Redis that evicts no keys, and tells what it waits for.
+    pub async fn fit(&self) {
+        let mut told: Option<Instant> = None;
+        loop {
+            let error = match self.check().await {
+                Ok(()) if told.is_some() => {
+                    return tracing::info!("redis is there and evicts nothing");
+                }
+                Ok(()) => return,
+                Err(error) => error,
+            };
+            if told.is_none_or(|told| told.elapsed() >= TELL) {
+                told = Some(Instant::now());
+                tracing::error!(%error, "best sellers are not counted until redis is as it must be");
+            }
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// Refuses a Redis that evicts keys.
@@ -148,26 +174,19 @@ impl Store {
     /// Up to where the served counts have counted.
     ///
     /// # Errors
-    /// [`Error::Missing`]; those of Redis.
+    /// [`Error::Missing`], [`Error::Ahead`]; those of Redis.
     pub async fn positions(&self) -> Result<(Generation, Positions), Error> {
-        let mut connection = self.connection.clone();
-        let generation: Option<String> = connection.get(self.key("served")).await?;
-        let generation = Generation(generation.ok_or(Error::Missing)?);
-        let key = |what: &str| format!("{}{}:{what}", self.generations(), generation.0);
-        let mut both = redis::pipe();
-        both.atomic().exists(key("cursor")).hgetall(key("positions"));
-        let (exists, stored): (bool, HashMap<u8, i64>) = both.query_async(&mut connection).await?;
-        if !exists {
-            return Err(Error::Missing);
-        }
-        Ok((generation, positions(&stored)))
+        let script = script!("lua/counts.lua", "lua/window.lua", "lua/positions.lua");
+        let (generation, stored): (String, HashMap<u8, i64>) =
+            self.run(script, Target::Served, &[]).await?;
+        Ok((Generation(generation), positions(&stored)))
     }
 
     /// Counts the changes of these portions, less those at or below the stored positions, and stores where they end; all
     /// of them or none. Answers how many changes were new.
     ///
     /// # Errors
-    /// [`Error::Missing`], [`Error::Moved`]; those of Redis.
+    /// [`Error::Missing`], [`Error::Ahead`], [`Error::Moved`]; those of Redis.
     pub async fn apply(&self, target: Target<'_>, portions: &[Portion]) -> Result<i64, Error> {
         let mut arguments = vec![portions.len().to_string()];
         for Portion { shard, after, through, changes } in portions {
@@ -307,7 +326,7 @@ impl Store {
         };
         loop {
             let now = match &self.clock {
-                Clock::Redis => String::new(),
+                Clock::Redis(own) => format!("<{}", own.now().timestamp_micros()),
                 Clock::Moved(hand) => hand.load(Ordering::SeqCst).to_string(),
             };
             let mut call = script.key(self.key("served"));
@@ -320,6 +339,7 @@ impl Store {
                 "ok" => return Ok(from_redis_value(Value::Array(rest))?),
                 "more" => {}
                 "missing" => return Err(Error::Missing),
+                "ahead" => return Err(Error::Ahead),
                 "moved" => return Err(Error::Moved),
                 "fenced" => return Err(Error::Fenced),
                 other => return Err(Error::Malformed(other.to_owned())),

@@ -34,7 +34,7 @@ use migrations::Schema;
 use orchestrator::{Orchestrator, Participants};
 use order::Order;
 use participant::{Housekeeper, Housekeeping};
-use platform::{Chassis, Probe};
+use platform::{Chassis, Probe, supervised};
 use product::{Cache, Product};
 use ranking::{Counter, Rebuild, Store};
 use std::collections::BTreeMap;
@@ -45,7 +45,9 @@ use tokio_util::task::TaskTracker;
 use wallet::Wallet;
 
 /// Connections for the streams of one source.
-const FEED_CONNECTIONS: u32 = 2;
+const FEED_CONNECTIONS: u32 = 3;
+/// Streams of one source that read at once: all connections but the one that looks for what is new.
+const FEED_READERS: usize = 2;
 
 /// The services that this process has.
 pub(super) struct Services {
@@ -275,11 +277,13 @@ impl Starting<'_> {
             Bell::default(),
             events::RelayOptions::default(),
         );
-        self.tasks.spawn(relay.run(self.background.clone()));
+        self.supervise("relay", move |cancel| relay.clone().run(cancel));
         let interval = self.config.housekeeping.interval.into();
         let purge = Purge::new(db.clone(), bus, self.config.outbox.retention.into());
         let turn = self.turn("purge_outbox", schema)?;
-        self.tasks.spawn(purge.run(interval, turn, self.background.clone()));
+        self.supervise("purge_outbox", move |cancel| {
+            purge.clone().run(interval, turn.clone(), cancel)
+        });
         let retention = self.config.idempotency.retention.into();
         let options = Housekeeping { interval, retention };
         let housekeeper = Housekeeper::new(db.clone(), options);
@@ -294,7 +298,19 @@ impl Starting<'_> {
         if let Err(error) = clock.measure().await {
             tracing::warn!(%error, "the database's clock was not read");
         }
-        self.tasks.spawn(clock.run(self.background.clone()));
+        self.supervise("clock", move |cancel| clock.clone().run(cancel));
+    }
+
+    /// Runs a task in the background until the process ends, and again when it panics.
+    fn supervise<T>(
+        &self,
+        name: &'static str,
+        mut task: impl FnMut(CancellationToken) -> T + Send + 'static,
+    ) where
+        T: Future<Output = ()> + Send + 'static,
+    {
+        let cancel = self.background.clone();
+        self.tasks.spawn(supervised(name, cancel.clone(), move || task(cancel.clone())));
     }
 
     /// The right to a round of a schema's job. Replicas without a Redis, which the orchestrator may be, all do it.
@@ -315,7 +331,7 @@ impl Starting<'_> {
     }
 
     fn redis(&self) -> Result<redis::Client> {
-        Ok(redis::Client::open(self.redis_url()?)?)
+        Ok(redis_link::client(self.redis_url()?)?)
     }
 
     fn redis_url(&self) -> Result<&str> {
@@ -325,12 +341,22 @@ impl Starting<'_> {
 
     async fn ranking(&self, product: Option<&Product>) -> Result<ranking::Service> {
         let store = Store::new(self.redis()?, &self.config.redis.prefix)?;
-        store.check().await?;
+        // A Redis that is away is waited for later; one that is there and evicts is refused now.
+        if let Err(error @ ranking::store::Error::Evicting(_)) = store.check().await {
+            return Err(error.into());
+        }
         let bus = self.bus(Schema::Order)?;
         let rebuild = Rebuild::new(store.clone(), Arc::clone(&bus), self.locks()?);
         let counter = Arc::new(Counter::new(store.clone(), rebuild.clone()));
-        let consumer = Consumer::new(ranking::CONSUMER, bus, counter);
-        self.tasks.spawn(consumer.run(self.background.clone()));
+        let (consumer, fit) = (Consumer::new(ranking::CONSUMER, bus, counter), store.clone());
+        self.supervise("ranking", move |cancel| {
+            let (consumer, fit) = (consumer.clone(), fit.clone());
+            async move {
+                if cancel.run_until_cancelled(fit.fit()).await.is_some() {
+                    consumer.run(cancel).await;
+                }
+            }
+        });
         let here = product.map(|it| services(it.public()));
         let products = links::to_public(self.config, &self.inside, Role::Product, here)?;
         let products = Arc::new(ProductServiceClient::new(products));
@@ -355,7 +381,8 @@ impl Starting<'_> {
             return Ok(None);
         }
         let Limits { event_streams, connection_age, .. } = self.config.limits;
-        let options = feed::Options { streams: event_streams, age: connection_age.into() };
+        let (streams, age) = (event_streams, connection_age.into());
+        let options = feed::Options { streams, age, readers: FEED_READERS };
         Ok(Some(Feeds::start(sources, options, self.tasks, self.shutdown.clone())))
     }
 
@@ -370,7 +397,7 @@ impl Starting<'_> {
             })?;
             let log = Arc::new(Log::new(db.clone(), Arc::clone(&bus), source));
             let consumer = Consumer::new(activity::CONSUMER, bus, log).resting(activity::REST);
-            self.tasks.spawn(consumer.run(self.background.clone()));
+            self.supervise("activity_log", move |cancel| consumer.clone().run(cancel));
         }
         let keeper = Keeper::new(db, self.config.activity.retention.into());
         let interval = self.config.housekeeping.interval.into();

@@ -51,7 +51,10 @@ pub(super) fn config(brokers: &str) -> ClientConfig {
     config.set("client.id", "commerce");
     // A broker that restarts is found again at once.
     config.set("reconnect.backoff.max.ms", "1000");
-    config.set("socket.timeout.ms", "10000");
+    // A connection that is silent is given up, and made again, well before whoever waits for an answer gives up.
+    config.set("socket.timeout.ms", "5000");
+    config.set("socket.connection.setup.timeout.ms", "3000");
+    config.set("socket.keepalive.enable", "true");
     // What the library has to say of a broker that is away is told by whoever asked it.
     config.set("log_level", "2");
     config

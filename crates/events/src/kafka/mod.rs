@@ -8,7 +8,8 @@
 //! | `<prefix>.<schema>.control` | 1, compacted | which generation there is and where it begins; the outbox's heads |
 //! | `<prefix>.<schema>.dead` | 1, kept for ever | dead letters of all consumers |
 //!
-//! Each schema has one kind of aggregate, so that a topic holds one kind. An event's record has the headers `position`
+//! Each schema has one kind of aggregate, so that a topic holds one kind, and `outbox` where the schema was put back to an
+//! earlier state. An event's record has the headers `position`
 //! (of its row), `index` and `count` (its place in the row), `after` (the position of the row before), `generation`,
 //! `type`, and where there are such `trace-id` and `traceparent`; all as text. Records carry the time of their
 //! publication, by which the topic's retention counts: a row that was published late has to stay as long as others.
@@ -167,6 +168,7 @@ impl Inner {
                 top: log.top(shard),
                 head: log.head(shard),
                 acknowledged: None,
+                known: log.top(shard),
             };
             (generation, PerShard::from_fn(shard))
         };
@@ -175,9 +177,11 @@ impl Inner {
             for (shard, done) in done.iter() {
                 let least = shards[shard].acknowledged.unwrap_or(i64::MAX);
                 shards[shard].acknowledged = Some(least.min(*done));
+                shards[shard].known = shards[shard].known.max(*done);
             }
         }
-        Ok(State { generation, shards })
+        // A group's commits are kept beside the events: what a cluster loses it loses of both.
+        Ok(State { generation, shards, all_have_spoken: true })
     }
 }
 

@@ -17,6 +17,8 @@ mod kills;
 mod load;
 mod outages;
 mod relay;
+mod restored;
 mod rows;
+mod silent;
 mod support;
 mod uncommitted;

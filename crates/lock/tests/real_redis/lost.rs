@@ -126,3 +126,29 @@ async fn holder_and_waiter_outlast_a_redis_that_restarts() {
     guard.release().await.unwrap();
     assert!(waiting.await.unwrap().token() > token);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn locks_are_had_soon_after_redis_fell_silent_on_the_connection() {
+    let redis = redis().await;
+    let proxy = testkit::Proxy::before(&redis.url()).await;
+    let locks = replica(&proxy.url());
+    locks.acquire("job", EVER).await.unwrap().release().await.unwrap();
+    proxy.swallow_existing();
+    let healed = async {
+        while locks.acquire("job", Duration::ZERO).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), healed).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_a_clock_far_ahead_has_written_holds_up_nobody() {
+    let redis = redis().await;
+    let mut connection = connect(&redis.url()).await;
+    let four_days = 4 * 24 * 60 * 60;
+    let mut set = redis::cmd("SET");
+    set.arg("test:{lock:job}").arg("somebody").arg("EX").arg(four_days);
+    let () = set.query_async(&mut connection).await.unwrap();
+    replica(&redis.url()).acquire("job", Duration::ZERO).await.unwrap().release().await.unwrap();
+}

@@ -3,8 +3,8 @@
 use crate::domain::ProductId;
 use api::product::v1::Product as Item;
 use prost::Message;
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{AsyncCommands, Client, RedisError, Script};
+use redis::{AsyncCommands, RedisError, Script};
+use redis_link::Link;
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -18,7 +18,7 @@ static READ: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("read.
 
 /// The Redis that holds the copies.
 pub(super) struct Copies {
-    connection: ConnectionManager,
+    connection: Link,
     prefix: String,
     /// Until when Redis is left alone.
     shut_until: Mutex<Option<Instant>>,
@@ -38,16 +38,17 @@ pub(super) struct Found {
 
 impl Copies {
     pub(super) fn open(url: &str, prefix: &str) -> Result<Self, RedisError> {
-        let config = ConnectionManagerConfig::new()
-            .set_response_timeout(Some(PATIENCE))
-            .set_connection_timeout(Some(PATIENCE))
-            .set_number_of_retries(0);
-        let connection = ConnectionManager::new_lazy_with_config(Client::open(url)?, config)?;
+        let connection = Link::new(&redis_link::client(url)?, PATIENCE)?;
         Ok(Self { connection, prefix: prefix.to_owned(), shut_until: Mutex::default() })
     }
 
-    /// The copies of these products that there are; `None` when Redis does not say.
-    pub(super) async fn read(&self, ids: &[ProductId]) -> Option<(Stamp, Vec<Found>)> {
+    /// The copies of these products that there are, none of which may last longer than `lasting`; `None` when Redis does
+    /// not say.
+    pub(super) async fn read(
+        &self,
+        ids: &[ProductId],
+        lasting: Duration,
+    ) -> Option<(Stamp, Vec<Found>)> {
         type Answer = (i64, Vec<Option<Vec<u8>>>, Vec<i64>);
         if !self.may_ask() {
             return None;
@@ -63,8 +64,9 @@ impl Copies {
         let found = copies.into_iter().zip(left).filter_map(|(copy, left)| {
             let item = Item::decode(copy?.as_slice()).ok()?;
             // From before Redis was asked on: what is left was counted later.
-            let until = asked + Duration::from_millis(u64::try_from(left).ok()?);
-            Some(Found { item, until })
+            let left = Duration::from_millis(u64::try_from(left).ok()?);
+            // A copy with longer to live was kept when Redis's clock was ahead.
+            (left <= lasting).then_some(Found { item, until: asked + left })
         });
         Some((Stamp { millis }, found.collect()))
     }
@@ -110,9 +112,7 @@ impl Copies {
     }
 
     async fn within<T>(&self, asked: impl Future<Output = Result<T, RedisError>>) -> Option<T> {
-        // The driver's own limits do not cover waiting for a connection that another call is making.
-        let answer = tokio::time::timeout(PATIENCE, asked).await;
-        let answer = answer.ok().and_then(Result::ok);
+        let answer = asked.await.ok();
         let mut shut_until = self.shut_until.lock().unwrap_or_else(PoisonError::into_inner);
         let was_open = shut_until.is_none();
         *shut_until = answer.is_none().then(|| Instant::now() + PAUSE);

@@ -9,8 +9,12 @@ local cursor = tonumber(at[1] or '')
 if not cursor then return { 'missing' } end
 -- Up to here the blocks below this one have been subtracted.
 local goal, block = tonumber(at[2] or ''), tonumber(at[3] or 0)
--- A clock that is set back moves nothing into the window again that has left it.
-first = math.max(first, tonumber(at[4] or cursor))
+local limit = tonumber(at[4] or cursor)
+-- The clock was far ahead once, and what is in the window now was subtracted then: only counting afresh brings it back.
+local AHEAD = 60         -- minutes
+if limit > first + AHEAD then return { 'ahead' } end
+-- A clock that is set back by less moves nothing into the window again that has left it.
+first = math.max(first, limit)
 
 local NEWEST = 32        -- of a product's orders, for when the newest is cancelled
 local WORK = 4000        -- entries looked at in one call, so that the server is not held up for long

@@ -7,6 +7,7 @@
     reason = "a test fails by panicking, and tells its seed"
 )]
 
+mod clocks;
 mod counts;
 mod histories;
 mod memory;

@@ -5,6 +5,7 @@ use api::product::v1::Product;
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use db::{Conn, Db, Script};
+use diesel_async::SimpleAsyncConnection;
 use embedded::{Redis, RedisOptions};
 use events::{Bell, Consumer, Event, RedisStreams, Relay};
 use lock::{Locks, Token};
@@ -25,6 +26,9 @@ pub(crate) const TOKEN: Token = Token(7);
 pub(crate) fn start() -> DateTime<Utc> {
     "2025-07-24T10:30:30Z".parse().unwrap()
 }
+
+/// How far a wrong clock is ahead: more than the window is long.
+pub(crate) const HOURS_AHEAD: i64 = 96;
 
 /// A hand of a clock.
 #[derive(Clone)]
@@ -179,6 +183,22 @@ impl Shop {
         events::outbox::append(&mut writes, &[event]).unwrap();
         self.db.tx(async move |conn: &mut Conn| writes.run(conn).await).await.unwrap();
         self.bell.ring();
+    }
+
+    /// Puts the database back to before the orders from this one on.
+    pub(crate) async fn put_back(&self, first_lost: i64) {
+        let lost = format!(
+            "DELETE FROM outbox WHERE aggregate_kind = 'order' AND aggregate_id >= {first_lost}"
+        );
+        let last = "UPDATE outbox_shard s SET last_position = \
+            (SELECT COALESCE(MAX(o.position), 0) FROM outbox o WHERE o.shard = s.shard)";
+        self.db
+            .tx(async move |conn: &mut Conn| -> db::Result<()> {
+                conn.batch_execute(&lost).await?;
+                Ok(conn.batch_execute(last).await?)
+            })
+            .await
+            .unwrap();
     }
 
     pub(crate) async fn flush(&self) {

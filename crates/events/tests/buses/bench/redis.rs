@@ -16,6 +16,11 @@ pub(crate) struct OnRedis {
 }
 
 impl OnRedis {
+    /// The server, to be killed and started again.
+    pub(crate) fn redis(&self) -> &Redis {
+        &self.redis
+    }
+
     fn client(redis: &Redis) -> Client {
         Client::open(redis.url()).unwrap()
     }

@@ -24,7 +24,7 @@ DELETE FROM idempotency
     WHERE request_id >= X'c4ca4238a0b923820dcc509a6f75849b' AND request_id <= X'c4cb4238a0b923820dcc509a6f75849b'
     AND refused = 1 AND created_at < '2026-11-05 00:00:00';
 -- The outbox.
-SELECT shard, last_position, published_position FROM outbox_shard WHERE shard IN (1, 2) FOR UPDATE SKIP LOCKED;
+SELECT shard, last_position, published_position FROM outbox_shard WHERE shard IN (1, 2) FOR UPDATE NOWAIT;
 SELECT s.shard, s.last_position, s.published_position,
     EXISTS(SELECT 1 FROM outbox o WHERE o.shard = s.shard AND o.position IS NULL) AS waiting
     FROM outbox_shard s;
@@ -45,7 +45,7 @@ UPDATE outbox SET position = CASE shard WHEN 3 THEN 5000 + (INTERVAL(id, 5000, 5
     WHERE id IN (5000, 5001) AND position IS NULL;
 UPDATE outbox_shard
     SET last_position = CASE shard WHEN 1 THEN 5 END, published_position = CASE shard WHEN 1 THEN 5 END
-    WHERE shard IN (1, 2);
+    WHERE shard IN (1, 2) AND last_position = CASE shard WHEN 1 THEN 4 END;
 DELETE FROM outbox WHERE shard = 3 AND position <= 10;
 SELECT position, occurred_at FROM outbox WHERE shard = 3 AND position <= 1000 ORDER BY position LIMIT 1000;
 -- Held relays.
