@@ -15,12 +15,13 @@ use crate::roles::{Role, Roles};
 use anyhow::{Context, Result};
 use db::Db;
 use migrations::Schema;
-use platform::Server;
 use platform::server::{Listener, Settings};
+use platform::{Probe, Server, supervised};
 use serde::Serialize;
 use services::Services;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -121,11 +122,14 @@ impl Process {
             participant: address(PARTICIPANT),
             admin: address(ADMIN).context("the admin listener is open")?,
         };
-        let (health, probes) = (server.health(), services.probes().into());
+        let (health, probes): (_, Arc<[Probe]>) = (server.health(), services.probes().into());
         let serving = tokio::spawn(server.serve(shutdown.clone().cancelled_owned()));
         // What can answer is ready when this returns.
         health.look(&probes).await;
-        tasks.spawn(health.watch(probes, shutdown.clone()));
+        let stop = shutdown.clone();
+        tasks.spawn(supervised("health", stop.clone(), move || {
+            health.clone().watch(Arc::clone(&probes), stop.clone())
+        }));
         Ok(Self { listening, services, serving, shutdown, background, tasks })
     }
 

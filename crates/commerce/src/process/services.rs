@@ -7,24 +7,25 @@ use crate::config::{Config, Lanes, Limits, Problem};
 use crate::roles::{Role, Roles};
 use activity::{Keeper, Log, Source};
 use anyhow::Result;
-use api::checkout::v1::checkout_service_server;
+use api::checkout::v1::checkout_service_server::SERVICE_NAME as CHECKOUT;
 use api::coupon::v1::coupon_participant_service_client::CouponParticipantServiceClient;
 use api::coupon::v1::coupon_participant_service_server::SERVICE_NAME as COUPON_STEPS;
-use api::coupon::v1::coupon_service_server;
-use api::events::v1::{EventSource, event_service_server};
+use api::coupon::v1::coupon_service_server::SERVICE_NAME as COUPON;
+use api::events::v1::EventSource;
+use api::events::v1::event_service_server::SERVICE_NAME as EVENTS;
 use api::order::v1::order_participant_service_client::OrderParticipantServiceClient;
 use api::order::v1::order_participant_service_server::SERVICE_NAME as ORDER_STEPS;
-use api::order::v1::order_service_server;
+use api::order::v1::order_service_server::SERVICE_NAME as ORDER;
 use api::product::v1::product_participant_service_client::ProductParticipantServiceClient;
 use api::product::v1::product_participant_service_server::SERVICE_NAME as PRODUCT_STEPS;
 use api::product::v1::product_service_client::ProductServiceClient;
-use api::product::v1::product_service_server;
+use api::product::v1::product_service_server::SERVICE_NAME as PRODUCT;
 use api::ranking::v1::ranking_service_server::RankingServiceServer;
-use api::saga::v1::saga_admin_service_server;
+use api::saga::v1::saga_admin_service_server::SERVICE_NAME as SAGA_ADMIN;
 use api::wallet::v1::wallet_participant_service_client::WalletParticipantServiceClient;
 use api::wallet::v1::wallet_participant_service_server::SERVICE_NAME as WALLET_STEPS;
 use api::wallet::v1::wallet_service_client::WalletServiceClient;
-use api::wallet::v1::wallet_service_server;
+use api::wallet::v1::wallet_service_server::SERVICE_NAME as WALLET;
 use coupon::{Coupon, Notices, TurnedAway};
 use db::Db;
 use events::{Bell, Bus, Consumer, Purge, Relay};
@@ -162,25 +163,29 @@ impl Services {
 
     /// How to ask whether the services can answer.
     pub(super) fn probes(&self) -> Vec<Probe> {
+        let wallet = self.wallet.clone().map(|it| health::lanes(move || it.health()));
+        let product = self.product.clone().map(|it| health::lanes(move || it.health()));
+        let order = self.order.clone().map(|it| health::lanes(move || it.health()));
+        let coupon = self.coupon.clone().map(|it| health::lanes(move || it.health()));
+        let orchestrator = self.orchestrator.clone().map(|it| health::lanes(move || it.health()));
+        let sagas = [CHECKOUT, SAGA_ADMIN];
+        let on_database = [
+            (Role::Wallet, wallet, [WALLET, WALLET_STEPS]),
+            (Role::Product, product, [PRODUCT, PRODUCT_STEPS]),
+            (Role::Order, order, [ORDER, ORDER_STEPS]),
+            (Role::Coupon, coupon, [COUPON, COUPON_STEPS]),
+            (Role::Orchestrator, orchestrator, sagas),
+        ];
         let mut probes = Vec::new();
-        for (role, database) in &self.databases {
-            let services: &[&str] = match role {
-                Role::Wallet => &[wallet_service_server::SERVICE_NAME, WALLET_STEPS],
-                Role::Product => &[product_service_server::SERVICE_NAME, PRODUCT_STEPS],
-                Role::Order => &[order_service_server::SERVICE_NAME, ORDER_STEPS],
-                Role::Coupon => &[coupon_service_server::SERVICE_NAME, COUPON_STEPS],
-                Role::Orchestrator => &[
-                    checkout_service_server::SERVICE_NAME,
-                    saga_admin_service_server::SERVICE_NAME,
-                ],
-                Role::Ranking | Role::Activity => &[],
-            };
-            probes.push(health::on(database, services));
+        for (role, lanes, services) in on_database {
+            if let (Some(lanes), Some(database)) = (lanes, self.databases.get(&role)) {
+                probes.push(health::on(database, lanes, services));
+            }
         }
         if self.feeds.is_some() {
             let sources = self.databases.iter().filter(|(role, _)| role.is_participant());
             let sources = sources.map(|(_, database)| database.clone()).collect();
-            probes.push(health::on_any(sources, event_service_server::SERVICE_NAME));
+            probes.push(health::on_any(sources, EVENTS));
         }
         if let Some(ranking) = &self.ranking {
             probes.push(health::ranking(ranking));
