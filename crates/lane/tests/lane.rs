@@ -212,6 +212,7 @@ async fn a_lane_that_rests_longer_than_the_server_waits_still_works() {
     let rig = Rig::new(Insert::new(), lane::Options::default()).await;
     assert!(rig.insert(1).await.unwrap());
     let mut session = rig.db.session().await.unwrap();
+    session.conn().set_statement_timeout(Duration::from_secs(30));
     let pause = "SELECT SLEEP(6)";
     let _: Vec<Slept> = diesel::sql_query(pause).load(session.conn()).await.unwrap();
     assert!(rig.insert(2).await.unwrap());
