@@ -28,6 +28,7 @@ use plan::{FULL, SMALL, Step};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
+use std::time::Duration;
 use testkit::digests::digests;
 
 /// Names the folder of what the suites wrote down.
@@ -170,6 +171,7 @@ fn is_aside(digest: &str) -> bool {
 }
 
 async fn fill(conn: &mut Conn, bulk: String) {
+    conn.set_statement_timeout(Duration::from_mins(30));
     conn.batch_execute("SET SESSION unique_checks = 0").await.unwrap();
     conn.batch_execute(&bulk).await.expect("rows by the million");
     let tables =
