@@ -21,6 +21,8 @@ pub(crate) enum Op {
         user: UserId,
         /// Whether the wallet service knows the user.
         known: bool,
+        /// Whether the campaign was heard to be sold out: its row is then looked at before it is locked.
+        sold_out: bool,
         /// The id of the coupon, if there is one to get.
         id: IssuedId,
     },
@@ -36,7 +38,7 @@ pub(crate) struct Desk;
 /// The campaigns and coupons of a batch, as changed so far.
 #[derive(Default)]
 pub(crate) struct Sheet {
-    /// Locked where a task issues one of its coupons; else read for the terms alone.
+    /// Locked where a task may issue one of its coupons; else read for the terms alone.
     campaigns: BTreeMap<CouponId, Coupon>,
     issued: BTreeMap<Owner, Issued>,
     owners: BTreeMap<IssuedId, Owner>,
@@ -52,6 +54,7 @@ pub(crate) struct Sheet {
 #[derive(Default)]
 struct Keys {
     issuing: BTreeSet<CouponId>,
+    sold_out: BTreeSet<CouponId>,
     terms: BTreeSet<CouponId>,
     owners: BTreeSet<Owner>,
     ids: BTreeSet<IssuedId>,
@@ -64,8 +67,16 @@ impl participant::Desk for Desk {
     async fn load(&self, conn: &mut Conn, tasks: &[Task<'_, Op>], wait: LockWait) -> Result<Sheet> {
         let mut keys = Keys::of(tasks)?;
         let mut campaigns = store::lock(conn, keys.issuing, wait).await?;
+        keys.sold_out.retain(|id| !campaigns.contains_key(id));
+        keys.terms.extend(&keys.sold_out);
         keys.terms.retain(|id| !campaigns.contains_key(id));
         campaigns.append(&mut store::find_all(conn, keys.terms).await?);
+        // A quota never grows, so what is sold out stays so, locked or not. The others were heard of wrongly.
+        let is_open = |id: &CouponId| campaigns.get(id).is_some_and(|it| !it.is_sold_out());
+        let open: BTreeSet<CouponId> = keys.sold_out.into_iter().filter(is_open).collect();
+        if !open.is_empty() {
+            campaigns.append(&mut store::lock(conn, open, wait).await?);
+        }
         let owners = store::owners(conn, keys.ids).await?;
         keys.owners.extend(owners.values());
         let issued = store::lock_issued(conn, &keys.owners, wait).await?;
@@ -77,7 +88,7 @@ impl participant::Desk for Desk {
             Op::Issue { user, known: false, .. } => {
                 Verdict::Rejected(Refused::NoSuchUser(user).into())
             }
-            Op::Issue { coupon, user, id, known: true } => {
+            Op::Issue { coupon, user, id, known: true, .. } => {
                 verdict(sheet.issue((coupon, user), id, moment))
             }
             Op::Redeem { coupon, user, order, placed_at, total } => {
@@ -118,8 +129,9 @@ impl Keys {
         for task in tasks {
             match task {
                 Task::Act(Op::Issue { known: false, .. }) => {}
-                Task::Act(Op::Issue { coupon, user, .. }) => {
-                    keys.issuing.insert(*coupon);
+                Task::Act(Op::Issue { coupon, user, sold_out, .. }) => {
+                    let wanted = if *sold_out { &mut keys.sold_out } else { &mut keys.issuing };
+                    wanted.insert(*coupon);
                     keys.owners.insert((*coupon, *user));
                 }
                 Task::Act(Op::Redeem { coupon, user, .. }) => {

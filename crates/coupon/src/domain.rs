@@ -202,6 +202,11 @@ impl Coupon {
         Self { id, terms, issued: 0, created_at: at }
     }
 
+    /// Whether none is left.
+    pub fn is_sold_out(&self) -> bool {
+        self.issued >= self.terms.quota
+    }
+
     /// Issues the next coupon.
     ///
     /// # Errors
@@ -214,7 +219,7 @@ impl Coupon {
         at: DateTime<Utc>,
     ) -> Result<Issued, Refused> {
         let Terms { quota, validity_days, issuable, .. } = self.terms;
-        if self.issued >= quota {
+        if self.is_sold_out() {
             return Err(Refused::SoldOut { coupon: self.id, quota });
         }
         if !issuable.contains(at) {

@@ -2,10 +2,9 @@
 
 use crate::desk::Op;
 use crate::domain::{self, CouponId, IssuedId, Refused, Terms, UserId};
-use crate::store::Owner;
 use crate::{Coupon, store, trace, wire};
 use ::participant::grpc::refuse_db;
-use ::participant::{Call, Moment, RequestKey, Trace, Verdict, content_hash};
+use ::participant::{Call, Moment, Outcome, RequestKey, Trace, Verdict, content_hash};
 use api::coupon::v1::coupon_service_server::CouponService;
 use api::coupon::v1::{
     CreateCouponRequest, CreateCouponResponse, GetCouponRequest, GetCouponResponse,
@@ -91,17 +90,15 @@ impl CouponService for Coupon {
         let content = IssueCouponRequest { request_id: String::new(), ..request };
         let hash = content_hash(ENCODING, &content);
         let known = self.users.contains(user).await?;
-        if known && let Some(sold_out) = self.sold_out.refusal(coupon).await {
-            // Who got a coupon, or any answer, before it was sold out gets that answer again: from the rows.
-            if !self.is_on_record(key, (coupon, user)).await? {
-                return Err(sold_out.told().into());
-            }
-        }
+        let heard = if known { self.sold_out.heard_by(coupon).await } else { None };
         // Drawn here, for the lane's own transaction must not wait for another one.
         let id = IssuedId(self.issued_ids.next().await.map_err(|error| refuse_db(&error))?);
-        let op = Op::Issue { coupon, user, known, id };
+        let op = Op::Issue { coupon, user, known, sold_out: heard.is_some(), id };
         let outcome = self.run(coupon.0, Call::request(key, hash, op, trace())).await?;
-        self.sold_out.learn(coupon, &outcome);
+        match heard {
+            Some(heard) if !is_replayed(&outcome) => heard.confirmed(&outcome),
+            _ => self.sold_out.learn(coupon, &outcome),
+        }
         outcome.into_answer()
     }
 
@@ -148,10 +145,13 @@ impl Coupon {
     {
         self.db.read(work).await.map_err(|error| refuse_db(&error))
     }
+}
 
-    async fn is_on_record(&self, key: RequestKey, owner: Owner) -> Result<bool, Status> {
-        self.read(async move |conn: &mut Conn| store::is_on_record(conn, key, owner).await).await
-    }
+fn is_replayed(outcome: &Outcome) -> bool {
+    matches!(
+        outcome,
+        Outcome::Done { replayed: true, .. } | Outcome::Rejected { replayed: true, .. }
+    )
 }
 
 /// Makes a campaign, in the transaction of its request id.

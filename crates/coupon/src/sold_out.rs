@@ -1,9 +1,12 @@
-//! Who comes too late is told so without a place in the lane.
+//! Campaigns that were heard to be sold out, whose rows need no lock.
 //!
-//! A campaign's quota never grows and no coupon is taken back, so what was once seen sold out stays so. What is
-//! remembered, here and in Redis, is only what a committed transaction answered: no campaign is sold out by a grant that
-//! may yet be rolled back. Redis tells other replicas, and those that start later. Nothing rests on it: flushed, slow or
-//! gone, the rows decide.
+//! A campaign's quota never grows and no coupon is taken back, so what was once seen sold out stays so. Requests that come
+//! too late then neither wait for the campaign's row nor hold it: the lane reads it, and records the refusal under the
+//! request's id as it records every other answer. So what a client was told stays, whoever knew it first.
+//!
+//! What is remembered, here and in Redis, is only what a committed transaction answered: no campaign is sold out by a
+//! grant that may yet be rolled back. Redis tells other replicas, and those that start later. Nothing rests on it: flushed,
+//! slow, gone or wrong, the rows decide.
 //!
 //! Nothing is remembered for long, so that even a database that was put back to an earlier state is heard before soon.
 
@@ -70,11 +73,8 @@ struct Told {
 /// A Redis that is slow or gone.
 struct NoAnswer;
 
-/// A refusal, and the counter of who knew.
-pub(crate) struct Known<'a> {
-    refusal: Refusal,
-    by: &'a AtomicU64,
-}
+/// The counter of who knew that a campaign is sold out.
+pub(crate) struct Heard<'a>(&'a AtomicU64);
 
 impl Notices {
     /// Notices in the Redis at `url`, their keys beginning with `prefix`. Connects when first used; needs a tokio runtime.
@@ -122,10 +122,10 @@ impl SoldOut {
         Self { memory: RwLock::default(), notices, told: Told::default() }
     }
 
-    /// The refusal that the rows would give to whoever has nothing on record.
-    pub(crate) async fn refusal(&self, coupon: CouponId) -> Option<Known<'_>> {
+    /// Who knows the campaign to be sold out.
+    pub(crate) async fn heard_by(&self, coupon: CouponId) -> Option<Heard<'_>> {
         if let Some(remembered) = self.remembered(coupon) {
-            return remembered.map(|refusal| Known { refusal, by: &self.told.memory });
+            return remembered.map(|_| Heard(&self.told.memory));
         }
         let Ok(posted) = self.notices.read(coupon).await else {
             self.remember(coupon, None, MEMORY);
@@ -133,8 +133,9 @@ impl SoldOut {
         };
         let refusal = posted.as_deref().and_then(sold_out);
         let lasts = if refusal.is_some() { MEMORY } else { OPEN };
-        self.remember(coupon, refusal.clone(), lasts);
-        refusal.map(|refusal| Known { refusal, by: &self.told.redis })
+        let is_sold_out = refusal.is_some();
+        self.remember(coupon, refusal, lasts);
+        is_sold_out.then_some(Heard(&self.told.redis))
     }
 
     /// Learns from what a committed transaction answered.
@@ -185,11 +186,14 @@ impl SoldOut {
     }
 }
 
-impl Known<'_> {
-    /// The refusal, which is now told.
-    pub(crate) fn told(self) -> Refusal {
-        self.by.fetch_add(1, Ordering::Relaxed);
-        self.refusal
+impl Heard<'_> {
+    /// Counts the refusal, if the rows confirmed it.
+    pub(crate) fn confirmed(self, outcome: &Outcome) {
+        if let Outcome::Rejected { refusal, .. } = outcome
+            && sold_out(refusal).is_some()
+        {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 

@@ -3,13 +3,12 @@
 mod rows;
 
 use crate::domain::{Coupon, CouponId, Issued, IssuedId, UserId};
-use ::participant::RequestKey;
-use db::{Bytes16, CHUNK, Conn, LockWait, Result, Script, any_of, for_update, values};
-use diesel::dsl::{DuplicatedKeys, exists};
+use db::{CHUNK, Conn, LockWait, Result, Script, any_of, for_update, values};
+use diesel::dsl::DuplicatedKeys;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use platform::page::Place;
-use rows::{CouponRow, IssuedRow, coupon, idempotency, issued_coupon};
+use rows::{CouponRow, IssuedRow, coupon, issued_coupon};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Whose coupon of which campaign: an issued coupon's key.
@@ -210,15 +209,4 @@ pub(crate) fn update_issued(writes: &mut Script, changed: &[&Issued]) -> Result<
             issued_coupon::version.eq(values(issued_coupon::version)),
         ));
     writes.push(&update)
-}
-
-/// Whether anything is on record for a request or for a user's coupon, so that the rows have to be asked.
-pub(crate) async fn is_on_record(
-    conn: &mut Conn,
-    key: RequestKey,
-    (coupon, user): Owner,
-) -> Result<bool> {
-    let request = idempotency::table.find((Bytes16(key.request_id), key.user_id, key.method));
-    let held = issued_coupon::table.find((coupon.0, user.0));
-    Ok(diesel::select(exists(request).or(exists(held))).get_result(conn).await?)
 }

@@ -2,6 +2,7 @@
 
 use crate::{Error, Work};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -59,6 +60,11 @@ impl<W: Work> Entry<W> {
     /// A commit of it was sent, and nobody knows what became of it.
     pub(crate) fn doubt(&mut self) {
         self.in_doubt = true;
+    }
+
+    /// Why it is not run: certain to have had no effect, if that is so.
+    pub(crate) fn shed(&self, lane: &'static str, retry_after: Duration) -> Error {
+        if self.in_doubt { Error::Unknown(lane) } else { Error::Overloaded { lane, retry_after } }
     }
 
     /// Tells callers whose deadlines have passed so; whether anybody still waits.

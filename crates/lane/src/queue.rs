@@ -73,6 +73,11 @@ impl<W: Work> Queue<W> {
         self.options.max_batch
     }
 
+    /// How many operations may be put off; more would take the memory of callers who give up soon.
+    pub(crate) fn max_put_off(&self) -> usize {
+        self.options.capacity / 4
+    }
+
     /// Queues an operation. One whose key is known already takes no place of its own: both are answered together.
     pub(crate) fn push(
         &self,
@@ -104,16 +109,14 @@ impl<W: Work> Queue<W> {
     }
 
     fn admit(&self, state: &State<W>, deadline: Instant, priority: Priority) -> Result<(), Error> {
-        let waiting = state.entries.len();
-        // What is put off takes room, but no place before anybody.
-        let queued = waiting + state.put_off;
-        let wait = state.batch_time.wait(waiting, self.options.max_batch);
+        let queued = state.entries.len();
+        let wait = state.batch_time.wait(queued, self.options.max_batch);
         let full = match priority {
             Priority::Reserved => queued >= self.options.capacity,
             // An empty queue admits whatever the estimate says: only a new batch can correct it.
             Priority::Normal => {
                 queued >= self.options.capacity - self.options.capacity / 4
-                    || (waiting > 0
+                    || (queued > 0
                         && (wait > self.options.max_wait || Instant::now() + wait > deadline))
             }
         };

@@ -22,10 +22,13 @@ const SWEEP_EVERY: Duration = Duration::from_millis(100);
 const MAX_STRIKES: u32 = 3;
 /// An operation that, alone, conflicts this often with anything but a locked row fails.
 const MAX_CONFLICTS: u32 = 20;
+/// When callers may try again whose operation can neither run now nor be put off.
+const SHED_FOR: Duration = Duration::from_secs(1);
 /// The longest pause between two tries, in milliseconds.
 const MAX_PAUSE_MS: u64 = 200;
-/// How long reads refuse to wait for locked rows, once one did so in vain.
-const WARY_FOR: Duration = Duration::from_secs(5);
+/// How long reads refuse to wait for locked rows, once one did so in vain. Then one may wait again: where replicas share hot
+/// rows, waiting for each other's short transactions is the fairer way, and refusals would never end by themselves.
+const WARY_FOR: Duration = Duration::from_secs(10);
 
 /// Runs a lane's worker, and a new one where it breaks down, until the lane is closed and drained.
 pub(crate) async fn supervise<W: Work>(db: db::Db, work: Arc<W>, queue: Arc<Queue<W>>) {
@@ -101,8 +104,7 @@ impl<W: Work> Worker<W> {
     }
 
     fn wait(&self) -> LockWait {
-        let is_wary = !self.put_off.is_empty() || Instant::now() < self.wary_until;
-        if is_wary { LockWait::Refuse } else { LockWait::Wait }
+        if Instant::now() < self.wary_until { LockWait::Refuse } else { LockWait::Wait }
     }
 
     /// Runs a batch until every operation of it is answered or put off.
@@ -126,20 +128,21 @@ impl<W: Work> Worker<W> {
             if part.entries.is_empty() {
                 return None;
             }
-            let started = Instant::now();
-            let Failed { kind, error } =
-                match self.runner.attempt(&mut part.entries, self.wait()).await {
-                    Ok(replies) => {
-                        self.answer(part.entries, replies);
-                        return None;
-                    }
-                    Err(failed) => failed,
-                };
+            let (started, wait) = (Instant::now(), self.wait());
+            let Failed { kind, error } = match self.runner.attempt(&mut part.entries, wait).await {
+                Ok(replies) => {
+                    self.answer(part.entries, replies);
+                    return None;
+                }
+                Err(failed) => failed,
+            };
             let is_alone = part.entries.len() == 1;
             debug!(lane, ?kind, %error, operations = part.entries.len(), "batch not committed");
             match kind {
                 Kind::Locked => {
-                    self.wary_until = Instant::now() + WARY_FOR;
+                    if wait == LockWait::Wait {
+                        self.wary_until = Instant::now() + WARY_FOR;
+                    }
                     return self.split_or_put_off(part, started.elapsed());
                 }
                 Kind::Conflict if part.strikes >= MAX_STRIKES => {
@@ -180,9 +183,17 @@ impl<W: Work> Worker<W> {
             return part.halves();
         }
         if let Some(entry) = part.entries.pop() {
-            self.put_off.later(entry, took);
+            self.postpone(entry, took);
         }
         None
+    }
+
+    fn postpone(&mut self, entry: Entry<W>, took: Duration) {
+        if self.put_off.len() < self.queue.max_put_off() {
+            return self.put_off.later(entry, took);
+        }
+        let shed = entry.shed(self.queue.name(), SHED_FOR);
+        self.fail(vec![entry], &shed);
     }
 
     /// Tries operations again that are due: one, or several where the last try went well.
@@ -211,8 +222,7 @@ impl<W: Work> Worker<W> {
         let lane = self.queue.name();
         let Failed { kind, error } = failed;
         match kind {
-            Kind::Locked => self.wary_until = Instant::now() + WARY_FOR,
-            Kind::Unreachable => {}
+            Kind::Locked | Kind::Unreachable => {}
             Kind::Conflict | Kind::Lost if entry.conflicts < MAX_CONFLICTS => {
                 entry.conflicts += 1;
             }
@@ -223,7 +233,7 @@ impl<W: Work> Worker<W> {
             }
             Kind::Lost => return self.fail(vec![entry], &Error::Unknown(lane)),
         }
-        self.put_off.later(entry, took);
+        self.postpone(entry, took);
     }
 
     /// Looks for operations that are put off and that nobody waits for any more.

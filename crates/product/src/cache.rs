@@ -6,7 +6,7 @@
 //! share its answer, unless it is too old for them. Products that do not exist are not remembered, so nobody fills the cache
 //! with ids that he made up.
 //!
-//! After a write of this process its next read goes to the rows. Other processes may see the old state until it ends. Stock is
+//! After a write of this process, steps of orders included, its next read goes to the rows. Other processes may see the old state until it ends. Stock is
 //! never reserved from here.
 
 mod copies;
@@ -24,6 +24,10 @@ use tonic::Status;
 
 /// How old an answer may be: the bound that the contract publishes.
 pub const STALENESS: Duration = Duration::from_secs(1);
+
+/// How often a copy in Redis is dropped at most that is written all the time. Other processes may see an old state for
+/// longer than that anyway.
+const DROP_EVERY: Duration = Duration::from_millis(20);
 
 /// The caches of a process. Cheap to clone.
 #[derive(Clone)]
@@ -53,6 +57,8 @@ enum Slot {
     /// It was written: copies in Redis may be older until then.
     Written {
         until: Instant,
+        /// When the copy in Redis was last dropped.
+        dropped_at: Instant,
     },
 }
 
@@ -148,9 +154,14 @@ impl Cache {
         let mut slots = self.slots();
         // Kept in any case, and thrown out when it is over, though nobody reads.
         slots.has_room(self.capacity, now);
-        slots.by_id.insert(id, Slot::Written { until: now + self.lasting });
+        // Orders may write a product a thousand times a second: its copy need not be dropped as often.
+        let dropped_at = match slots.by_id.get(&id) {
+            Some(Slot::Written { dropped_at, .. }) if now < *dropped_at + DROP_EVERY => *dropped_at,
+            _ => now,
+        };
+        slots.by_id.insert(id, Slot::Written { until: now + self.lasting, dropped_at });
         drop(slots);
-        if let Some(copies) = self.copies.clone() {
+        if let Some(copies) = self.copies.clone().filter(|_| dropped_at == now) {
             tokio::spawn(async move { copies.discard(id).await });
         }
     }
@@ -179,7 +190,9 @@ impl Cache {
                 Some(Slot::Read { answer, .. }) if answer.has_changed().is_ok() => {
                     answers.push((id, answer.clone()));
                 }
-                Some(Slot::Written { until }) if now < *until => wanted.push((id, Some(*until))),
+                Some(Slot::Written { until, .. }) if now < *until => {
+                    wanted.push((id, Some(*until)));
+                }
                 _ => wanted.push((id, None)),
             }
         }
@@ -249,7 +262,9 @@ impl Cache {
             let copy = read.and_then(|read| read.copies.get(id)).filter(|copy| now < copy.until);
             let slot = match (copy, written_until) {
                 (Some(copy), _) if slots.has_room(self.capacity, now) => Slot::Fresh(copy.clone()),
-                (_, Some(until)) if now < *until => Slot::Written { until: *until },
+                (_, Some(until)) if now < *until => {
+                    Slot::Written { until: *until, dropped_at: now }
+                }
                 _ => {
                     slots.by_id.remove(id);
                     continue;
@@ -269,7 +284,7 @@ impl Slots {
     fn has_room(&mut self, capacity: usize, now: Instant) -> bool {
         if self.by_id.len() > capacity && now >= self.sweep_at {
             self.by_id.retain(|_, slot| match slot {
-                Slot::Fresh(Copy { until, .. }) | Slot::Written { until } => now < *until,
+                Slot::Fresh(Copy { until, .. }) | Slot::Written { until, .. } => now < *until,
                 Slot::Read { .. } => true,
             });
             self.sweep_at = now + STALENESS / 4;

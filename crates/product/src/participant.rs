@@ -1,10 +1,10 @@
 //! The product's steps in sagas.
 
 use crate::desk::Op;
-use crate::domain::{OrderId, Reservation, merge};
+use crate::domain::{OrderId, ProductId, Reservation, merge};
 use crate::{Product, trace, wire};
 use ::participant::grpc::{self, OnRecord, step_key};
-use ::participant::{Call, content_hash};
+use ::participant::{Call, Outcome, content_hash};
 use api::product::v1::product_participant_service_server::ProductParticipantService;
 use api::product::v1::{
     GetStepsRequest, GetStepsResponse, RaiseFloorRequest, RaiseFloorResponse, ReleaseStockRequest,
@@ -28,10 +28,16 @@ impl ProductParticipantService for Product {
         let step = step_key("ReserveStock", request.key.as_ref())?;
         let order_id = request.order_id;
         let lines = lines(&request.lines)?;
+        let products: Vec<ProductId> = lines.iter().map(|line| line.product).collect();
         let op = Op::Reserve(Reservation::new(OrderId(order_id), lines, request.expected_total));
         let hash = content_hash(ENCODING, &ReserveStockRequest { key: None, ..request });
         let call = Call::step(step, hash, op, trace());
-        self.run(order_id, call).await?.into_response()
+        let outcome = self.run(order_id, call).await;
+        // Also where nobody knows, and for a repeat: it is answered in place of the call that wrote.
+        if !matches!(outcome, Ok(Outcome::Rejected { .. })) {
+            self.forget_all(products);
+        }
+        outcome?.into_response()
     }
 
     async fn release_stock(
@@ -42,7 +48,10 @@ impl ProductParticipantService for Product {
         request.check()?;
         let step = step_key("ReleaseStock", request.key.as_ref())?;
         let outcome = self.run(request.order_id, Call::undo(step, trace())).await?;
-        let OnRecord { found, rejection, reply, .. } = OnRecord::read(outcome)?;
+        let OnRecord { found, rejection, reply, .. } =
+            OnRecord::<ReserveStockResponse>::read(outcome)?;
+        let lines = reply.iter().flat_map(|reserved| &reserved.lines);
+        self.forget_all(lines.map(|line| ProductId(line.product_id)));
         Ok(Response::new(ReleaseStockResponse { found: found.into(), rejection, reply }))
     }
 
@@ -55,10 +64,13 @@ impl ProductParticipantService for Product {
         let step = step_key("RestockProducts", request.key.as_ref())?;
         let order_id = request.order_id;
         let lines = merge(lines(&request.lines)?);
+        let products: Vec<ProductId> = lines.iter().map(|line| line.product).collect();
         let op = Op::Restock { order: OrderId(order_id), lines };
         let hash = content_hash(ENCODING, &RestockProductsRequest { key: None, ..request });
         let call = Call::closing_step(step, hash, op, trace());
-        self.run(order_id, call).await?.into_response()
+        let outcome = self.run(order_id, call).await;
+        self.forget_all(products);
+        outcome?.into_response()
     }
 
     async fn get_steps(

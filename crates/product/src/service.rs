@@ -186,8 +186,13 @@ impl Product {
 
     /// What the cache knows of a product that a write may have changed, however the write was answered.
     fn forget(&self, id: ProductId) {
+        self.forget_all([id]);
+    }
+
+    /// See [`Self::forget`].
+    pub(crate) fn forget_all(&self, ids: impl IntoIterator<Item = ProductId>) {
         if let Some(cache) = &self.cache {
-            cache.forget(id);
+            ids.into_iter().for_each(|id| cache.forget(id));
         }
     }
 

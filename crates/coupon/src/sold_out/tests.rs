@@ -17,11 +17,12 @@ async fn only_sold_out_is_remembered_and_only_for_its_campaign() {
     sold_out.learn(CouponId(1), &rejected(Reason::CouponNotIssuable));
     sold_out.learn(CouponId(2), &Outcome::Done { reply: Vec::new(), replayed: false });
     for open in [1, 2] {
-        assert!(sold_out.refusal(CouponId(open)).await.is_none());
+        assert!(sold_out.heard_by(CouponId(open)).await.is_none());
     }
     sold_out.learn(CouponId(3), &rejected(Reason::CouponSoldOut));
-    let told = sold_out.refusal(CouponId(3)).await.unwrap().told();
-    assert_eq!((told.reason, told.metadata["quota"].as_str()), (Reason::CouponSoldOut, "5"));
+    for confirmed in [Reason::CouponAlreadyIssued, Reason::CouponSoldOut] {
+        sold_out.heard_by(CouponId(3)).await.unwrap().confirmed(&rejected(confirmed));
+    }
     assert_eq!(sold_out.turned_away(), TurnedAway { memory: 1, redis: 0, database: 1 });
 }
 

@@ -41,17 +41,6 @@ diesel::table! {
     }
 }
 
-diesel::table! {
-    /// The key of the participant's table: whether a request is on record is all that is asked here.
-    idempotency (request_id, user_id, method) {
-        request_id -> Binary,
-        user_id -> BigInt,
-        method -> TinyInt,
-    }
-}
-
-diesel::allow_tables_to_appear_in_same_query!(idempotency, issued_coupon);
-
 #[derive(Queryable, Selectable, Insertable)]
 #[diesel(table_name = coupon, check_for_backend(Mysql))]
 pub(super) struct CouponRow {

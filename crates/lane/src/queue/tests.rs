@@ -45,9 +45,10 @@ async fn a_lane_that_was_slow_once_admits_one_call_to_find_out_whether_it_still_
 
 #[tokio::test]
 async fn whoever_is_shed_is_told_to_come_back_soon_however_slow_the_lane_is() {
-    let queue = Queue::<Nothing>::new("slow", Options::default());
     for (took, least, most) in [(0, 10, 10), (60_000, 5_000, 5_000), (40_000_000, 5_000, 5_000)] {
-        queue.settled(Duration::from_millis(took), 8_192);
+        let queue = Queue::<Nothing>::new("slow", Options { capacity: 1, ..Options::default() });
+        queue.settled(Duration::from_millis(took), 0);
+        push(&queue, None).unwrap();
         let Err(Error::Overloaded { retry_after, .. }) = push(&queue, None) else {
             panic!("the queue is full");
         };

@@ -2,11 +2,6 @@ SELECT id, name, discount_kind, discount_value, discount_cap, quota, issued, val
     FROM coupon
     WHERE created_at < '2026-12-05 00:00:00' OR (created_at = '2026-12-05 00:00:00' AND id < 40000)
     ORDER BY created_at DESC, id DESC LIMIT 100;
-SELECT (EXISTS (SELECT idempotency.request_id, idempotency.user_id, idempotency.method
-    FROM idempotency
-    WHERE (idempotency.request_id = X'c4ca4238a0b923820dcc509a6f75849b' AND (idempotency.user_id = 5000 AND idempotency.method = 1))) OR EXISTS (SELECT issued_coupon.id, issued_coupon.coupon_id, issued_coupon.user_id, issued_coupon.sequence, issued_coupon.state, issued_coupon.order_id, issued_coupon.version, issued_coupon.issued_at, issued_coupon.valid_from, issued_coupon.valid_until
-    FROM issued_coupon
-    WHERE (issued_coupon.coupon_id = 5000 AND issued_coupon.user_id = 5000)));
 SELECT id, name, discount_kind, discount_value, discount_cap, quota, issued, validity_days, issuable_from, issuable_until, cancel_policy, created_at
     FROM coupon
     WHERE id = 5000 LIMIT 100;
@@ -17,6 +12,10 @@ SELECT id, name, discount_kind, discount_value, discount_cap, quota, issued, val
     FROM coupon
     WHERE id IN (1, 2)
     ORDER BY id FOR UPDATE;
+SELECT id, name, discount_kind, discount_value, discount_cap, quota, issued, validity_days, issuable_from, issuable_until, cancel_policy, created_at
+    FROM coupon
+    WHERE id IN (1, 2)
+    ORDER BY id FOR UPDATE NOWAIT;
 SELECT next_id FROM id_block WHERE name = 'product' LIMIT 100 FOR UPDATE;
 SELECT request_id, user_id, method, request_hash, refused, reply
     FROM idempotency
@@ -25,6 +24,10 @@ SELECT id, coupon_id, user_id, sequence, state, order_id, version, issued_at, va
     FROM issued_coupon
     WHERE (coupon_id = 5000 AND user_id IN (5000, 5001))
     ORDER BY user_id FOR UPDATE;
+SELECT id, coupon_id, user_id, sequence, state, order_id, version, issued_at, valid_from, valid_until
+    FROM issued_coupon
+    WHERE (coupon_id = 5000 AND user_id IN (5000, 5001))
+    ORDER BY user_id FOR UPDATE NOWAIT;
 SELECT id, coupon_id, user_id, sequence, state, order_id, version, issued_at, valid_from, valid_until
     FROM issued_coupon
     WHERE (user_id = 5000 AND (issued_at < '2026-11-08 00:00:00' OR (issued_at = '2026-11-05 00:00:00' AND id < 900000)))

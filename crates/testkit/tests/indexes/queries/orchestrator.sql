@@ -32,12 +32,16 @@ SELECT saga_id, kind, plan_version, subject, object, unique_object, weight, requ
     ORDER BY saga_id DESC LIMIT 100;
 SELECT owner, saga_id
     FROM saga
-    WHERE (owner NOT IN (X'00000000000000000000000000000001', X'00000000000000000000000000000002'))
+    WHERE (owner NOT IN (X'00000000000000000000000000000001', X'00000000000000000000000000000002') AND (state IN (1, 2, 3) AND ((kind * 65536 + plan_version) IN (65537, 131073))))
     ORDER BY saga_id LIMIT 100;
 SELECT saga_id, kind, plan_version, subject, object, unique_object, weight, request, placed_at, deadline_at, trace_id, traceparent, owner, state, attention, request_id
     FROM saga
     WHERE (saga_id IN (X'019300000000000000000000000003e8', X'01930000000000000000000000001389') AND owner = X'00000000000000000000000000000001')
     ORDER BY saga_id;
+SELECT saga_id, kind, plan_version, subject, object, unique_object, weight, request, placed_at, deadline_at, trace_id, traceparent, owner, state, attention, request_id
+    FROM saga
+    WHERE (state NOT IN (1, 2) AND saga_id < X'019300000000000000000000000003e8')
+    ORDER BY saga_id DESC LIMIT 100;
 SELECT saga_id, kind, plan_version, subject, object, unique_object, weight, request, placed_at, deadline_at, trace_id, traceparent, owner, state, attention, request_id
     FROM saga
     WHERE saga_id = X'019300000000000000000000000003e8' LIMIT 100;
@@ -48,6 +52,10 @@ SELECT saga_id, kind, plan_version, subject, object, unique_object, weight, requ
     FROM saga
     WHERE state IN (1, 2)
     ORDER BY saga_id DESC LIMIT 100;
+SELECT saga_id, kind, plan_version, subject, object, unique_object, weight, request, placed_at, deadline_at, trace_id, traceparent, owner, state, attention, request_id
+    FROM saga
+    WHERE state NOT IN (1, 2)
+    ORDER BY saga_id DESC LIMIT 100;
 SELECT saga_id FROM saga ORDER BY saga_id LIMIT 100;
 SELECT saga_id
     FROM saga
@@ -55,6 +63,14 @@ SELECT saga_id
     ORDER BY saga_id FOR UPDATE;
 SELECT floor FROM saga_floor WHERE id = 1 LIMIT 100 FOR UPDATE;
 SELECT floor FROM saga_floor;
+SELECT saga_id
+    FROM saga
+    WHERE saga_id IN (X'019300000000000000000000000003e8', X'01930000000000000000000000001389')
+    ORDER BY saga_id FOR UPDATE NOWAIT;
+SELECT saga_id
+    FROM saga
+    WHERE (owner NOT IN (X'00000000000000000000000000000001', X'00000000000000000000000000000002') AND (NOT (state IN (1, 2, 3) AND ((kind * 65536 + plan_version) IN (65537, 131073)))))
+    ORDER BY saga_id LIMIT 100;
 SELECT floor FROM saga_floor WHERE id = 1 LIMIT 100;
 SELECT saga_id FROM saga_history ORDER BY saga_id DESC LIMIT 100;
 SELECT saga_id, kind, plan_version, subject, object, weight, request, placed_at, trace_id, outcome, result, ended_at, request_id
@@ -79,6 +95,9 @@ SELECT saga_id, request_id
 SELECT request_id, saga_id, action, request_hash, actor, reason, record, created_at
     FROM saga_operation
     WHERE request_id = X'c4ca4238a0b923820dcc509a6f75849b' LIMIT 100;
+SELECT saga_id, action, created_at
+    FROM saga_operation
+    WHERE (saga_id IN (X'019300000000000000000000000003e8', X'01930000000000000000000000001389') AND action IN (1, 2));
 SELECT saga_id, record
     FROM saga_operation
     WHERE (saga_id IN (X'019300000000000000000000000003e8', X'01930000000000000000000000001389') AND action = 1);

@@ -26,3 +26,7 @@ SELECT id, user_id, state, saga_id, cancel_saga_id, total, discount, paid, coupo
     FROM orders
     WHERE id IN (1, 2)
     ORDER BY id FOR UPDATE;
+SELECT id, user_id, state, saga_id, cancel_saga_id, total, discount, paid, coupon_id, issued_coupon_id, version, placed_at, cancelled_at
+    FROM orders
+    WHERE id IN (1, 2)
+    ORDER BY id FOR UPDATE NOWAIT;

@@ -11,6 +11,10 @@ SELECT id, name, price, stock, movements, version, created_at, updated_at
     FROM product
     WHERE id IN (1, 2)
     ORDER BY id FOR UPDATE;
+SELECT id, name, price, stock, movements, version, created_at, updated_at
+    FROM product
+    WHERE id IN (1, 2)
+    ORDER BY id FOR UPDATE NOWAIT;
 SELECT product_id, seq, kind, delta, stock_after, order_id, saga_id, reason, created_at
     FROM stock_movement
     WHERE (product_id = 5000 AND seq < 5000)

@@ -10,5 +10,9 @@ SELECT user_id, balance, version, created_at
     FROM wallet
     WHERE user_id IN (5000, 5001)
     ORDER BY user_id FOR UPDATE;
+SELECT user_id, balance, version, created_at
+    FROM wallet
+    WHERE user_id IN (5000, 5001)
+    ORDER BY user_id FOR UPDATE NOWAIT;
 UPDATE saga_op SET state = 1
     WHERE ((saga_id IN (X'019300000000000000000000000003e8', X'01930000000000000000000000001389') AND step = 1) AND state = 1);
