@@ -77,7 +77,8 @@ impl Replica {
             .unwrap();
         let mut said = BufReader::new(process.stdout.take().unwrap()).lines();
         let said = tokio::time::timeout(PATIENCE, said.next_line()).await.unwrap().unwrap();
-        let said = said.unwrap_or_else(|| panic!("{}", fs::read_to_string(&log).unwrap()));
+        assert!(said.is_some(), "{}", fs::read_to_string(&log).unwrap());
+        let said = said.unwrap();
         let said: serde_json::Value = serde_json::from_str(&said).unwrap();
         let channel = |name: &str| {
             let address = said["ready"][name].as_str().unwrap();

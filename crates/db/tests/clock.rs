@@ -33,7 +33,7 @@ async fn a_clock_beside_the_databases_is_trusted_and_ages_are_counted_from_it() 
     assert!(clock.is_trusted_to_delete() && clock.is_ready());
     let before = clock.cutoff(NONE).await.unwrap().unwrap();
     assert!(before <= Utc::now());
-    let hour = Duration::from_secs(3_600);
+    let hour = Duration::from_hours(1);
     let old = clock.cutoff(hour).await.unwrap().unwrap();
     assert!(old <= Utc::now() - hour && old > before - 2 * hour);
     assert_eq!(clock.cutoff(Duration::MAX).await.unwrap(), None, "nothing is that old");
