@@ -96,7 +96,9 @@ fn passwords_are_never_shown() {
 #[test]
 fn every_command_explains_itself() {
     let folder = tempfile::tempdir().unwrap();
-    for command in ["up", "serve", "migrate", "replay", "audit", "demo", "saga list"] {
+    for command in
+        ["up", "serve", "migrate", "replay", "audit", "demo", "saga list", "clock", "watermark"]
+    {
         let arguments: Vec<_> = command.split(' ').chain(["--help"]).collect();
         let output = commerce(folder.path(), &arguments, &[]);
         let help = String::from_utf8(output.stdout).unwrap();

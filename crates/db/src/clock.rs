@@ -40,7 +40,7 @@ const ALERT_EVERY: u32 = 30;
 /// How long one look may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// A reading that is older says too little to delete by.
-const FRESH: Duration = Duration::from_secs(60);
+const FRESH: Duration = Duration::from_mins(1);
 
 /// What this process knows of the clock of one schema's database. Cheap to clone.
 #[derive(Clone)]
@@ -152,14 +152,13 @@ impl Clock {
                         continue;
                     }
                 };
-                if is_off && (!was_off || round % ALERT_EVERY == 0) {
+                if is_off && (!was_off || round.is_multiple_of(ALERT_EVERY)) {
                     let off_by_seconds = self.offset().map(|offset| offset.num_seconds());
                     tracing::error!(off_by_seconds, "clock differs from the database's: set it");
                 }
-                if is_off != was_off || round % TOLD_EVERY == 0 {
-                    if let Err(error) = self.look_around(!is_off).await {
-                        tracing::warn!(%error, "clock not compared with the other replicas'");
-                    }
+                let is_due = is_off != was_off || round.is_multiple_of(TOLD_EVERY);
+                if is_due && let Err(error) = self.look_around(!is_off).await {
+                    tracing::warn!(%error, "clock not compared with the other replicas'");
                 }
                 was_off = is_off;
             }

@@ -11,10 +11,13 @@ use api::Reason;
 use api::checkout::v1::CheckoutState;
 use api::outcome::IDEMPOTENCY_REPLAYED;
 use api::saga::v1::SagaStepState;
-use participant::{Housekeeper, Housekeeping};
+use chrono::TimeDelta;
+use diesel_async::SimpleAsyncConnection;
+use participant::{Housekeeper, Housekeeping, SagaId};
 use std::time::Duration;
 use testkit::request_id;
 use tonic::Code;
+use uuid::Uuid;
 
 const AT_ONCE: Housekeeping =
     Housekeeping { interval: Duration::from_secs(1), retention: Duration::ZERO };
@@ -179,6 +182,78 @@ async fn a_saga_that_has_not_ended_keeps_all_that_began_after_it() {
     let ended = || async { node.checkout(&saga).await.ended_at };
     until("the saga has ended", ended).await;
     assert!(forget(&shop, &node).await > later.len());
+}
+
+/// Sets every floor to an id, as clocks may have done that were wrong.
+async fn set_floors(shop: &Shop, floor: SagaId) {
+    let sql = format!("UPDATE saga_floor SET floor = X'{}'", Uuid::from(floor).simple());
+    for db in shop.schemas() {
+        Shop::execute(db, &sql).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn orders_are_taken_though_the_floor_is_days_ahead_of_every_clock() {
+    let shop = Shop::start().await;
+    let node = shop.node(patient()).await;
+    let mut days_ahead = (db::now_micros() + TimeDelta::days(8)).timestamp_millis();
+    for case in cases(&node).into_iter().filter(Case::is_register) {
+        let world = shop.world(&node, case.scenario).await;
+        days_ahead += 60_000;
+        let floor = SagaId((u128::try_from(days_ahead).unwrap() << 80).to_be_bytes());
+        set_floors(&shop, floor).await;
+        let told = node.ask(&world.trace, world.ask.clone()).await.unwrap();
+        assert_eq!(told.state, CheckoutState::Succeeded, "{case}");
+        assert!(SagaId::from(told.checkout_id.parse::<Uuid>().unwrap()) > floor, "{case}");
+        let again = node.ask(&world.trace, world.ask.clone()).await.unwrap();
+        assert!(again.replayed && again.checkout_id == told.checkout_id, "{case}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_floor_rises_no_higher_than_the_newest_saga_that_has_ended() {
+    let shop = Shop::start().await;
+    let node = shop.node(patient()).await;
+    let case = cases(&node).into_iter().find(Case::is_register).unwrap();
+    let world = shop.world(&node, case.scenario).await;
+    let told = node.ask(&world.trace, world.ask.clone()).await.unwrap();
+    let ended = || async { node.checkout(&told.checkout_id).await.ended_at };
+    until("the end is recorded", ended).await;
+    assert!(forget(&shop, &node).await > 0);
+    let at =
+        format!("saga_floor WHERE id = 1 AND floor <= X'{}'", told.checkout_id.replace('-', ""));
+    for db in shop.schemas() {
+        assert_eq!(Shop::rows(db, &at).await, 1, "above all that ever began");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_that_found_no_row_before_its_saga_was_purged_does_nothing() {
+    const WAITS: &str = "information_schema.innodb_trx t JOIN information_schema.processlist p \
+        ON p.id = t.trx_mysql_thread_id WHERE t.trx_state = 'LOCK WAIT' AND p.db = DATABASE()";
+    let stage = Stage::start(patient()).await;
+    let Stage { shop, node, .. } = &*stage;
+    let case = cases(node).into_iter().find(|case| case.step() == "DebitWallet").unwrap();
+    let world = stage.world(&case).await;
+    let told = stage.ask(&world).await.unwrap();
+    let after = shop.snapshot(&world).await;
+    // The same debit for a saga that is over when it comes.
+    let (of, other) = (told.checkout_id.parse().unwrap(), Uuid::now_v7());
+    let packet = shop.wire.first(&world.trace, "DebitWallet").readdressed(of, other);
+
+    let mut holder = shop.wallet.session().await.unwrap();
+    let hold = format!("UPDATE wallet SET balance = balance WHERE user_id = {}", world.user);
+    holder.conn().batch_execute(&hold).await.unwrap();
+    let purge = async {
+        // It has looked for its row, read the floor, and waits for the wallet's row.
+        let waits = || async { (Shop::rows(&shop.wallet, WAITS).await > 0).then_some(()) };
+        until("the step waits", waits).await;
+        set_floors(shop, other.into()).await;
+        holder.rollback().await.unwrap();
+    };
+    let (late, ()) = tokio::join!(shop.wire.deliver(packet), purge);
+    assert_eq!(late.reason(), Some(Reason::SagaPurged));
+    assert_eq!(shop.snapshot(&world).await, after);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -84,6 +84,27 @@ async fn a_saga_whose_replica_dies_at_any_step_is_finished_by_the_next() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_two_replicas_that_take_over_at_once_each_saga_has_one() {
+    let shop = Shop::start().await;
+    let node = shop.node(one_attempt()).await;
+    let case = cases(&node).swap_remove(0);
+    let mut stuck = Vec::new();
+    for _ in 0..8 {
+        stuck.push(Stuck::begin(&shop, &node, case.clone(), case.step(), Fault::HUNG).await);
+    }
+    node.kill();
+    let (one, _other) = (shop.node(one_attempt()).await, shop.node(one_attempt()).await);
+    for Stuck { world, call, .. } in &stuck {
+        let ended = || async {
+            let told = one.ask(&world.trace, world.ask.clone()).await.unwrap();
+            (told.state == CheckoutState::Succeeded).then_some(())
+        };
+        until("the saga succeeds", ended).await;
+        assert_eq!(shop.wire.sent(&world.trace, call), 2, "by both");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_saga_whose_replica_dies_while_undoing_any_step_is_undone_by_the_next() {
     let shop = Shop::start().await;
     let node = shop.node(one_attempt()).await;

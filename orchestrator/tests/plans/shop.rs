@@ -170,6 +170,20 @@ impl Shop {
         count.await.unwrap().count
     }
 
+    /// Changes what a database has.
+    pub(crate) async fn execute(db: &Db, sql: &str) {
+        let done = db.read(async |conn: &mut Conn| -> db::Result<()> {
+            sql_query(sql).execute(conn).await?;
+            Ok(())
+        });
+        done.await.unwrap();
+    }
+
+    /// The journal and every participant.
+    pub(crate) fn schemas(&self) -> [&Db; 5] {
+        [&self.db, &self.product, &self.coupon, &self.wallet, &self.order]
+    }
+
     /// The counter of the replica that began last.
     pub(crate) async fn newest_beat(&self) -> i64 {
         #[derive(QueryableByName)]
