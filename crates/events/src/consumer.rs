@@ -151,12 +151,6 @@ impl Consumer {
         outage: &mut Outage,
     ) -> Result<(), Error> {
         let mut positions = self.handler.positions().await?;
-        // Before more events make it unnoticeable.
-        if self.is_ahead(&positions).await? {
-            error!(consumer = self.name, "positions are ahead of the outbox");
-            bus.acknowledge(&positions).await?;
-            return Ok(self.handler.start_over().await?);
-        }
         // The bus as it was before a read that brought nothing.
         let mut before: Option<State> = None;
         loop {

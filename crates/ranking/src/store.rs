@@ -141,19 +141,15 @@ impl Store {
     /// Waits until there is a Redis that evicts no keys, and tells what it waits for.
     pub async fn fit(&self) {
         let mut told: Option<Instant> = None;
-        loop {
-            let error = match self.check().await {
-                Ok(()) if told.is_some() => {
-                    return tracing::info!("redis is there and evicts nothing");
-                }
-                Ok(()) => return,
-                Err(error) => error,
-            };
+        while let Err(error) = self.check().await {
             if told.is_none_or(|told| told.elapsed() >= TELL) {
                 told = Some(Instant::now());
                 tracing::error!(%error, "best sellers are not counted until redis is as it must be");
             }
             tokio::time::sleep(LOOK).await;
+        }
+        if told.is_some() {
+            tracing::info!("redis is as it must be; best sellers are counted");
         }
     }
 

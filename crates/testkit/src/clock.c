@@ -4,6 +4,7 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -30,4 +31,23 @@ int clock_gettime(clockid_t clock, struct timespec *at) {
     at->tv_nsec = ns;
   }
   return result;
+}
+
+/* Redis, and some of MariaDB, ask in these ways. */
+int gettimeofday(struct timeval *restrict at, void *restrict zone) {
+  (void)zone;
+  struct timespec now;
+  int result = clock_gettime(CLOCK_REALTIME, &now);
+  if (result == 0 && at) {
+    at->tv_sec = now.tv_sec;
+    at->tv_usec = now.tv_nsec / 1000;
+  }
+  return result;
+}
+
+time_t time(time_t *at) {
+  struct timespec now;
+  if (clock_gettime(CLOCK_REALTIME, &now) != 0) return (time_t)-1;
+  if (at) *at = now.tv_sec;
+  return now.tv_sec;
 }

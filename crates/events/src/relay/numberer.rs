@@ -152,7 +152,7 @@ impl Relay {
         let rows = take(session.conn(), &mut owned, &floors, &waiting, batch).await?;
         session.commit(Script::default()).await?;
         let most = rows.values().map(Vec::len).max().unwrap_or_default();
-        self.note(shared, course, &owned, &mut ledgers, rows);
+        note(shared, course, &owned, &mut ledgers, rows);
         shared.ledgers.send_replace(Some(ledgers));
         shared.numbered.notify_one();
         Ok(Cycle::Done(match most {
@@ -161,47 +161,46 @@ impl Relay {
             _ => Found::Something,
         }))
     }
+}
 
-    /// Takes note of what was committed.
-    fn note(
-        &self,
-        shared: &Shared,
-        course: &mut Course,
-        owned: &BTreeMap<Shard, Owned>,
-        ledgers: &mut PerShard<Ledger>,
-        mut rows: BTreeMap<Shard, Vec<Unnumbered>>,
-    ) {
-        let mut fresh = shared.fresh();
-        for (shard, ledger) in owned {
-            let rows = rows.remove(shard).unwrap_or_default();
-            let gap = ledger.last - ledger.was - i64::try_from(rows.len()).unwrap_or_default();
-            if gap > 0 {
-                let (after, last) = (ledger.was, ledger.last);
-                if course.is_witnessed {
-                    error!(%shard, after, last, "the database was put back; numbers go on above the lost ones");
-                    shared.is_ahead.store(true, Ordering::SeqCst);
-                } else {
-                    warn!(%shard, after, last, "numbers go on far above the last, as the bus cannot be asked");
-                }
-                course.has_numbered[*shard] = true;
-                fresh.remove(shard);
-            } else if !rows.is_empty() {
-                let positions = ledger.was.saturating_add(1)..;
-                let messages = positions.zip(rows).map(|(position, row)| {
-                    let Unnumbered { envelope, .. } = row;
-                    Message { position, envelope }
-                });
-                let messages = messages.collect();
-                fresh.insert(*shard, Fresh { after: ledger.was, messages });
-                course.has_numbered[*shard] = true;
+/// Takes note of what was committed.
+fn note(
+    shared: &Shared,
+    course: &mut Course,
+    owned: &BTreeMap<Shard, Owned>,
+    ledgers: &mut PerShard<Ledger>,
+    mut rows: BTreeMap<Shard, Vec<Unnumbered>>,
+) {
+    let mut fresh = shared.fresh();
+    for (shard, ledger) in owned {
+        let rows = rows.remove(shard).unwrap_or_default();
+        let gap = ledger.last - ledger.was - i64::try_from(rows.len()).unwrap_or_default();
+        if gap > 0 {
+            let (after, last) = (ledger.was, ledger.last);
+            if course.is_witnessed {
+                error!(%shard, after, last, "the database was put back; numbers go on above the lost ones");
+                shared.is_ahead.store(true, Ordering::SeqCst);
+            } else {
+                warn!(%shard, after, last, "numbers go on far above the last, as the bus cannot be asked");
             }
-            ledgers[*shard].last = ledger.last;
-            ledgers[*shard].published = ledger.published;
-            course.highest[*shard] = course.highest[*shard].max(ledger.last);
+            course.has_numbered[*shard] = true;
+            fresh.remove(shard);
+        } else if !rows.is_empty() {
+            let positions = ledger.was.saturating_add(1)..;
+            let messages = positions.zip(rows).map(|(position, row)| {
+                let Unnumbered { envelope, .. } = row;
+                Message { position, envelope }
+            });
+            let messages = messages.collect();
+            fresh.insert(*shard, Fresh { after: ledger.was, messages });
+            course.has_numbered[*shard] = true;
         }
-        for (shard, ledger) in ledgers.iter() {
-            course.highest[shard] = course.highest[shard].max(ledger.last);
-        }
+        ledgers[*shard].last = ledger.last;
+        ledgers[*shard].published = ledger.published;
+        course.highest[*shard] = course.highest[*shard].max(ledger.last);
+    }
+    for (shard, ledger) in ledgers.iter() {
+        course.highest[shard] = course.highest[shard].max(ledger.last);
     }
 }
 

@@ -51,6 +51,9 @@ async fn a_redis_whose_clock_is_days_ahead_for_a_while_changes_nothing() {
     };
     store.apply(Target::Served, &[portion(1)]).await.unwrap();
     clock.set_ms(HOURS_AHEAD * 3_600_000);
+    let mut connection = client(&redis).get_multiplexed_async_connection().await.unwrap();
+    let (seconds, _): (i64, i64) = redis::cmd("TIME").query_async(&mut connection).await.unwrap();
+    assert!(seconds > Utc::now().timestamp() + 3_600 * (HOURS_AHEAD - 1), "its clock is ahead");
     store.apply(Target::Served, &[portion(2)]).await.unwrap();
     let window = store.snapshot().await.unwrap().window;
     assert!(window.as_of < Utc::now() + TimeDelta::hours(2), "{window:?}");
