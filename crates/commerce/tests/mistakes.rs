@@ -57,7 +57,7 @@ fn only_line(output: &Output, code: i32) -> String {
 async fn server() -> (String, String) {
     static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
     let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    let prefix = format!("database.prefix=mistakes_{}_{number}", std::process::id());
+    let prefix = format!("database.prefix=mistakes_{}_{number}_", std::process::id());
     (testkit::mysql().await.url(), prefix)
 }
 

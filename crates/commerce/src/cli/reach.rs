@@ -116,7 +116,7 @@ impl Source {
         let silent =
             |why: String| Unreachable::Silent { origin: origin(), address: address(), why };
         let found = tokio::time::timeout(PATIENCE, lookup_host(text)).await;
-        let found = found.map_err(|_| silent("the name's lookup hangs".to_owned()))?;
+        let found = found.map_err(|_| unknown("the name service does not answer".to_owned()))?;
         let found: Vec<SocketAddr> = found.map_err(|error| unknown(error.to_string()))?.collect();
         if found.is_empty() {
             return Err(unknown("it has no address".to_owned()).into());
