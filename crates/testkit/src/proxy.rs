@@ -41,7 +41,7 @@ pub struct Proxy {
 }
 
 struct Shared {
-    target: Target,
+    target: Mutex<Target>,
     state: Mutex<State>,
     lost: watch::Sender<usize>,
 }
@@ -69,7 +69,7 @@ impl Proxy {
     /// `mysql://…?socket=PATH`, or plain `HOST:PORT`.
     pub async fn before(url: &str) -> Self {
         let shared = Arc::new(Shared {
-            target: target(url),
+            target: Mutex::new(target(url)),
             state: Mutex::default(),
             lost: watch::Sender::new(0),
         });
@@ -107,6 +107,12 @@ impl Proxy {
     pub fn heal(&self) {
         let mut state = self.shared.lock();
         *state = State { links: std::mem::take(&mut state.links), ..State::default() };
+    }
+
+    /// Forwards connections to come to another server, named as in [`Proxy::before`]. Those that exist stay where they
+    /// are: [`Proxy::cut`] ends them.
+    pub fn retarget(&self, url: &str) {
+        *self.shared.target.lock().unwrap_or_else(PoisonError::into_inner) = target(url);
     }
 
     /// Holds each chunk of bytes back for this long, in both directions.
@@ -223,8 +229,9 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 
 async fn forward(client: TcpStream, link: Arc<Link>, shared: Arc<Shared>) {
     let mut is_cut = link.is_cut.subscribe();
+    let target = shared.target.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let passing = async {
-        match &shared.target {
+        match &target {
             Target::Socket(path) => {
                 let (down, up) = UnixStream::connect(path).await?.into_split();
                 both_ways(client, down, up, &link, &shared).await
@@ -405,6 +412,20 @@ mod tests {
         let mut two = TcpStream::connect(proxy.address()).await.unwrap();
         assert_eq!(said(&mut two, "COMMIT").await.unwrap(), "COMMIT");
         assert_eq!(proxy.answers_lost(), 1);
+    }
+
+    #[tokio::test]
+    async fn connections_to_come_go_to_the_new_server_and_those_that_exist_stay() {
+        let proxy = Proxy::before(&echo().await.to_string()).await;
+        let mut old = TcpStream::connect(proxy.address()).await.unwrap();
+        assert_eq!(said(&mut old, "before").await.unwrap(), "before");
+        let other = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        proxy.retarget(&other.local_addr().unwrap().to_string());
+        let _new = TcpStream::connect(proxy.address()).await.unwrap();
+        timeout(Duration::from_secs(10), other.accept()).await.unwrap().unwrap();
+        assert_eq!(said(&mut old, "after").await.unwrap(), "after");
+        proxy.cut();
+        assert!(said(&mut old, "gone").await.is_err());
     }
 
     #[test]
