@@ -83,6 +83,10 @@ impl Admin {
     }
 
     async fn steps(&self, start: &Start) -> Result<Vec<SagaStep>, Status> {
+        if !self.orchestrator.engine.knows(start.plan) {
+            // Only a newer program knows what its steps are.
+            return Ok(Vec::new());
+        }
         let script = self.script(start)?;
         let floor = self.orchestrator.engine.journal().floor().await;
         let forgotten = start.saga <= floor.map_err(|error| unavailable(&error))?;

@@ -186,7 +186,8 @@ impl Orchestrator {
     /// The outcome of a saga that an earlier request began and that does not run here.
     async fn await_elsewhere(&self, saga: SagaId, answer_by: Instant) -> Result<Told, Status> {
         loop {
-            let known = self.look_up(saga).await;
+            let known = tokio::time::timeout_at(answer_by, self.look_up(saga)).await;
+            let known = known.unwrap_or_else(|_| Err(Refusal::new(Reason::Unavailable).into()));
             let is_last = Instant::now() + LOOK_EVERY >= answer_by;
             match known {
                 Ok((_, Standing::Running)) if !is_last => {}

@@ -14,6 +14,7 @@
     reason = "a test that cannot be set up has failed"
 )]
 
+mod answered;
 mod cancelled;
 mod compensated;
 mod forgotten;
@@ -27,4 +28,5 @@ mod scenarios;
 mod shop;
 mod snapshot;
 mod unhealing;
+mod unknown;
 mod wire;

@@ -54,14 +54,14 @@ pub(crate) enum Ask {
 }
 
 impl Ask {
-    fn request_id(&self) -> &str {
+    pub(crate) fn request_id(&self) -> &str {
         match self {
             Self::Place(request) => &request.request_id,
             Self::Cancel(request) => &request.request_id,
         }
     }
 
-    fn user_id(&self) -> i64 {
+    pub(crate) fn user_id(&self) -> i64 {
         match self {
             Self::Place(request) => request.user_id,
             Self::Cancel(request) => request.user_id,
@@ -168,10 +168,34 @@ impl Node {
         self.get(Key::CheckoutId(id.to_owned())).await.unwrap()
     }
 
+    /// The same, where it may not be told.
+    pub(crate) async fn try_checkout(&self, id: &str) -> Result<Checkout, Status> {
+        self.get(Key::CheckoutId(id.to_owned())).await
+    }
+
     /// A checkout, named by its request; none before START.
     pub(crate) async fn checkout_of(&self, ask: &Ask) -> Result<Checkout, Status> {
         let request_id = ask.request_id().to_owned();
         self.get(Key::Request(RequestKey { user_id: ask.user_id(), request_id })).await
+    }
+
+    /// The same, by somebody who waits so long.
+    pub(crate) async fn checkout_within(
+        &self,
+        ask: &Ask,
+        patience: Duration,
+    ) -> Result<Checkout, Status> {
+        let request_id = ask.request_id().to_owned();
+        let key = Key::Request(RequestKey { user_id: ask.user_id(), request_id });
+        let mut request = tonic::Request::new(GetCheckoutRequest { key: Some(key) });
+        request.set_timeout(patience);
+        let answer = self.checkout.clone().get_checkout(request).await?;
+        Ok(answer.into_inner().checkout.unwrap())
+    }
+
+    /// Sagas in flight here.
+    pub(crate) fn live(&self) -> usize {
+        self.orchestrator.live()
     }
 
     async fn get(&self, key: Key) -> Result<Checkout, Status> {
@@ -200,6 +224,19 @@ impl Node {
         saga_id: &str,
     ) -> Result<Operated, Status> {
         self.operate_for(verb, request_id, saga_id, "ticket 17").await
+    }
+
+    /// Ann wants a saga aborted, and does not wait for its end.
+    pub(crate) async fn want_abort(&self, saga_id: &str) {
+        let mut request = tonic::Request::new(AbortSagaRequest {
+            request_id: testkit::request_id(),
+            saga_id: saga_id.to_owned(),
+            actor: "ann".to_owned(),
+            reason: "ticket 17".to_owned(),
+        });
+        request.set_timeout(Duration::from_secs(1));
+        let told = self.admin.clone().abort_saga(request).await.unwrap().into_inner();
+        assert_eq!(told.saga.unwrap().state(), SagaState::Running);
     }
 
     /// Ann does something to a saga for this reason.

@@ -1,8 +1,8 @@
 //! What operators can do to a saga, wherever it stands still.
 
 use crate::node::Verb;
-use crate::scenarios::Case;
-use crate::shop::{Stage, World, patient};
+use crate::scenarios::{Case, cases};
+use crate::shop::{Shop, Stage, World, patient};
 use crate::snapshot::until;
 use crate::wire::Fault;
 use api::checkout::v1::CheckoutState;
@@ -189,6 +189,82 @@ async fn left(stage: Arc<Stage>, case: Case) {
     let gone = || async { trouble(&stage, &saga).await.is_none().then_some(()) };
     until("nobody works on the saga", gone).await;
     assert_eq!(node.checkout(&saga).await.state(), CheckoutState::Failed, "{case}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_saga_that_is_resolved_while_it_ends_has_one_cause() {
+    let stage = Stage::start(Options { attention_after: Duration::ZERO, ..patient() }).await;
+    stage.each_case(one_cause).await;
+}
+
+async fn one_cause(stage: Arc<Stage>, case: Case) {
+    let Stage { shop, node, .. } = &*stage;
+    let Some(undo) = case.undo().filter(|_| !case.is_register()) else { return };
+    let world = stage.world(&case).await;
+    shop.doom(&world, &case);
+    shop.wire.always(&world.trace, undo, Fault::REQUEST_LOST);
+    let asked = stage.ask(&world);
+    let operated = async {
+        let saga = node.started(&world.ask).await;
+        until("the saga calls for a person", || standing_still(&stage, &saga)).await;
+        let mut held = shop.hold_saga(&saga).await;
+        let answered = shop.wire.answered(&world.trace, undo);
+        shop.wire.heal(&world.trace, undo);
+        let undone = || async { (shop.wire.answered(&world.trace, undo) > answered).then_some(()) };
+        until("the saga is undone", undone).await;
+        // Whoever tells before END is written tells by now.
+        let told = || async {
+            (node.checkout(&saga).await.state() != CheckoutState::Running).then_some(())
+        };
+        let _ = tokio::time::timeout(Duration::from_millis(300), until("it is told", told)).await;
+        let request = request_id();
+        let resolve = stage.other().operate(Verb::Resolve, &request, &saga);
+        let let_go = async {
+            tokio::task::yield_now().await;
+            held.rollback().await.unwrap();
+        };
+        let _ = tokio::join!(resolve, let_go);
+        saga
+    };
+    let (told, saga) = tokio::join!(asked, operated);
+    let told = refusal(&told.unwrap_err());
+    until("the end is recorded", || ended(&stage, &saga)).await;
+    for replica in [node, stage.other()] {
+        let failure = replica.checkout(&saga).await.failure.unwrap();
+        assert_eq!(failure.reason, told.reason.as_str(), "{case}");
+        assert_eq!(failure.metadata["cause"], told.metadata["cause"], "{case}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_abort_outlives_the_replica_that_was_asked_for_it() {
+    let shop = Shop::start().await;
+    let node = shop.node(patient()).await;
+    let mut wanted = Vec::new();
+    for case in cases(&node).into_iter().filter(|case| !case.is_past_register()) {
+        let world = shop.world(&node, case.scenario).await;
+        let void = case.register().undo.unwrap();
+        shop.wire.always(&world.trace, case.step(), Fault::REQUEST_LOST);
+        shop.wire.always(&world.trace, void, Fault::REQUEST_LOST);
+        node.ask_and_leave(&world.trace, world.ask.clone());
+        let saga = node.started(&world.ask).await;
+        node.want_abort(&saga).await;
+        wanted.push((case, world, saga));
+    }
+    node.kill();
+    for (case, world, _) in &wanted {
+        shop.wire.heal(&world.trace, case.step());
+        shop.wire.heal(&world.trace, case.register().undo.unwrap());
+    }
+
+    let node = shop.node(patient()).await;
+    for (case, _, saga) in wanted {
+        let ended = || async { node.checkout(&saga).await.ended_at };
+        until("the saga ends", ended).await;
+        let failure = node.checkout(&saga).await.failure;
+        let failure = failure.unwrap_or_else(|| panic!("{case}: it was to be aborted"));
+        assert_eq!(failure.metadata["cause"], "OPERATOR", "{case}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

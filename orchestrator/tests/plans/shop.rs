@@ -16,10 +16,10 @@ use api::product::v1::product_service_client::ProductServiceClient;
 use api::wallet::v1::wallet_participant_service_client::WalletParticipantServiceClient;
 use api::wallet::v1::wallet_service_client::WalletServiceClient;
 use api::wallet::v1::{ChargeWalletRequest, CreateWalletRequest};
-use db::{Conn, Db};
+use db::{Conn, Db, Session};
 use diesel::sql_types::BigInt;
 use diesel::{QueryableByName, sql_query};
-use diesel_async::RunQueryDsl;
+use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 use migrations::Schema;
 use orchestrator::Participants;
 use orchestrator::kind::CHECKOUT;
@@ -149,6 +149,43 @@ impl Shop {
             order: Arc::new(OrderParticipantServiceClient::new(wire())),
         };
         Node::start(self.journal.clone(), participants, options).await
+    }
+
+    /// Keeps the journal from taking any END: it has no place for one.
+    pub(crate) async fn withhold_ends(&self) {
+        self.in_journal("RENAME TABLE saga_history TO elsewhere").await;
+    }
+
+    /// Runs a statement in the journal.
+    pub(crate) async fn in_journal(&self, sql: &str) {
+        let sql = sql.to_owned();
+        let done = self.db.read(async move |conn: &mut Conn| -> db::Result<()> {
+            Ok(conn.batch_execute(&sql).await?)
+        });
+        done.await.unwrap();
+    }
+
+    /// Somebody else's session that has just claimed the place of a request in the journal.
+    pub(crate) async fn hold_request(&self, ask: &Ask) -> Session {
+        let (id, user) = (ask.request_id().replace('-', ""), ask.user_id());
+        let method = if matches!(ask, Ask::Place(_)) { 1 } else { 2 };
+        self.hold(&format!(
+            "INSERT INTO request (request_id, subject, method, request_hash, saga_id, created_at) \
+            VALUES (X'{id}', {user}, {method}, X'0000000000000000', X'{id}', NOW(6))"
+        ))
+        .await
+    }
+
+    /// Somebody else's session that has locked the row of a saga.
+    pub(crate) async fn hold_saga(&self, saga: &str) -> Session {
+        let id = saga.replace('-', "");
+        self.hold(&format!("UPDATE saga SET weight = weight WHERE saga_id = X'{id}'")).await
+    }
+
+    async fn hold(&self, sql: &str) -> Session {
+        let mut session = self.db.session().await.unwrap();
+        session.conn().batch_execute(sql).await.unwrap();
+        session
     }
 
     /// The rows of a table of the journal.

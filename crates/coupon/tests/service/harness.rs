@@ -22,6 +22,7 @@ use api::{Reason, Refusal};
 use coupon::{Coupon, Notices};
 use db::{Conn, Db};
 use diesel::sql_types::BigInt;
+use diesel_async::SimpleAsyncConnection;
 use migrations::Schema;
 use participant::Options;
 use platform::{Chassis, Limits, transport};
@@ -81,6 +82,15 @@ impl Shop {
         let tasks = TaskTracker::new();
         let service = Coupon::start(db.clone(), options, client, notices.clone(), &tasks);
         Self { service, wallets, db, notices }
+    }
+
+    /// Runs a statement in the schema.
+    pub(crate) async fn run(&self, sql: &str) {
+        let sql = sql.to_owned();
+        let done = self.db.read(async move |conn: &mut Conn| -> db::Result<()> {
+            Ok(conn.batch_execute(&sql).await?)
+        });
+        done.await.unwrap();
     }
 
     pub(crate) fn public(&self) -> CouponServiceClient<CouponServiceServer<Coupon>> {

@@ -2,6 +2,7 @@
 
 use crate::harness::{Shop, issue, reason, refusal};
 use api::Reason;
+use api::coupon::v1::IssueCouponRequest;
 use coupon::TurnedAway;
 use embedded::{Redis, RedisOptions};
 use rustix::process::{Pid, Signal, kill_process};
@@ -99,4 +100,40 @@ async fn a_redis_that_hangs_or_is_gone_fails_no_issue() {
     assert_eq!(gone.service.turned_away(), TurnedAway { database: 1, ..TurnedAway::default() });
     redis.restart().await.unwrap();
     until_redis_tells(&shop, coupon).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_refused_early_stays_refused_and_keeps_its_request_id() {
+    let shop = Shop::start().await;
+    let coupon = sold_out(&shop).await;
+    until_redis_tells(&shop, coupon).await;
+    let open = shop.campaign(5).await;
+    // By the memory of a process, and by Redis.
+    for replica in [&shop, &shop.replica()] {
+        let before = replica.service.turned_away();
+        let request = issue(7, coupon);
+        let first = refusal(&replica.ask(request.clone()).await.unwrap_err());
+        assert_eq!(first.reason, Reason::CouponSoldOut);
+        let TurnedAway { memory, redis, database } = replica.service.turned_away();
+        assert_eq!((memory + redis, database), (before.memory + before.redis + 1, before.database));
+
+        let elsewhere = shop.replica();
+        for other in [replica, &elsewhere] {
+            assert_eq!(refusal(&other.ask(request.clone()).await.unwrap_err()), first);
+            let reused = IssueCouponRequest { coupon_id: open, ..request.clone() };
+            assert_eq!(reason(&other.ask(reused).await.unwrap_err()), Reason::RequestIdReused);
+        }
+    }
+    assert_eq!(shop.get(open).await.issued_count, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_notice_that_is_wrong_keeps_nobody_from_a_coupon() {
+    let redis = redis().await;
+    let shop = Shop::on_redis(&redis.url()).await;
+    let coupon = sold_out(&shop).await;
+    until_redis_tells(&shop, coupon).await;
+    let raise = format!("UPDATE coupon SET quota = 2 WHERE id = {coupon}");
+    shop.run(&raise).await;
+    assert_eq!(shop.replica().issue(8, coupon).await.unwrap().sequence, 2);
 }

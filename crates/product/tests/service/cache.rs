@@ -1,8 +1,9 @@
 //! The cache in front of the calls that only look: by a loader that tests hold back, and by the service.
 
-use crate::harness::{Shop, create, request_id};
+use crate::harness::{Shop, create, key, release, request_id, reserve};
 use api::product::v1::{
     AdjustStockRequest, BatchGetProductsRequest, GetProductRequest, Product as Item,
+    RestockProductsRequest, StockLine,
 };
 use embedded::{Redis, RedisOptions};
 use futures_util::future::join_all;
@@ -226,6 +227,34 @@ async fn who_changes_a_product_reads_the_change_there_and_elsewhere_at_last() {
         assert_eq!(answer.into_inner().products[0].stock, stock);
     }
     until(async || elsewhere.stock(tea).await == 19).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_orders_a_product_reads_its_stock_there_at_once_and_elsewhere_at_last() {
+    let redis = redis().await;
+    let shop = Shop::start().await;
+    let cached = || shop.replica(Cache::new(10).with_redis(&redis.url(), "test").unwrap());
+    let (here, elsewhere) = (cached(), cached());
+    let tea = here.product(50).await;
+    assert_eq!((here.stock(tea).await, elsewhere.stock(tea).await), (50, 50));
+    for order in 1..20 {
+        let reservation = reserve(order, &[(tea, 2)]);
+        here.steps().reserve_stock(reservation.clone()).await.unwrap();
+        assert_eq!(here.stock(tea).await, 48, "order {order}");
+        if order % 2 == 0 {
+            here.steps().release_stock(release(&reservation)).await.unwrap();
+        } else {
+            here.steps().restock_products(restock(order, tea, 2)).await.unwrap();
+        }
+        assert_eq!(here.stock(tea).await, 50, "order {order}");
+    }
+    here.steps().reserve_stock(reserve(20, &[(tea, 1)])).await.unwrap();
+    until(async || elsewhere.stock(tea).await == 49).await;
+}
+
+fn restock(order_id: i64, product_id: i64, quantity: i64) -> RestockProductsRequest {
+    let lines = vec![StockLine { product_id, quantity }];
+    RestockProductsRequest { key: Some(key()), order_id, lines }
 }
 
 #[tokio::test(flavor = "multi_thread")]

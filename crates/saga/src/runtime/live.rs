@@ -178,3 +178,44 @@ impl Drop for Stay<'_> {
         self.live.lock().requests.remove(&self.request);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use participant::SagaId;
+
+    const SAGA: SagaId = SagaId([1; 16]);
+
+    fn progress() -> watch::Receiver<Progress> {
+        watch::channel(Progress::Running(SAGA)).1
+    }
+
+    #[tokio::test]
+    async fn an_abort_reaches_the_executor_that_another_task_began_at_that_moment() {
+        let live = Live::default();
+        let place = live.enter(SAGA, progress(), Wanted::Driven).unwrap();
+        assert!(live.enter(SAGA, progress(), Wanted::Abort).is_none());
+        place.control().abort_wanted().await;
+    }
+
+    #[tokio::test]
+    async fn what_an_executor_did_not_hear_before_it_stopped_is_heard_by_the_next() {
+        let live = Live::default();
+        let place = live.enter(SAGA, progress(), Wanted::Driven).unwrap();
+        assert!(live.want(SAGA, Wanted::Abort));
+        let place = place.leave().expect("somebody wants something");
+        place.control().abort_wanted().await;
+        assert!(place.leave().is_none());
+        assert!(!live.want(SAGA, Wanted::Abort), "nobody is there to hear it");
+        assert!(live.enter(SAGA, progress(), Wanted::Driven).is_some());
+    }
+
+    #[test]
+    fn a_place_is_free_whatever_became_of_its_executor() {
+        let live = Live::default();
+        let place = live.enter(SAGA, progress(), Wanted::Driven);
+        assert!(place.is_some() && live.contains(SAGA));
+        drop(place);
+        assert!(!live.contains(SAGA));
+    }
+}
