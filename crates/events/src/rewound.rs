@@ -57,7 +57,7 @@ impl Row {
 
 /// An id of the kind [`KIND`] whose events belong to the shard.
 fn aggregate(shard: Shard) -> i64 {
-    (1..).find(|id| Shard::of(KIND, *id) == shard).unwrap_or_default()
+    (1..1_000).find(|id| Shard::of(KIND, *id) == shard).unwrap_or_default()
 }
 
 /// The position that the message's row follows in the outbox, where the message is an [`OutboxRewound`].

@@ -137,7 +137,7 @@ impl EventService for Feeds {
         let extents = outbox.extents().await?;
         let cursor = match after {
             Some(cursor) => {
-                let cursor = allowed(source, cursor, &extents)?;
+                allowed(source, &cursor, &extents)?;
                 outbox.recognise(&cursor).await?;
                 cursor
             }
@@ -175,12 +175,12 @@ fn not_here(source: EventSource) -> Refusal {
     Refusal::new(Reason::EventsNotHere).with("source", name(source))
 }
 
-/// A cursor from which the outbox can go on.
+/// Refuses a cursor from which the outbox cannot go on.
 fn allowed(
     source: EventSource,
-    cursor: Cursor,
+    cursor: &Cursor,
     extents: &PerShard<Extent>,
-) -> Result<Cursor, Refusal> {
+) -> Result<(), Refusal> {
     for (shard, Extent { first, last }) in extents.iter() {
         let position = cursor.position(shard);
         if position > *last {
@@ -191,7 +191,7 @@ fn allowed(
             return Err(purged(source, shard, position, *first));
         }
     }
-    Ok(cursor)
+    Ok(())
 }
 
 fn could_not_begin(error: &db::Error) -> Refusal {

@@ -133,6 +133,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`new`](Self::new).
+    #[expect(clippy::needless_pass_by_value, reason = "as all who are given a client")]
     pub fn with_clock(client: Client, prefix: &str, clock: Clock) -> Result<Self, Error> {
         let connection = Link::new(&client, TIMEOUT)?;
         Ok(Self { connection, base: format!("{prefix}:{{ranking}}"), clock })
