@@ -275,7 +275,9 @@ impl Migrator<'_> {
 
 /// The lock's name: of the schema, for locks are the server's.
 fn lock_name(url: &str) -> String {
-    let schema = url.rsplit('/').next().unwrap_or_default().split('?').next().unwrap_or_default();
+    // A socket's path stands behind the question mark.
+    let path = url.split('?').next().unwrap_or_default();
+    let schema = path.rsplit('/').next().unwrap_or_default();
     let schema = schema.replace(['\'', '\\'], "");
     let name = format!("commerce.migrate.{schema}");
     let skipped = name.chars().count().saturating_sub(LOCK_NAME);
@@ -289,5 +291,18 @@ fn in_migration(migration: &Migration, error: Error) -> Error {
             "{conflict}: end the transaction that holds the table, and run `commerce migrate` again"
         )),
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_named_by_the_schema_and_no_longer_than_a_server_takes() {
+        let socket = "mysql://me@localhost/shop_wallet?socket=/tmp/db/server.sock";
+        assert_eq!(lock_name(socket), "commerce.migrate.shop_wallet");
+        let long = format!("mysql://me@db:3306/{}", "s".repeat(64));
+        assert_eq!(lock_name(&long), "s".repeat(64));
     }
 }
