@@ -12,7 +12,7 @@ use crate::schema::{outbox, outbox_shard};
 use crate::{PerShard, Shard, message, rewound};
 use api::events::v1::EventEnvelope;
 use chrono::NaiveDateTime;
-use db::{Bytes16, Conflict, Conn, Error, Result, Script};
+use db::{Bytes16, Conn, Error, Result, Script};
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Binary, Blob, Bool, Datetime, TinyInt, VarChar};
 use diesel_async::RunQueryDsl;
@@ -131,7 +131,7 @@ pub async fn pending(conn: &mut Conn) -> Result<i64> {
 pub(crate) async fn lock(conn: &mut Conn, shards: &[Shard]) -> Result<BTreeMap<Shard, Owned>> {
     // Mostly nobody holds any. One statement, then, in the place of one a shard.
     match lock_at_once(conn, shards).await {
-        Err(error) if is_taken(&error) => {}
+        Err(error) if error.is_lock_timeout() => {}
         other => return other,
     }
     let mut owned = BTreeMap::new();
@@ -139,7 +139,7 @@ pub(crate) async fn lock(conn: &mut Conn, shards: &[Shard]) -> Result<BTreeMap<S
         // A lock that is not had fails the statement alone: the transaction keeps the others.
         match lock_at_once(conn, &[*shard]).await {
             Ok(one) => owned.extend(one),
-            Err(error) if is_taken(&error) => {}
+            Err(error) if error.is_lock_timeout() => {}
             Err(error) => return Err(error),
         }
     }
@@ -164,15 +164,6 @@ async fn lock_at_once(conn: &mut Conn, shards: &[Shard]) -> Result<BTreeMap<Shar
             Ok((Shard::from_column(shard)?, Owned { was: last, last, published }))
         })
         .collect()
-}
-
-/// Whether somebody else holds the lock: 1205 of MariaDB, 3572 of MySQL and `TiDB`.
-fn is_taken(error: &Error) -> bool {
-    match error {
-        Error::Conflict(conflict) => *conflict != Conflict::Deadlock,
-        Error::Server(text) => text.contains("NOWAIT"),
-        _ => false,
-    }
 }
 
 /// What a row tells, and whose it is.

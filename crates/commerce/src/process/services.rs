@@ -291,9 +291,10 @@ impl Starting<'_> {
         });
         let retention = self.config.idempotency.retention.into();
         let options = Housekeeping { interval, retention };
-        let housekeeper = Housekeeper::new(db.clone(), options);
-        let turn = self.turn("keep_house", schema)?;
-        self.tasks.spawn(housekeeper.run(turn, self.background.clone()));
+        let (turn, kept) = (self.turn("keep_house", schema)?, db.clone());
+        self.supervise("keep_house", move |cancel| {
+            Housekeeper::new(kept.clone(), options).run(turn.clone(), cancel)
+        });
         Ok(Some(db))
     }
 
@@ -404,10 +405,12 @@ impl Starting<'_> {
             let consumer = Consumer::new(activity::CONSUMER, bus, log).resting(activity::REST);
             self.supervise("activity_log", move |cancel| consumer.clone().run(cancel));
         }
-        let keeper = Keeper::new(db, self.config.activity.retention.into());
         let interval = self.config.housekeeping.interval.into();
+        let retention = self.config.activity.retention.into();
         let turn = self.turn("keep_days", Schema::Activity)?;
-        self.tasks.spawn(keeper.run(interval, turn, self.background.clone()));
+        self.supervise("keep_days", move |cancel| {
+            Keeper::new(db.clone(), retention).run(interval, turn.clone(), cancel)
+        });
         Ok(())
     }
 
@@ -446,8 +449,10 @@ impl Starting<'_> {
         let interval = self.config.housekeeping.interval.into();
         let retention = self.config.idempotency.retention.into();
         let turn = self.turn("keep_house", Schema::Orchestrator)?;
-        let cancel = self.background.clone();
-        self.tasks.spawn(orchestrator.clone().keep_house(interval, retention, turn, cancel));
+        let keeping = orchestrator.clone();
+        self.supervise("keep_house", move |cancel| {
+            keeping.clone().keep_house(interval, retention, turn.clone(), cancel)
+        });
         Ok(orchestrator)
     }
 

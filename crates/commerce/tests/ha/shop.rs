@@ -88,7 +88,8 @@ async fn start(log: &PathBuf, database: &str, redis: &str) -> Replica {
         ("log.filter", "info"),
     ];
     let variables = settings.map(|(key, value)| (Key::find(key).unwrap().variable(), value));
-    let program = std::env::var_os("HA_COMMERCE").unwrap_or_else(|| env!("CARGO_BIN_EXE_commerce").into());
+    let program =
+        std::env::var_os("HA_COMMERCE").unwrap_or_else(|| env!("CARGO_BIN_EXE_commerce").into());
     let mut process = Command::new(program)
         .args(["--json", "serve", "all", "--until-stdin-ends"])
         .envs(variables)

@@ -10,7 +10,7 @@ use super::readable::readable;
 use super::record::{PlanId, Running, SagaRow};
 use super::schema::{heartbeat, saga};
 use super::switch::is_paused;
-use db::{Bytes16, Conflict, Conn, Db, Error, Result};
+use db::{Bytes16, Conn, Db, Error, Result};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -165,7 +165,7 @@ impl Journal {
                 match free.optional().map_err(Error::from) {
                     Ok(None) => return Ok(()),
                     // A frozen START holds it, as long as the server lets it.
-                    Err(error) if is_taken(&error) => return Ok(()),
+                    Err(error) if error.is_lock_timeout() => return Ok(()),
                     Err(error) => return Err(error),
                     Ok(Some(_)) => {}
                 }
@@ -219,13 +219,4 @@ async fn take_over(
         .execute(conn)
         .await?;
     Ok(())
-}
-
-/// Whether somebody else holds the row: `MariaDB` says so as a lock timeout, MySQL in words of its own.
-fn is_taken(error: &Error) -> bool {
-    match error {
-        Error::Conflict(Conflict::LockTimeout) => true,
-        Error::Server(text) => text.contains("NOWAIT"),
-        _ => false,
-    }
 }
