@@ -59,6 +59,8 @@ struct Customer {
     number: usize,
     user_id: i64,
     product_id: i64,
+    /// A product of which there is one piece.
+    scarce_id: i64,
     /// Won that the wallet must have, by what was told.
     balance: i64,
     clients: Clients,
@@ -71,7 +73,8 @@ impl Customers {
     pub(crate) async fn gather(replicas: &[Clients]) -> Self {
         let noted =
             Arc::new(Noted { placed: Mutex::new(vec![None; CUSTOMERS]), ..Noted::default() });
-        let product_id = product(&replicas[0]).await;
+        let product_id = product(&replicas[0], STOCK).await;
+        let scarce_id = product(&replicas[0], 1).await;
         let mut customers = JoinSet::new();
         for (number, clients) in replicas.iter().cycle().take(CUSTOMERS).enumerate() {
             let user_id = i64::try_from(number).unwrap() + 1;
@@ -80,6 +83,7 @@ impl Customers {
                 number,
                 user_id,
                 product_id,
+                scarce_id,
                 balance: MONEY,
                 clients: clients.clone(),
                 noted: Arc::clone(&noted),
@@ -154,18 +158,20 @@ impl Customer {
 
     /// Places an order; its id, unless it failed.
     async fn place(&mut self, too_much: bool) -> Option<i64> {
-        let quantity = if too_much { 9_999 } else { 1 };
-        let lines = (0..if too_much { 1 } else { 2 })
-            .map(|_| CheckoutLine { product_id: self.product_id, quantity });
+        let (product_id, quantity) =
+            if too_much { (self.scarce_id, 2) } else { (self.product_id, 1) };
         let request = PlaceOrderRequest {
             request_id: request_id(),
             user_id: self.user_id,
-            lines: lines.collect(),
+            lines: vec![CheckoutLine { product_id, quantity }],
             ..PlaceOrderRequest::default()
         };
-        let asking = self.decided("an order", async |clients| {
-            let told = clients.checkout.clone().place_order(in_time(&request)).await?.into_inner();
-            Ok((told.state() == CheckoutState::Succeeded).then_some(told.order).flatten())
+        let asking = self.decided("an order", || {
+            let (mut checkout, call) = (self.clients.checkout.clone(), in_time(&request));
+            async move {
+                let told = checkout.place_order(call).await?.into_inner();
+                Ok((told.state() == CheckoutState::Succeeded).then_some(told.order).flatten())
+            }
         });
         match asking.await {
             Ok(order) => {
@@ -176,8 +182,7 @@ impl Customer {
                 Some(order.order_id)
             }
             Err(refusal) => {
-                let expected = [Reason::InsufficientStock, Reason::InsufficientBalance];
-                if !expected.contains(&refusal.reason) {
+                if !too_much || refusal.reason != Reason::InsufficientStock {
                     self.noted.wrong(format!("an order was refused: {refusal:?}"));
                 }
                 self.told.failed.extend(refusal.metadata.get("checkout_id").cloned());
@@ -189,9 +194,12 @@ impl Customer {
     async fn cancel(&mut self, order_id: i64) {
         let user_id = self.user_id;
         let request = CancelOrderRequest { request_id: request_id(), user_id, order_id };
-        let asking = self.decided("a cancel", async |clients| {
-            let told = clients.checkout.clone().cancel_order(in_time(&request)).await?.into_inner();
-            Ok((told.state() == CheckoutState::Succeeded).then_some(told.order).flatten())
+        let asking = self.decided("a cancel", || {
+            let (mut checkout, call) = (self.clients.checkout.clone(), in_time(&request));
+            async move {
+                let told = checkout.cancel_order(call).await?.into_inner();
+                Ok((told.state() == CheckoutState::Succeeded).then_some(told.order).flatten())
+            }
         });
         match asking.await {
             Ok(order) => {
@@ -205,9 +213,9 @@ impl Customer {
     /// Looks at the wallet: what was told to have happened has happened.
     async fn look(&self) {
         let request = GetWalletRequest { user_id: self.user_id };
-        let asking = self.decided("a wallet", async |clients| {
-            let told = clients.wallets.clone().get_wallet(in_time(&request)).await?.into_inner();
-            Ok(told.wallet)
+        let asking = self.decided("a wallet", || {
+            let (mut wallets, call) = (self.clients.wallets.clone(), in_time(&request));
+            async move { Ok(wallets.get_wallet(call).await?.into_inner().wallet) }
         });
         match asking.await {
             Ok(wallet) if (wallet.user_id, wallet.balance) == (self.user_id, self.balance) => {}
@@ -219,15 +227,14 @@ impl Customer {
     }
 
     /// Asks until there is an answer to rely on.
-    async fn decided<T>(
-        &self,
-        what: &str,
-        ask: impl AsyncFn(&Clients) -> Result<Option<T>, Status>,
-    ) -> Result<T, Refusal> {
+    async fn decided<T, F>(&self, what: &str, ask: impl Fn() -> F) -> Result<T, Refusal>
+    where
+        F: Future<Output = Result<Option<T>, Status>>,
+    {
         let give_up = Instant::now() + PATIENCE;
         loop {
             // The deadline that the call carries is the server's; this one is for a server that does not answer at all.
-            let answer = timeout_at(Instant::now() + 2 * DEADLINE, ask(&self.clients)).await;
+            let answer = timeout_at(Instant::now() + 2 * DEADLINE, ask()).await;
             let status = match answer {
                 Ok(Ok(Some(told))) => return Ok(told),
                 Ok(Ok(None)) | Err(_) => None,
@@ -280,10 +287,9 @@ fn in_time<T: Clone>(request: &T) -> Request<T> {
     request
 }
 
-async fn product(clients: &Clients) -> i64 {
+async fn product(clients: &Clients, stock: i64) -> i64 {
     let name = "a product".to_owned();
-    let request =
-        CreateProductRequest { request_id: request_id(), name, price: PRICE, stock: STOCK };
+    let request = CreateProductRequest { request_id: request_id(), name, price: PRICE, stock };
     let made = made(async || clients.products.clone().create_product(request.clone()).await).await;
     made.product.unwrap().product_id
 }

@@ -5,7 +5,7 @@ use commerce::clients::{Addresses, Clients};
 use commerce::config::keys::Key;
 use embedded::{Redis, RedisOptions};
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -77,12 +77,12 @@ impl Shop {
     }
 }
 
-async fn start(log: &PathBuf, database: &str, redis: &str) -> Replica {
+async fn start(log: &Path, database: &str, redis: &str) -> Replica {
     let [public, participant, admin] = [(); 3].map(|()| format!("127.0.0.1:{}", free_port()));
     let settings = [
         ("listen.public", public.as_str()),
-        ("listen.participant", &participant),
-        ("listen.admin", &admin),
+        ("listen.participant", participant.as_str()),
+        ("listen.admin", admin.as_str()),
         ("database.url", database),
         ("redis.url", redis),
         ("log.filter", "info"),
