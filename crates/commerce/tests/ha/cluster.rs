@@ -109,23 +109,23 @@ impl Cluster {
             let name = format!("{PREFIX}{}", schema.name());
             let create =
                 format!("CREATE DATABASE {name} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin");
-            cluster.execute(0, &create).await;
+            cluster.run_on(0, &create).await;
         }
         let pattern = PREFIX.replace('_', "\\_");
-        cluster.execute(0, &format!("CREATE USER '{USER}'@'%' IDENTIFIED BY '{PASSWORD}'")).await;
-        cluster.execute(0, &format!("GRANT ALL ON `{pattern}%`.* TO '{USER}'@'%'")).await;
+        cluster.run_on(0, &format!("CREATE USER '{USER}'@'%' IDENTIFIED BY '{PASSWORD}'")).await;
+        cluster.run_on(0, &format!("GRANT ALL ON `{pattern}%`.* TO '{USER}'@'%'")).await;
         cluster
     }
 
     async fn join_group(&self, number: usize) {
         let source = "CHANGE REPLICATION SOURCE TO SOURCE_USER = 'root' FOR CHANNEL 'group_replication_recovery'";
-        self.execute(number, source).await;
+        self.run_on(number, source).await;
         if number == 0 {
-            self.execute(0, "SET GLOBAL group_replication_bootstrap_group = ON").await;
+            self.run_on(0, "SET GLOBAL group_replication_bootstrap_group = ON").await;
         }
-        self.execute(number, "START GROUP_REPLICATION").await;
+        self.run_on(number, "START GROUP_REPLICATION").await;
         if number == 0 {
-            self.execute(0, "SET GLOBAL group_replication_bootstrap_group = OFF").await;
+            self.run_on(0, "SET GLOBAL group_replication_bootstrap_group = OFF").await;
         }
     }
 
@@ -222,7 +222,7 @@ impl Cluster {
             Kind::GroupReplication => "super_read_only",
             Kind::Galera => "read_only",
         };
-        self.execute(number, &format!("SET GLOBAL {variable} = ON")).await;
+        self.run_on(number, &format!("SET GLOBAL {variable} = ON")).await;
     }
 
     /// Makes another node the one that may be written to, where the cluster decides that.
@@ -237,7 +237,7 @@ impl Cluster {
         timeout(PATIENCE, conn.batch_execute(&promote)).await.unwrap().unwrap();
     }
 
-    async fn execute(&self, number: usize, sql: &str) {
+    async fn run_on(&self, number: usize, sql: &str) {
         let url = self.nodes[number].url();
         let executing = async {
             let mut conn = Conn::establish(&url).await.unwrap();
