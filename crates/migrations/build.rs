@@ -16,7 +16,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         writeln!(text, "const {name}: &[Migration] = &[")?;
         for migration in folders(&schema)? {
             let (name, sql) = (self::name(&migration)?, migration.join("up.sql"));
-            writeln!(text, "    Migration {{ name: {name:?}, sql: include_str!({sql:?}) }},")?;
+            let sql = sql.display();
+            writeln!(
+                text,
+                "    Migration {{ name: {name:?}, sql: include_str!({:?}) }},",
+                sql.to_string()
+            )?;
         }
         writeln!(text, "];")?;
     }

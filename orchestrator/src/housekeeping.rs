@@ -35,7 +35,7 @@ impl Orchestrator {
                 }
             }
         };
-        cancel.run_until_cancelled(rounds).await;
+        Box::pin(cancel.run_until_cancelled(rounds)).await;
     }
 
     /// Raises the floor to the newest saga that began at least `retention` ago, but below every unfinished one; tells the

@@ -203,7 +203,7 @@ impl Orchestrator {
     /// has told; by its rows. Never running after anybody was told its end.
     ///
     /// # Errors
-    /// CHECKOUT_NOT_FOUND; UNAVAILABLE where the journal or a participant that matters cannot be reached.
+    /// `CHECKOUT_NOT_FOUND`; UNAVAILABLE where the journal or a participant that matters cannot be reached.
     async fn look_up(&self, saga: SagaId) -> Result<(Record, Standing), Status> {
         // Before the journal: a saga is forgotten here only after its END is written, so that one of the two tells.
         let here = self.told_here(saga);
@@ -254,9 +254,8 @@ impl Orchestrator {
             let answer_by = platform::context::current().answer_by();
             let is_known = |progress: &Progress| !matches!(progress, Progress::Starting);
             match tokio::time::timeout_at(answer_by, progress.wait_for(is_known)).await {
-                Ok(Ok(_)) => {}
-                // Its task is gone: what it committed can be read.
-                Ok(Err(_)) => {}
+                // Known, or its task is gone: what it committed can be read.
+                Ok(_) => {}
                 Err(_) => return Err(Refusal::new(Reason::Unavailable).into()),
             }
         }

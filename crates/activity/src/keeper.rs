@@ -60,7 +60,7 @@ impl Keeper {
                 }
             }
         };
-        cancel.run_until_cancelled(rounds).await;
+        Box::pin(cancel.run_until_cancelled(rounds)).await;
     }
 
     /// A round at what both this process's clock and the database's allow; none while they are not trusted. Events of days

@@ -22,7 +22,7 @@ const SETUP: &str = "SET SESSION wait_timeout = 28800, net_write_timeout = 28800
     net_read_timeout = 28800; SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ";
 /// A statement may read all of a table before its first row comes.
 const STATEMENT_TIMEOUT: Duration = Duration::from_hours(1);
-/// The one spelling that MySQL, MariaDB and TiDB share: TiDB refuses READ ONLY beside it. What keeps an audit from writing
+/// The one spelling that MySQL, MariaDB and `TiDB` share: `TiDB` refuses READ ONLY beside it. What keeps an audit from writing
 /// is that it sends nothing but SELECT, and writes to its own temporary table.
 const BEGIN: &str = "START TRANSACTION WITH CONSISTENT SNAPSHOT";
 

@@ -1,5 +1,11 @@
 //! The edge of a whole shop: what its listeners read, health that tells the truth, and peers that fall silent.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test that cannot go on has failed, and one tells its figures"
+)]
 
 use api::wallet::v1::GetWalletRequest;
 use api::wallet::v1::wallet_service_client::WalletServiceClient;
@@ -146,9 +152,9 @@ async fn readiness_follows_the_database_of_each_service_and_nothing_else() {
     let channel = shop.channel().await;
     let mut wallet = Watched::begin(channel.clone(), WALLET).await;
     let mut all = Watched::begin(channel.clone(), "").await;
+    wallet.until(true).await;
+    all.until(true).await;
     for _ in 0..2 {
-        wallet.until(true).await;
-        all.until(true).await;
         signal(&server, Signal::STOP);
         let frozen = Instant::now();
         wallet.until(false).await;
@@ -164,8 +170,8 @@ async fn readiness_follows_the_database_of_each_service_and_nothing_else() {
         println!("answered {:?} after it went on", answered(&channel, user_id).await);
         wallet.until(true).await;
         println!("ready {:?} after it went on", thawed.elapsed());
+        all.until(true).await;
     }
-    all.until(true).await;
     shop.stop().await;
 }
 

@@ -1,7 +1,11 @@
 //! Every list, over two replicas that take calls in turn: newest first, nothing skipped, nothing twice.
 //!
 //! Ids come in blocks per replica, so that they do not follow one another in time.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on has failed"
+)]
 
 use api::checkout::v1::{CheckoutLine, ListCheckoutsRequest, PlaceOrderRequest};
 use api::order::v1::ListOrdersRequest;

@@ -1,9 +1,5 @@
 //! Mistakes that operators make: each is answered by one line that says what to do, and harms nothing.
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test that cannot run the program has failed"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot run the program has failed")]
 
 use db::Conn;
 use diesel_async::{AsyncConnection, SimpleAsyncConnection};

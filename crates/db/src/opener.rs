@@ -87,7 +87,12 @@ impl Opener {
         // What is learned while this one is opened counts for it, too.
         let opened = self.open_checked(commits).await;
         if let Err(error) = &opened {
-            if let Error::Unfit(unfit) = error {
+            // Who starts on it is told so by the error; later there are callers only, who are told nothing of servers.
+            let served =
+                || self.moves.lock().unwrap_or_else(PoisonError::into_inner).place.is_some();
+            if let Error::Unfit(unfit) = error
+                && served()
+            {
                 error!(%unfit, "the database server is refused");
             }
             let failure = Some((Instant::now(), error.to_string()));

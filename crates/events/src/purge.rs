@@ -71,7 +71,7 @@ impl Purge {
                 }
             }
         };
-        cancel.run_until_cancelled(rounds).await;
+        Box::pin(cancel.run_until_cancelled(rounds)).await;
     }
 
     /// Deletes all that may go. Tells how many: none while the clocks are not trusted.

@@ -150,7 +150,7 @@ impl Relay {
     pub async fn run(self, cancel: CancellationToken) {
         let shared = Shared::default();
         let both = async { tokio::join!(self.number(&shared), self.publish(&shared)) };
-        cancel.run_until_cancelled(both).await;
+        Box::pin(cancel.run_until_cancelled(both)).await;
     }
 
     fn is_full(&self, rows: usize) -> bool {

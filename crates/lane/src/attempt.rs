@@ -1,6 +1,7 @@
 //! One try of a batch on the lane's connection, and what its failure means.
 
 use crate::entry::Entry;
+use crate::health::Achieved;
 use crate::queue::Queue;
 use crate::{Decided, Work};
 use db::{Conflict, LockWait, Session};
@@ -63,10 +64,10 @@ impl<W: Work> Runner<W> {
         };
         let heard = tokio::time::timeout(PATIENCE, ping).await;
         if matches!(heard, Ok(Ok(()))) {
-            self.queue.note(|it| it.success());
+            self.queue.note(Achieved::success);
         } else {
             self.session = None;
-            self.queue.note(|it| it.failure());
+            self.queue.note(Achieved::failure);
         }
     }
 
@@ -78,19 +79,19 @@ impl<W: Work> Runner<W> {
     ) -> Result<Vec<W::Reply>, Failed> {
         let opened = tokio::time::timeout(PATIENCE, self.session()).await;
         if let Err(error) = opened.unwrap_or_else(|_| Err(no_answer())).map(|_| ()) {
-            self.queue.note(|it| it.failure());
+            self.queue.note(Achieved::failure);
             return Err(Failed { kind: Kind::Unreachable, error });
         }
         let transaction = AssertUnwindSafe(self.transact(part, wait)).catch_unwind();
         let error = match tokio::time::timeout(PATIENCE, transaction).await {
             Ok(Ok(Ok(replies))) => {
-                self.queue.note(|it| it.success());
+                self.queue.note(Achieved::success);
                 return Ok(replies);
             }
             Ok(Ok(Err(error))) => error,
             // Both may have been in the middle of COMMIT.
             Ok(Err(_)) => {
-                self.queue.note(|it| it.panic());
+                self.queue.note(Achieved::panic);
                 error!(
                     lane = self.queue.name(),
                     operations = part.len(),
@@ -108,11 +109,11 @@ impl<W: Work> Runner<W> {
 
     fn judge(&self, error: &db::Error) -> Kind {
         if error.is_conflict() {
-            self.queue.note(|it| it.conflict());
+            self.queue.note(Achieved::conflict);
             let is_locked = matches!(error, db::Error::Conflict(Conflict::LockTimeout));
             return if is_locked { Kind::Locked } else { Kind::Conflict };
         }
-        self.queue.note(|it| it.failure());
+        self.queue.note(Achieved::failure);
         if error.is_lost() || matches!(error, db::Error::Busy) {
             return Kind::Lost;
         }

@@ -70,13 +70,13 @@ impl<W: Work> Entry<W> {
     /// Tells callers whose deadlines have passed so; whether anybody still waits.
     pub(crate) fn drop_late(&self, now: Instant, lane: &'static str) -> bool {
         let mut waiters = self.waiters.lock();
-        let (late, timely) =
+        let (past, timely) =
             std::mem::take(&mut *waiters).into_iter().partition(|waiter| waiter.deadline <= now);
         *waiters = timely;
         let is_wanted = !waiters.is_empty();
         drop(waiters);
-        let late: Vec<Waiter<W::Reply>> = late;
-        for waiter in late {
+        let past: Vec<Waiter<W::Reply>> = past;
+        for waiter in past {
             let error =
                 if self.in_doubt { Error::Unknown(lane) } else { Error::DeadlineExceeded(lane) };
             let _ = waiter.reply.send(Err(error));

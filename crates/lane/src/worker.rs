@@ -2,6 +2,7 @@
 
 use crate::attempt::{Failed, Kind, Runner};
 use crate::entry::Entry;
+use crate::health::Achieved;
 use crate::put_off::Waiting;
 use crate::queue::{Queue, Taken};
 use crate::{Error, Work};
@@ -40,7 +41,7 @@ pub(crate) async fn supervise<W: Work>(db: db::Db, work: Arc<W>, queue: Arc<Queu
         }
         // What it had taken is dropped, which tells its callers.
         error!(lane = queue.name(), "a lane's worker panicked; it starts again");
-        queue.note(|it| it.panic());
+        queue.note(Achieved::panic);
         queue.settled(Duration::ZERO, 0);
         tokio::time::sleep(Duration::from_millis(MAX_PAUSE_MS)).await;
     }
@@ -149,7 +150,7 @@ impl<W: Work> Worker<W> {
                     return self.split_or_put_off(part, started.elapsed());
                 }
                 Kind::Lost if part.strikes >= MAX_STRIKES && !is_alone => {
-                    return part.halves();
+                    return Some(part.halves());
                 }
                 Kind::Lost if part.strikes >= 2 * MAX_STRIKES => {
                     error!(lane, "operation ends every connection that it runs on");
@@ -166,7 +167,7 @@ impl<W: Work> Worker<W> {
                 }
                 Kind::Refused => {
                     warn!(lane, %error, operations = part.entries.len(), "batch refused, splitting it");
-                    return part.halves();
+                    return Some(part.halves());
                 }
             }
             tries += 1;
@@ -180,7 +181,7 @@ impl<W: Work> Worker<W> {
         took: Duration,
     ) -> Option<(Part<W>, Part<W>)> {
         if part.entries.len() > 1 {
-            return part.halves();
+            return Some(part.halves());
         }
         if let Some(entry) = part.entries.pop() {
             self.postpone(entry, took);
@@ -259,10 +260,10 @@ impl<W: Work> Worker<W> {
 
 impl<W: Work> Part<W> {
     /// Two halves of it, to be run in this order.
-    fn halves(mut self) -> Option<(Self, Self)> {
+    fn halves(mut self) -> (Self, Self) {
         let second = self.entries.split_off(self.entries.len() / 2);
         let second = Self { entries: second, strikes: self.strikes };
-        Some((self, second))
+        (self, second)
     }
 }
 

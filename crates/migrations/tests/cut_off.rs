@@ -1,9 +1,5 @@
 //! Runs that are cut off, at any statement of any schema, and runs beside each other.
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test that cannot go on has failed"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 use db::{Conn, Error};
 use diesel::sql_types::{BigInt, Nullable, Text};

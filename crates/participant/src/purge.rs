@@ -83,7 +83,7 @@ impl Housekeeper {
                 }
             }
         };
-        cancel.run_until_cancelled(rounds).await;
+        Box::pin(cancel.run_until_cancelled(rounds)).await;
     }
 
     /// Deletes all barrier rows at or below the floor, and the old refusals of the next part of the requests; nothing while

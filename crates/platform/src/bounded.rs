@@ -37,8 +37,8 @@ impl Bounded {
         place: Option<OwnedSemaphorePermit>,
     ) -> Response<Body> {
         response.map(|inner| {
-            let (timer, is_over, _place) = (None, false, place);
-            Body::new(Self { inner, until, reason, timer, is_over, _place })
+            let (timer, is_over) = (None, false);
+            Body::new(Self { inner, until, reason, timer, is_over, _place: place })
         })
     }
 

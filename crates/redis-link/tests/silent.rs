@@ -50,9 +50,8 @@ async fn callers_who_give_up_leave_no_answer_to_others() {
         tokio::spawn(async move {
             let key = n % 20;
             let patience = Duration::from_millis(u64::try_from(n).unwrap());
-            match timeout(patience, link.get::<_, i64>(key)).await {
-                Ok(Ok(value)) => assert_eq!(value, key),
-                Ok(Err(_)) | Err(_) => {}
+            if let Ok(Ok(value)) = timeout(patience, link.get::<_, i64>(key)).await {
+                assert_eq!(value, key);
             }
         })
     });

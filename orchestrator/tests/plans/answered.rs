@@ -108,21 +108,24 @@ async fn a_saga_whose_row_somebody_holds_keeps_no_other_from_its_end() {
     shop.wire.next(&world.trace, case.step(), &[Fault::HUNG]);
     node.ask_and_leave(&world.trace, world.ask.clone());
     let saga = node.started(&world.ask).await;
-    let mut held = shop.hold_saga(&saga).await;
-    let decided = || async {
-        let state = node.checkout(&saga).await.state();
-        (state == CheckoutState::Succeeded).then_some(())
+    // Pinged, or the server would end a session that is silent for 5 s.
+    let held = tokio::sync::Mutex::new(shop.hold_saga(&saga).await);
+    let told = || async {
+        held.lock().await.ping().await.unwrap();
+        (node.checkout(&saga).await.state() == CheckoutState::Succeeded).then_some(())
     };
-    until("its end is told", decided).await;
+    until("its end is told", told).await;
 
     for _ in 0..20 {
         let world = stage.world(&case).await;
         let told = stage.ask(&world).await.unwrap();
-        let ended = || async { node.checkout(&told.checkout_id).await.ended_at };
+        let ended = || async {
+            held.lock().await.ping().await.unwrap();
+            node.checkout(&told.checkout_id).await.ended_at
+        };
         until("the end of another is recorded", ended).await;
-        held.ping().await.unwrap();
     }
     assert!(node.checkout(&saga).await.ended_at.is_none());
-    held.rollback().await.unwrap();
+    held.into_inner().rollback().await.unwrap();
     until("its own end is recorded", || async { node.checkout(&saga).await.ended_at }).await;
 }

@@ -115,7 +115,10 @@ async fn undone_twice(stage: Arc<Stage>, case: Case) {
         assert_eq!(late.mark("idempotency-replayed"), Some("true"), "{what}");
         assert_eq!(shop.standing(&world).await, done, "{what}");
     } else {
-        assert_eq!(both, [StepFound::Done, StepFound::Compensated], "{what}");
+        // The second may have joined the first in its lane, and shares its answer then.
+        let second = both[1];
+        assert_eq!(both[0], StepFound::Done, "{what}");
+        assert!([StepFound::Done, StepFound::Compensated].contains(&second), "{what}: {second:?}");
         assert_eq!(again, StepFound::Compensated, "{what}");
         assert_tombstoned(&late, &what);
         assert_eq!(shop.standing(&world).await, before, "{what}");

@@ -56,7 +56,7 @@ pub async fn check_database(url: &str) -> Result<()> {
 /// [`NotMigrated::Behind`]; those of the database.
 pub async fn check_tables(schema: Schema, url: &str) -> Result<()> {
     let pending = migrations::pending(schema, url).await?;
-    let Some(first) = pending.iter().next() else { return Ok(()) };
+    let Some(first) = pending.as_slice().first() else { return Ok(()) };
     Err(NotMigrated::Behind { database: database_of(url), count: pending.len(), first }.into())
 }
 

@@ -37,8 +37,8 @@ impl Follower {
     /// Connections that exist when the proxy moves stay where they are, unless it `cuts` them.
     pub(crate) async fn start(cluster: Arc<Cluster>, cuts: bool) -> Self {
         let proxy = Arc::new(Proxy::before(&cluster.shop_url(0)).await);
-        let (moved, moves) = watch::channel(Move { node: 0, at: Instant::now() });
-        let following = tokio::spawn(follow(cluster, Arc::clone(&proxy), moved, cuts));
+        let (sender, moves) = watch::channel(Move { node: 0, at: Instant::now() });
+        let following = tokio::spawn(follow(cluster, Arc::clone(&proxy), sender, cuts));
         Self { proxy, moves, following }
     }
 
@@ -66,11 +66,11 @@ impl Drop for Follower {
     }
 }
 
-async fn follow(cluster: Arc<Cluster>, proxy: Arc<Proxy>, moved: watch::Sender<Move>, cuts: bool) {
+async fn follow(cluster: Arc<Cluster>, proxy: Arc<Proxy>, sender: watch::Sender<Move>, cuts: bool) {
     let mut doubts = 0;
     loop {
         tokio::time::sleep(LOOK).await;
-        let node = moved.borrow().node;
+        let node = sender.borrow().node;
         let health = join_all(cluster.numbers().map(|number| cluster.health(number))).await;
         if health[node].is_some_and(|health| health.is_writable) {
             doubts = 0;
@@ -86,6 +86,6 @@ async fn follow(cluster: Arc<Cluster>, proxy: Arc<Proxy>, moved: watch::Sender<M
             proxy.cut();
         }
         doubts = 0;
-        moved.send_replace(Move { node: fit, at: Instant::now() });
+        sender.send_replace(Move { node: fit, at: Instant::now() });
     }
 }

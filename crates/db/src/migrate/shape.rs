@@ -1,4 +1,4 @@
-//! What a table is like, as information_schema tells it: so that "already there" means "already as intended".
+//! What a table is like, as `information_schema` tells it: so that "already there" means "already as intended".
 
 use super::statement::Part;
 use crate::{Conn, Error, Result};

@@ -92,7 +92,7 @@ async fn a_consumer_that_was_ahead_of_a_database_and_a_bus_that_were_both_put_ba
 >() {
     let Some(bench) = B::start(&["notes"]).await else { return };
     let (db, bus) = (schema().await, bench.bus());
-    let (notes, shard) = (Arc::new(Notes::default()), Shard::of("order", 1));
+    let (diary, shard) = (Arc::new(Notes::default()), Shard::of("order", 1));
     {
         let _relay = relay(&db, bus.clone(), &Bell::default());
         append(&db, versions(1..=5)).await;
@@ -100,17 +100,17 @@ async fn a_consumer_that_was_ahead_of_a_database_and_a_bus_that_were_both_put_ba
         bench.lose_everything().await;
     }
     // It has had 15 more, of which neither knows.
-    notes.0.lock().unwrap().positions[shard] = 20;
-    let consumer = consume(&bus, &notes);
+    diary.0.lock().unwrap().positions[shard] = 20;
+    let consumer = consume(&bus, &diary);
     let _relay = relay(&db, bus.clone(), &Bell::default());
     append(&db, versions(101..=104)).await;
     until(async || {
-        let noted = notes.0.lock().unwrap();
+        let noted = diary.0.lock().unwrap();
         (101..=104).all(|version| noted.versions.contains(&version))
     })
     .await;
     drop(consumer);
-    let noted = notes.0.lock().unwrap();
+    let noted = diary.0.lock().unwrap();
     let new: Vec<i64> = noted.versions.iter().copied().filter(|version| *version > 100).collect();
     assert_eq!(new, [101, 102, 103, 104]);
 }

@@ -167,7 +167,7 @@ async fn reads_go_on_through_flushes_and_rebuilds_and_each_is_answered_with_whol
         let before = answered.load(Ordering::SeqCst);
         shop.flush().await;
         shop.shows(&expected).await;
-        let request_id = uuid::Uuid::from_u128(round).to_string();
+        let request_id = uuid::Uuid::from_u128(round + 1).to_string();
         let request = Request::new(RebuildRankingRequest { request_id });
         service.rebuild_ranking(request).await.unwrap();
         assert_eq!(ranking(&shop.store).await, expected);

@@ -187,15 +187,15 @@ impl Shop {
 
     /// Puts the database back to before the orders from this one on.
     pub(crate) async fn put_back(&self, first_lost: i64) {
-        let lost = format!(
+        let delete = format!(
             "DELETE FROM outbox WHERE aggregate_kind = 'order' AND aggregate_id >= {first_lost}"
         );
-        let last = "UPDATE outbox_shard s SET last_position = \
+        let rewind = "UPDATE outbox_shard s SET last_position = \
             (SELECT COALESCE(MAX(o.position), 0) FROM outbox o WHERE o.shard = s.shard)";
         self.db
             .tx(async move |conn: &mut Conn| -> db::Result<()> {
-                conn.batch_execute(&lost).await?;
-                Ok(conn.batch_execute(last).await?)
+                conn.batch_execute(&delete).await?;
+                Ok(conn.batch_execute(rewind).await?)
             })
             .await
             .unwrap();

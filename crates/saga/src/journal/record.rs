@@ -238,14 +238,13 @@ impl SagaRow {
     /// A saga whose state this program does not know stands still, as far as it is concerned, and says so: it must stop no
     /// list and no takeover of the others.
     pub(super) fn into_running(self) -> Running {
-        let (state, attention) = match RunningState::from_code(self.state) {
-            Some(state) => (state, self.attention),
-            None => {
-                let saga = SagaId(self.saga_id.0);
-                tracing::error!(%saga, state = self.state, "unfinished saga in an unknown state");
-                let why = format!("state {} is unknown to this program", self.state);
-                (RunningState::Parked, Some(why))
-            }
+        let (state, attention) = if let Some(state) = RunningState::from_code(self.state) {
+            (state, self.attention)
+        } else {
+            let saga = SagaId(self.saga_id.0);
+            tracing::error!(%saga, state = self.state, "unfinished saga in an unknown state");
+            let why = format!("state {} is unknown to this program", self.state);
+            (RunningState::Parked, Some(why))
         };
         let start = Start {
             saga: SagaId(self.saga_id.0),

@@ -75,6 +75,7 @@ pub(super) enum Copy {
     Over,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each stands for a row or a message")]
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct State {
     start: Start,
