@@ -45,7 +45,7 @@ pub struct ReaderGone;
 impl ReaderGone {
     /// Whether this is what an error says.
     pub fn is(error: &io::Error) -> bool {
-        error.get_ref().is_some_and(|inner| inner.is::<Self>())
+        error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<Self>)
     }
 }
 

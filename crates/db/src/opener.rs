@@ -148,8 +148,8 @@ impl Opener {
             conn.ping().await?;
             return Ok(false);
         }
-        // A question may begin a transaction, and one that stays open keeps the tables from being altered.
-        Ok(is_on(&conn.ask("SELECT @@GLOBAL.read_only; ROLLBACK").await?))
+        // It reads no table, so that it begins no transaction, and it ends none: locks that are held are kept.
+        Ok(is_on(&conn.ask("SELECT @@GLOBAL.read_only").await?))
     }
 
     /// Connections of an earlier generation are not used again.

@@ -168,7 +168,8 @@ async fn a_row_that_a_stranger_holds_holds_up_no_other() {
         assert!(answers.iter().all(Result::is_ok), "{answers:?}");
         stranger.ping().await.unwrap();
     }
-    assert!(held.try_join_next().is_none(), "the row is not free");
+    let answered = held.try_join_next();
+    assert!(answered.is_none(), "the row is not free: {answered:?}");
     assert_eq!(rig.lane.health().put_off, 50);
     assert!(rig.lane.health().failing_since.is_none());
     stranger.rollback().await.unwrap();

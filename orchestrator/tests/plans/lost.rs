@@ -128,10 +128,10 @@ async fn rolls_forward(stage: &Stage, case: &Case, world: &World, success: &Snap
             || async { (shop.wire.sent(&world.trace, case.step()) > sent + 1).then_some(()) };
         until("the step is tried again", tried).await;
         // The rows say that it is done, also of a cancel's last step, whose reply nobody heard.
-        let state = node.checkout(&saga).await.state();
+        let told = node.checkout(&saga).await.state();
         assert!(
-            [CheckoutState::Running, CheckoutState::Succeeded].contains(&state),
-            "{case}: {state:?}"
+            [CheckoutState::Running, CheckoutState::Succeeded].contains(&told),
+            "{case}: {told:?}"
         );
         shop.wire.heal(&world.trace, case.step());
     };
