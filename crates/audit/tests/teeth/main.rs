@@ -30,6 +30,11 @@ const UNREAD: [(&str, &str); 5] = [
     ("orchestrator.recovery", "says whether sagas are taken over, which no row depends on"),
     ("orchestrator.saga_operation", "says who asked what of a saga, which no other table repeats"),
     ("*.engine_probe", "is empty but while a start tries the server"),
+    (
+        "*.clock_mark",
+        "says how late it certainly is, which bounds what may be deleted and no row repeats",
+    ),
+    ("*.replica_clock", "says how the replicas' clocks differ from the database's just now"),
     ("*.__diesel_schema_migrations", "says which tables there are, not what is in them"),
 ];
 
