@@ -115,3 +115,33 @@ UPDATE saga_floor SET floor = X'019300000000000000000000000003e8' WHERE id = 1;
 -- Lowering the floor.
 UPDATE saga_floor SET floor = X'019300000000000000000000000003e8' WHERE floor > X'019300000000000000000000000003e8';
 SELECT saga_id FROM saga_history WHERE saga_id <= X'019300000000000000000000000003e8' ORDER BY saga_id DESC LIMIT 1;
+SELECT saga_id, kind, plan_version, subject, object, unique_object, weight, request, placed_at, deadline_at, trace_id, traceparent, owner, state, attention, request_id
+    FROM saga
+    ORDER BY saga_id DESC LIMIT 100;
+SELECT saga_id, kind, plan_version, subject, object, unique_object, weight, request, placed_at, deadline_at, trace_id, traceparent, owner, state, attention, request_id
+    FROM saga
+    WHERE saga_id < X'019300000000000000000000000003e8'
+    ORDER BY saga_id DESC LIMIT 100;
+SELECT saga_id, kind, plan_version, subject, object, unique_object, weight, request, placed_at, deadline_at, trace_id, traceparent, owner, state, attention, request_id
+    FROM saga
+    WHERE (subject = 5000 AND saga_id < X'019300000000000000000000000003e8')
+    ORDER BY saga_id DESC LIMIT 100;
+SELECT saga_id, kind, plan_version, subject, object, unique_object, weight, request, placed_at, deadline_at, trace_id, traceparent, owner, state, attention, request_id
+    FROM saga
+    WHERE subject = 5000
+    ORDER BY saga_id DESC LIMIT 100;
+SELECT saga_id, kind, plan_version, subject, object, weight, request, placed_at, trace_id, outcome, result, ended_at, request_id
+    FROM saga_history
+    ORDER BY saga_id DESC LIMIT 100;
+SELECT saga_id, kind, plan_version, subject, object, weight, request, placed_at, trace_id, outcome, result, ended_at, request_id
+    FROM saga_history
+    WHERE saga_id < X'019300000000000000000000000003e8'
+    ORDER BY saga_id DESC LIMIT 100;
+SELECT saga_id, kind, plan_version, subject, object, weight, request, placed_at, trace_id, outcome, result, ended_at, request_id
+    FROM saga_history
+    WHERE (subject = 5000 AND saga_id < X'019300000000000000000000000003e8')
+    ORDER BY saga_id DESC LIMIT 100;
+SELECT saga_id, kind, plan_version, subject, object, weight, request, placed_at, trace_id, outcome, result, ended_at, request_id
+    FROM saga_history
+    WHERE subject = 5000
+    ORDER BY saga_id DESC LIMIT 100;

@@ -4,7 +4,6 @@ DELETE
     WHERE (saga_id <= X'019300000000000000000000000003e8' AND saga_id <= X'019300000000000000000000000003e8');
 SELECT floor FROM saga_floor WHERE id = 1 FOR UPDATE;
 SELECT floor FROM saga_floor WHERE id = 1 LIMIT 100;
--- allowed: one row at most, of the table that it goes to
 INSERT INTO saga_floor (id, floor)
     SELECT id, floor FROM saga_floor WHERE (id = 1 AND floor >= X'019300000000000000000000000003e8');
 SELECT saga_id, step, state, request_hash, reply, created_at
