@@ -1,5 +1,5 @@
 //! Faults that no socket and no exit code tells of: links that swallow what passes, wall clocks that jump, a database that
-//! takes no writes for a while. Under orders, of which many must fail; afterwards everything ends by itself, every promise is
+//! takes no writes for a while. Under orders, many of them bound to fail; afterwards everything ends by itself, every promise is
 //! kept, and an audit is clean.
 
 use crate::apart::Apart;
@@ -173,7 +173,7 @@ async fn silent_links_wrong_clocks_and_a_read_only_database_break_no_promise() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes a quarter of an hour"]
+#[ignore = "tries every link and every clock in turn"]
 async fn every_silent_link_and_every_wrong_clock_breaks_no_promise() {
     let mut faults = vec![Fault::ReadOnly];
     faults.extend(LINKS.map(Fault::Silent));

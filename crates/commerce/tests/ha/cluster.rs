@@ -1,4 +1,4 @@
-//! Three database servers that replicate among themselves, of which one is written to.
+//! Three database servers that replicate among themselves, with one writer.
 
 use db::Conn;
 use diesel::sql_types::{BigInt, Text};
@@ -34,7 +34,7 @@ const PORTS: std::ops::Range<u16> = 12_000..32_000;
 pub(crate) enum Kind {
     /// MySQL with Group Replication and one primary.
     GroupReplication,
-    /// MariaDB with Galera, of which one node is written to.
+    /// MariaDB with Galera and one writer.
     Galera,
 }
 

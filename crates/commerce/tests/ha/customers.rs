@@ -59,7 +59,7 @@ struct Customer {
     number: usize,
     user_id: i64,
     product_id: i64,
-    /// A product of which there is one piece.
+    /// A product with one unit in stock.
     scarce_id: i64,
     /// Won that the wallet must have, by what was told.
     balance: i64,

@@ -1,5 +1,5 @@
 //! The database fails over under orders: three MySQL servers with Group Replication and one primary, three MariaDB
-//! servers with Galera of which one is written to, behind a proxy that follows.
+//! servers with Galera and one writer, behind a proxy that follows.
 //!
 //! The server that is written to is killed, stands still, or refuses writes. Orders have to succeed again within
 //! [`BOUND`] of the proxy's move, without a restart of the shop; no answer may be INTERNAL or deny what was told before;
