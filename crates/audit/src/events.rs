@@ -12,6 +12,7 @@ use anyhow::Result;
 use chrono::{NaiveDateTime, TimeDelta};
 use diesel::QueryableByName;
 use diesel::sql_types::{BigInt, Binary, Bool, Datetime, Text};
+use events::rewound::REWOUND;
 use futures_util::TryStreamExt;
 
 /// An outbox row is kept at least this long.
@@ -110,7 +111,7 @@ impl Events {
             )
         };
         let sql = format!(
-            "{} UNION ALL {} WHERE event_type <> '{BATCH}' UNION ALL {} \
+            "{} UNION ALL {} WHERE event_type NOT IN ('{BATCH}', '{REWOUND}') UNION ALL {} \
             ORDER BY kind, id, version, is_event, a, c",
             self.changes,
             events("id", "0", "outbox"),

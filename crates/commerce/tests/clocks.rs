@@ -19,15 +19,13 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 use tempfile::TempDir;
-use testkit::{Clock, Shop, place, request_id};
+use testkit::{Clock, Shop, place, request_id, until};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
-use tokio::time::Instant;
 use tonic::transport::{Channel, Endpoint};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_commerce");
 const PATIENCE: Duration = Duration::from_mins(1);
-const LOOK: Duration = Duration::from_millis(20);
 const DAY_MS: i64 = 86_400_000;
 /// What a replica says that deletes nothing.
 const DELETES_NOTHING: &str = "nothing is deleted";
@@ -102,20 +100,12 @@ impl Replica {
     /// Waits until it has said this twice more: once may have been on the way.
     async fn says_again(&self, what: &str) {
         let before = self.said(what);
-        until(what, async || self.said(what) >= before + 2).await;
+        until(async || self.said(what) >= before + 2).await;
     }
 
     async fn stop(mut self) {
         drop(self.process.stdin.take());
         self.process.wait().await.unwrap();
-    }
-}
-
-async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
-    let give_up = Instant::now() + PATIENCE;
-    while !is_so().await {
-        assert!(Instant::now() < give_up, "not in time: {what}");
-        tokio::time::sleep(LOOK).await;
     }
 }
 
@@ -204,9 +194,9 @@ async fn a_saga_that_is_taken_over_by_a_clock_that_is_ahead_is_not_out_of_time()
     let clock = Clock::new();
     clock.set_ms(10 * DAY_MS);
     let replica = Replica::join(&shop, &clock, &[deadline]).await;
-    until("the saga is taken over", async || replica.said("took over sagas") > 0).await;
+    until(async || replica.said("took over sagas") > 0).await;
     shop.unstick().await;
-    until("the saga has ended", async || {
+    until(async || {
         let request = GetSagaRequest { saga_id: saga.clone() };
         let found = SagaAdminServiceClient::new(replica.admin.clone()).get_saga(request).await;
         let state = found.unwrap().into_inner().saga.unwrap().state();

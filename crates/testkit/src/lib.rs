@@ -22,6 +22,7 @@ mod servers;
 #[cfg(feature = "shop")]
 mod shop;
 mod told;
+mod wait;
 
 pub use clock::Clock;
 #[cfg(feature = "kafka")]
@@ -35,6 +36,7 @@ pub use shop::{
     place, products_on, ranking_on, reason, wallets_on,
 };
 pub use told::told;
+pub use wait::until;
 
 /// A fresh id for a request.
 pub fn request_id() -> String {

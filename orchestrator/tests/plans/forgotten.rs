@@ -246,7 +246,11 @@ async fn a_step_that_found_no_row_before_its_saga_was_purged_does_nothing() {
     holder.conn().batch_execute(&hold).await.unwrap();
     let purge = async {
         // It has looked for its row, read the floor, and waits for the wallet's row.
-        let waits = || async { (Shop::rows(&shop.wallet, WAITS).await > 0).then_some(()) };
+        let waits = || async {
+            // The server renews its list only when nobody has looked for 100 ms.
+            tokio::time::sleep(Duration::from_millis(150)).await;
+            (Shop::rows(&shop.wallet, WAITS).await > 0).then_some(())
+        };
         until("the step waits", waits).await;
         set_floors(shop, other.into()).await;
         holder.rollback().await.unwrap();

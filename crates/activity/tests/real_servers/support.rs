@@ -12,7 +12,7 @@ use events::{Bell, Consumer, Event, RedisStreams, Relay, RelayOptions, Shard};
 use migrations::Schema;
 use prost::Message;
 use std::sync::Arc;
-use std::time::Duration;
+pub(crate) use testkit::until;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// What the log follows, and the log's own schema.
@@ -137,11 +137,4 @@ pub(crate) async fn execute(db: &Db, sql: &str) {
     let run =
         async move |conn: &mut Conn| -> db::Result<()> { Ok(conn.batch_execute(&sql).await?) };
     db.read(run).await.unwrap();
-}
-
-/// Waits for something that is bound to come.
-pub(crate) async fn until(mut holds: impl AsyncFnMut() -> bool) {
-    while !holds().await {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }

@@ -4,8 +4,10 @@ use db::{Conn, Db, Script};
 use embedded::{Redis, RedisOptions};
 use events::{Bell, Bus, Event, Positions, RedisStreams, Relay, Shard, bus::Message};
 use migrations::Schema;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+pub(crate) use testkit::until;
 use tokio_util::sync::CancellationToken;
 
 /// A fresh schema with an outbox.
@@ -78,17 +80,21 @@ pub(crate) async fn published(db: &Db) {
     until(async || db.read(async |conn| events::pending(conn).await).await.unwrap() == 0).await;
 }
 
-/// Waits for something that is bound to come.
-pub(crate) async fn until(mut holds: impl AsyncFnMut() -> bool) {
-    while !holds().await {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
 /// All that the streams hold, by shard.
 pub(crate) async fn everything(bus: &dyn Bus) -> Vec<(Shard, Vec<Message>)> {
-    let wait = Duration::from_millis(1);
-    bus.reader().read(&Positions::default(), 1_000_000, wait).await.unwrap()
+    let (mut reader, mut after) = (bus.reader(), Positions::default());
+    let mut all: BTreeMap<Shard, Vec<Message>> = BTreeMap::new();
+    loop {
+        // It yields no more than up to a hole.
+        let batches = reader.read(&after, 1_000_000, Duration::from_millis(1)).await.unwrap();
+        if batches.is_empty() {
+            return all.into_iter().collect();
+        }
+        for (shard, messages) in batches {
+            after[shard] = messages.last().unwrap().position;
+            all.entry(shard).or_default().extend(messages);
+        }
+    }
 }
 
 /// Lets a consumer read a shard and acknowledge it up to a position.

@@ -15,6 +15,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
+use testkit::until;
 use tokio::sync::Semaphore;
 use tonic::Status;
 
@@ -64,13 +65,6 @@ impl Rows {
 
 async fn redis() -> Redis {
     Redis::start(RedisOptions::temporary()).await.unwrap()
-}
-
-/// Waits for something that is bound to come.
-async fn until(mut holds: impl AsyncFnMut() -> bool) {
-    while !holds().await {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

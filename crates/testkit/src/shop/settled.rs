@@ -2,6 +2,7 @@
 
 use super::Shop;
 use super::calls::patiently;
+use crate::until;
 use api::ranking::v1::ListTopProductsRequest;
 use db::{Conn, Db};
 use diesel::sql_types::{BigInt, TinyInt};
@@ -10,12 +11,7 @@ use diesel_async::RunQueryDsl;
 use events::Shard;
 use migrations::Schema;
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::time::Instant;
-
-/// Recovery takes over the sagas of a crashed shop after 5 s.
-const PATIENCE: Duration = Duration::from_secs(90);
-const LOOK: Duration = Duration::from_millis(20);
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The last position of each shard of an outbox.
 const GIVEN: &str = "SELECT shard, last_position AS position FROM outbox_shard";
@@ -41,7 +37,7 @@ impl Shop {
         self.sagas_ended().await;
         for schema in [Schema::Wallet, Schema::Product, Schema::Coupon, Schema::Order] {
             let db = self.db(schema).await;
-            until(&format!("the events of {} are published", schema.name()), async || {
+            until(async || {
                 let pending = db.read(async |conn: &mut Conn| -> db::Result<i64> {
                     events::pending(conn).await
                 });
@@ -56,7 +52,7 @@ impl Shop {
     /// Waits until no saga is running. Sagas that need attention do not run.
     pub async fn sagas_ended(&self) {
         let db = self.db(Schema::Orchestrator).await;
-        until("the sagas have ended", async || {
+        until(async || {
             let running = "SELECT COUNT(*) AS count FROM saga WHERE state = 1";
             let count = db.read(async |conn: &mut Conn| -> db::Result<Count> {
                 Ok(sql_query(running).get_result(conn).await?)
@@ -74,7 +70,7 @@ impl Shop {
                 "SELECT shard, position FROM consumer_position WHERE source = '{}'",
                 schema.name()
             );
-            until(&format!("the events of {} are logged", schema.name()), async || {
+            until(async || {
                 let logged: BTreeMap<i8, i64> =
                     positions(&log, &logged).await.into_iter().collect();
                 given.iter().all(|(shard, last)| logged.get(shard).is_some_and(|at| at >= last))
@@ -87,7 +83,7 @@ impl Shop {
         let positions = positions(&self.db(Schema::Order).await, GIVEN).await;
         let client = redis::Client::open(self.redis_url()).expect("the Redis has a URL");
         let store = ranking::Store::new(client, "commerce").expect("the Redis is reached");
-        until("the ranking has counted all orders", async || {
+        until(async || {
             let Ok((_, counted)) = store.positions().await else { return false };
             positions.iter().all(|(shard, last)| {
                 let shard = u8::try_from(*shard).ok().and_then(Shard::new);
@@ -98,7 +94,7 @@ impl Shop {
         // What is served may be a copy from before.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970");
         let now = (i64::try_from(now.as_secs()).expect("seconds"), now.subsec_nanos());
-        until("the ranking serves what it has counted", async || {
+        until(async || {
             let request = ListTopProductsRequest { limit: 1 };
             let list = patiently(async || self.ranking().list_top_products(request).await).await;
             let as_of = list.expect("the list").into_inner().as_of.expect("an instant");
@@ -114,12 +110,4 @@ async fn positions(db: &Db, sql: &str) -> Vec<(i8, i64)> {
     });
     let positions = positions.await.expect("positions");
     positions.into_iter().map(|row| (row.shard, row.position)).collect()
-}
-
-pub(super) async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
-    let give_up = Instant::now() + PATIENCE;
-    while !is_so().await {
-        assert!(Instant::now() < give_up, "not in time: {what}");
-        tokio::time::sleep(LOOK).await;
-    }
 }

@@ -1,8 +1,8 @@
 //! Sagas that stand still, because the database of a participant refuses what they need.
 
 use super::Shop;
-use super::settled::until;
 use crate::request_id;
+use crate::until;
 use api::checkout::v1::{CheckoutLine, PlaceOrderRequest};
 use api::saga::v1::{GetSagaRequest, SagaState};
 use db::Conn;
@@ -22,7 +22,7 @@ impl Shop {
         let refused = format!("NEW.product_id = {product} AND NEW.kind = 4");
         self.refuse(Schema::Product, "stock_movement", &refused).await;
         let saga = self.begun(user, product).await;
-        until("the saga waits for a person", async || {
+        until(async || {
             let request = GetSagaRequest { saga_id: saga.clone() };
             let found = self.saga_admin().get_saga(request).await.expect("the saga").into_inner();
             found.saga.expect("a saga in the answer").state() == SagaState::NeedsAttention
