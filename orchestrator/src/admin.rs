@@ -296,13 +296,18 @@ pub(crate) fn saga_of(record: &Record) -> Saga {
                 EndedAs::Failed => SagaState::Failed,
                 EndedAs::Resolved => SagaState::Resolved,
             });
-            saga.failure =
-                record::read(&ended.result).failure.map(with_message).map(|failure| SagaFailure {
+            saga.failure = match record::read(&ended.result) {
+                Some(result) => result.failure.map(with_message).map(|failure| SagaFailure {
                     step: failure.step,
                     reason: failure.reason,
                     message: failure.message,
                     metadata: failure.metadata,
-                });
+                }),
+                None => Some(SagaFailure {
+                    message: "the recorded result is not readable".to_owned(),
+                    ..SagaFailure::default()
+                }),
+            };
         }
     }
     saga

@@ -19,17 +19,24 @@ pub(crate) enum Standing {
 
 impl Standing {
     /// From what END records.
-    pub(crate) fn of_result(outcome: EndedAs, result: &[u8]) -> Self {
-        let Checkout { order, failure, .. } = record::read(result);
-        match outcome {
-            EndedAs::Succeeded => Self::Succeeded(order.unwrap_or_default()),
-            EndedAs::Failed | EndedAs::Resolved => {
-                Self::Failed(with_message(failure.unwrap_or_else(|| CheckoutFailure {
-                    reason: Reason::SagaAborted.as_str().to_owned(),
-                    ..CheckoutFailure::default()
-                })))
-            }
-        }
+    ///
+    /// # Errors
+    /// INTERNAL where the record does not decode, or lacks the order of a success or the failure of a failure: what it says
+    /// is not known then, and nothing is told in its place.
+    pub(crate) fn of_result(
+        saga: SagaId,
+        outcome: EndedAs,
+        result: &[u8],
+    ) -> Result<Self, Refusal> {
+        let standing =
+            record::read(result).and_then(|Checkout { order, failure, .. }| match outcome {
+                EndedAs::Succeeded => order.map(Self::Succeeded),
+                EndedAs::Failed | EndedAs::Resolved => failure.map(with_message).map(Self::Failed),
+            });
+        standing.ok_or_else(|| {
+            tracing::error!(%saga, "the saga's result is not readable");
+            Refusal::new(Reason::Internal)
+        })
     }
 
     /// The order of a success, nothing while running.

@@ -5,7 +5,7 @@
 use crate::calls::{Caller, Participants, acted, unanswered, undone, void_reason, voided};
 use crate::kind;
 use crate::record;
-use crate::request::Checkout;
+use crate::request::{Checkout, Line};
 use api::Reason;
 use api::coupon::v1::{RedeemCouponRequest, RedeemCouponResponse, UndoRedeemRequest};
 use api::order::v1::{ConfirmOrderRequest, ConfirmOrderResponse, ConfirmedLine, VoidOrderRequest};
@@ -247,17 +247,20 @@ impl CheckoutScript {
         let bill = Self::bill(known)?;
         let prices: HashMap<i64, i64> =
             bill.reserved.lines.iter().map(|line| (line.product_id, line.unit_price)).collect();
-        let lines = checkout.lines.iter().map(|line| ConfirmedLine {
-            product_id: line.product_id,
-            quantity: line.quantity,
-            unit_price: prices.get(&line.product_id).copied().unwrap_or_default(),
-        });
+        let line = |line: &Line| {
+            let unit_price = prices.get(&line.product_id).copied().ok_or_else(|| {
+                StepError::Unknown(format!("product {} is not in the reply", line.product_id))
+            })?;
+            let (product_id, quantity) = (line.product_id, line.quantity);
+            Ok(ConfirmedLine { product_id, quantity, unit_price })
+        };
+        let lines = checkout.lines.iter().map(line).collect::<Result<_, StepError>>()?;
         let request = ConfirmOrderRequest {
             key: Some(self.caller.key(CONFIRM_ORDER)),
             order_id: checkout.order_id,
             user_id: checkout.user_id,
             placed_at: Some(checkout.placed_at()),
-            lines: lines.collect(),
+            lines,
             total: bill.reserved.total,
             discount: bill.discount,
             paid: bill.paid,

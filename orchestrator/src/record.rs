@@ -82,7 +82,7 @@ pub(crate) fn placed_order(order: Order) -> PlacedOrder {
     }
 }
 
-/// The recorded result.
-pub(crate) fn read(result: &[u8]) -> Checkout {
-    Checkout::decode(result).unwrap_or_default()
+/// The recorded result. None where it does not decode.
+pub(crate) fn read(result: &[u8]) -> Option<Checkout> {
+    Checkout::decode(result).ok()
 }

@@ -158,7 +158,7 @@ impl Orchestrator {
         let seen = progress.borrow().clone();
         match seen {
             Progress::Decided { saga, outcome, result } => {
-                tell(saga, Standing::of_result(outcome, &result), joined)
+                tell(saga, Standing::of_result(saga, outcome, &result)?, joined)
             }
             Progress::Running(saga) => self.tell_running(saga, joined).await,
             Progress::Elsewhere(saga) => self.await_elsewhere(saga, answer_by).await,
@@ -206,9 +206,9 @@ impl Orchestrator {
     /// `CHECKOUT_NOT_FOUND`; UNAVAILABLE where the journal or a participant that matters cannot be reached.
     async fn look_up(&self, saga: SagaId) -> Result<(Record, Standing), Status> {
         // Before the journal: a saga is forgotten here only after its END is written, so that one of the two tells.
-        let here = self.told_here(saga);
+        let here = self.told_here(saga).transpose()?;
         let start = match self.find(saga).await? {
-            Record::Ended(ended) => return Ok(of_end(ended)),
+            Record::Ended(ended) => return Ok(of_end(ended)?),
             running @ Record::Running(_) => match here {
                 Some(standing) => return Ok((running, standing)),
                 None => running.start().clone(),
@@ -217,7 +217,7 @@ impl Orchestrator {
         let by_rows = self.by_rows(&start).await?;
         // The rows go when END has been written for long; and an operator's decision stands above them.
         let record = match self.find(saga).await? {
-            Record::Ended(ended) => return Ok(of_end(ended)),
+            Record::Ended(ended) => return Ok(of_end(ended)?),
             running @ Record::Running(_) => running,
         };
         match by_rows {
@@ -235,10 +235,10 @@ impl Orchestrator {
     }
 
     /// What the executor of a saga has told on this replica; it counts though END is not written yet.
-    fn told_here(&self, saga: SagaId) -> Option<Standing> {
+    fn told_here(&self, saga: SagaId) -> Option<Result<Standing, Refusal>> {
         match &*self.engine.watch(saga)?.borrow() {
             Progress::Decided { outcome, result, .. } => {
-                Some(Standing::of_result(*outcome, result))
+                Some(Standing::of_result(saga, *outcome, result))
             }
             _ => None,
         }
@@ -263,9 +263,9 @@ impl Orchestrator {
     }
 }
 
-fn of_end(ended: Ended) -> (Record, Standing) {
-    let standing = Standing::of_result(ended.outcome, &ended.result);
-    (Record::Ended(ended), standing)
+fn of_end(ended: Ended) -> Result<(Record, Standing), Refusal> {
+    let standing = Standing::of_result(ended.start.saga, ended.outcome, &ended.result)?;
+    Ok((Record::Ended(ended), standing))
 }
 
 #[tonic::async_trait]
@@ -374,7 +374,7 @@ impl Orchestrator {
     /// How a saga of a list stands. One that was unfinished is looked up: it may have ended since it was read.
     async fn listed(&self, record: Record) -> Result<(Record, Standing), Status> {
         match record {
-            Record::Ended(ended) => Ok(of_end(ended)),
+            Record::Ended(ended) => Ok(of_end(ended)?),
             Record::Running(running) => self.look_up(running.start.saga).await,
         }
     }

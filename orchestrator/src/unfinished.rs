@@ -36,10 +36,10 @@ impl Orchestrator {
         let applies = |step, known: &_| script.applies(step, known);
         let standing = match recorded(script.shape(), applies, &rows) {
             Recorded::Ended(Outcome::Succeeded, known) => {
-                Standing::of_result(EndedAs::Succeeded, &script.succeeded(&known))
+                Standing::of_result(start.saga, EndedAs::Succeeded, &script.succeeded(&known))?
             }
             Recorded::Ended(Outcome::Failed(failure), _) => {
-                Standing::of_result(EndedAs::Failed, &script.failed(&failure))
+                Standing::of_result(start.saga, EndedAs::Failed, &script.failed(&failure))?
             }
             Recorded::Open => return Ok(ByRows::Open),
             Recorded::Unknown => return Ok(ByRows::Unknown),

@@ -64,3 +64,25 @@ async fn a_saga_that_cannot_be_read_is_left_alone_and_stops_no_other() {
     succeeded(&newer).await;
     succeeded(&spoiled).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_that_cannot_be_read_is_never_told_as_a_success() {
+    let shop = Shop::start().await;
+    let node = shop.node(patient()).await;
+    for result in ["FF", ""] {
+        let case = cases(&node).remove(0);
+        let world = shop.world(&node, case.scenario).await;
+        let told = node.ask(&world.trace, world.ask.clone()).await.unwrap();
+        let saga = told.checkout_id;
+        let ended = || async { node.checkout(&saga).await.ended_at };
+        until("the end is recorded", ended).await;
+        let at = id(&saga);
+        shop.in_journal(&format!(
+            "UPDATE saga_history SET result = X'{result}' WHERE saga_id = X'{at}'"
+        ))
+        .await;
+        assert_eq!(node.try_checkout(&saga).await.unwrap_err().code(), Code::Internal);
+        let again = node.ask(&world.trace, world.ask.clone()).await;
+        assert_eq!(again.unwrap_err().code(), Code::Internal);
+    }
+}
