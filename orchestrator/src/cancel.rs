@@ -1,6 +1,7 @@
 //! Cancelling an order: forward only, once the gate is passed.
 //!
-//! `START → BeginCancel (the register) → RefundWallet → RestockProducts → RestoreCoupon (if any) → FinishCancel → END`
+//! `START → BeginCancel (the register) → RefundWallet, RestockProducts and RestoreCoupon (if any) at once → FinishCancel →
+//! END`
 //!
 //! Whether the order used a coupon is not known at START, so `RestoreCoupon` is a step of every cancel, and one that is
 //! done without a call where the register's reply names no coupon.
@@ -74,7 +75,7 @@ impl Plan for CancelPlan {
         let shape = Shape {
             before: Vec::new(),
             register: BEGIN_CANCEL,
-            after: vec![REFUND_WALLET, RESTOCK_PRODUCTS, RESTORE_COUPON, FINISH_CANCEL],
+            after: vec![vec![REFUND_WALLET, RESTOCK_PRODUCTS, RESTORE_COUPON], vec![FINISH_CANCEL]],
         };
         Ok(Arc::new(CancelScript {
             participants: self.participants.clone(),

@@ -79,7 +79,7 @@ impl Plan for CheckoutPlan {
         let redeem = checkout.coupon_id.map(|_| REDEEM_COUPON);
         let before = [Some(RESERVE_STOCK), redeem, Some(DEBIT_WALLET)];
         let shape = Shape {
-            before: before.into_iter().flatten().collect(),
+            before: Shape::chain(before.into_iter().flatten()),
             register: CONFIRM_ORDER,
             after: Vec::new(),
         };

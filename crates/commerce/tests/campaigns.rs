@@ -20,10 +20,9 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use testkit::{Coupon, Shop, at_once, patiently, reason, request_id};
+use testkit::{Coupon, Shop, at_once, reason, request_id};
 use tokio::sync::Notify;
 use tonic::Status;
-use tonic::transport::Channel;
 
 /// Connections of the largest crowd.
 const CONNECTIONS: usize = 256;
@@ -43,14 +42,6 @@ fn buy(user_id: i64, products: &[i64]) -> PlaceOrderRequest {
         coupon_id: None,
         expected_total: None,
     }
-}
-
-async fn issue_on(channel: Channel, request: IssueCouponRequest) -> Result<IssuedCoupon, Status> {
-    let issued = patiently(async || {
-        testkit::coupons_on(channel.clone()).issue_coupon(request.clone()).await
-    })
-    .await?;
-    Ok(issued.into_inner().issued_coupon.unwrap())
 }
 
 async fn place_all(
@@ -80,7 +71,8 @@ async fn five_thousand_users_at_once_each_get_one_of_five_thousand_coupons() {
     let coupon = shop.coupon(Coupon::fixed(1_000).quota(5_000)).await;
     let users = shop.users(5_000).await;
     let requests = users.into_iter().map(|user| issue(user, coupon)).collect();
-    let issued: Result<Vec<_>, _> = at_once(&shop, requests, issue_on).await.into_iter().collect();
+    let issued: Result<Vec<_>, _> =
+        at_once(&shop, requests, testkit::issue).await.into_iter().collect();
     assert_issued_out(&shop, coupon, 5_000, &issued.unwrap()).await;
     assert_eq!(shop.turned_away(), TurnedAway::default(), "nobody came too late");
     shop.stop_and_audit().await;
@@ -92,7 +84,7 @@ async fn of_five_thousand_requests_at_once_a_hundred_get_one_of_a_hundred_coupon
     let coupon = shop.coupon(Coupon::fixed(1_000).quota(100)).await;
     let users = shop.users(5_000).await;
     let requests = users.into_iter().map(|user| issue(user, coupon)).collect();
-    let (issued, refused) = parted(at_once(&shop, requests, issue_on).await);
+    let (issued, refused) = parted(at_once(&shop, requests, testkit::issue).await);
     assert_issued_out(&shop, coupon, 100, &issued).await;
     assert_eq!(reasons(&refused), HashMap::from([(Reason::CouponSoldOut, 4_900)]));
     let TurnedAway { memory, redis, database } = shop.turned_away();
@@ -118,7 +110,7 @@ async fn of_a_hundred_thousand_requests_five_thousand_win_though_redis_is_flushe
     let flushes = [(2_500, Notify::new()), (50_000, Notify::new())];
     let answered = AtomicUsize::new(0);
     let issuing = at_once(&shop, shares, async |channel, share: Vec<IssueCouponRequest>| {
-        let answers = stream::iter(share).map(|request| issue_on(channel.clone(), request));
+        let answers = stream::iter(share).map(|request| testkit::issue(channel.clone(), request));
         let heard = |_: &Result<IssuedCoupon, Status>| {
             let answers = answered.fetch_add(1, Ordering::Relaxed) + 1;
             for (_, flush) in flushes.iter().filter(|(at, _)| *at == answers) {

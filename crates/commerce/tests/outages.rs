@@ -165,7 +165,7 @@ impl Scene {
     /// The newest row of the orders' outbox.
     async fn newest_row(&self) -> i64 {
         let sql = "SELECT MAX(id) AS a, 0 AS b FROM outbox";
-        pairs(&self.shop, sql).await[0].0
+        first(&self.shop, sql).await
     }
 
     /// Rows of the orders' outbox that came after this one and that the bus is known to have.
@@ -174,7 +174,7 @@ impl Scene {
             "SELECT COUNT(*) AS a, 0 AS b FROM outbox o JOIN outbox_shard s ON s.shard = o.shard \
             WHERE o.id > {newest} AND o.position <= s.published_position"
         );
-        pairs(&self.shop, &sql).await[0].0
+        first(&self.shop, &sql).await
     }
 
     async fn back(&self) {
@@ -229,6 +229,11 @@ async fn best_sellers(shop: &Shop) -> Vec<(i64, i64)> {
         list.products.iter().map(|product| (product.product_id, product.order_count)).collect();
     counts.sort_unstable();
     counts
+}
+
+/// The first number that a query of two finds.
+async fn first(shop: &Shop, sql: &str) -> i64 {
+    pairs(shop, sql).await.first().unwrap().0
 }
 
 async fn pairs(shop: &Shop, sql: &str) -> Vec<(i64, i64)> {

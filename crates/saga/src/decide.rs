@@ -16,8 +16,11 @@
 //!
 //! - **`Begun` comes after START is durable.** Stock is reserved, START is lost with its transaction: nobody knows of a
 //!   saga whose reservation to release.
-//! - **A rejection at step k compensates the steps before k, with no void.** The row is sticky, so no executor ever
-//!   passes k; the register cannot be reached.
+//! - **A rejection in a stage compensates every other step of the stage, sent or not, and then the stages before it, with
+//!   no void.** The row is sticky, so no executor ever passes the stage; the register cannot be reached. A step that was
+//!   not sent from here may have been sent by an executor that stands still: its copy meets a tombstone.
+//! - **No reason is told before the whole stage has answered.** Two of its steps may be refused, and each executor may see
+//!   another one first; the lowest step number decides.
 //! - **An abort voids the register first.** Had it compensated at once, the register's request, sent before and
 //!   delivered late, would have confirmed an order whose payment was just given back.
 //! - **A void that finds the register done rolls forward.** The saga had succeeded before the abort was wanted.
@@ -28,18 +31,18 @@
 //!   the reason from the rows.
 //! - **"Purged" means: ended long ago.** Nothing is known but what the journal says; answer that or nothing.
 //! - **Past the register there is no way back.** An abort is ignored there, and a code that cannot heal parks the saga
-//!   for a person.
+//!   for a person, when the other steps of the stage have answered.
 
 mod event;
 
 pub use event::{ActReply, Call, Event, UndoReply, VoidReply};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use participant::barrier::StepNo;
 
 use crate::outcome::{AbortReason, Failure, Outcome};
-use crate::shape::Shape;
+use crate::shape::{Shape, Stage};
 
 /// What one executor knows of a saga.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -54,20 +57,19 @@ pub enum Phase {
     /// START is not known to be durable: nothing may be sent.
     #[default]
     Starting,
-    /// The action of a step is out.
-    Forward {
-        /// The step.
-        step: StepNo,
-    },
+    /// Actions of a stage are out.
+    Forward(Out),
     /// The void of the register is out.
     Voiding {
         /// The reason to write should the void be the first; none when another executor's tombstone was met.
         reason: Option<AbortReason>,
     },
-    /// The compensation of a step is out; the steps after it are undone.
+    /// Compensations of a stage are out; the stages after it are undone.
     Compensating {
-        /// The step.
-        step: StepNo,
+        /// The stage's place among those before the register.
+        stage: usize,
+        /// Its steps.
+        out: Out,
         /// Why the saga fails, as far as the rows that were seen tell.
         failure: Failure,
     },
@@ -77,6 +79,15 @@ pub enum Phase {
     Purged,
     /// Nothing more is tried until a person looks.
     Parked(Parked),
+}
+
+/// The calls of one stage.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Out {
+    /// Steps whose answer is waited for.
+    pub waiting: BTreeSet<StepNo>,
+    /// Steps at which only a person can help. The saga parks when the others have answered.
+    pub stopped: BTreeMap<StepNo, Why>,
 }
 
 /// A saga that waits for a person, and the call it stopped at.
@@ -105,12 +116,8 @@ pub enum Why {
 /// What an executor does next.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Command {
-    /// Send this step's action until it is answered.
-    Act(StepNo),
-    /// Send this step's compensation until it is answered.
-    Undo(StepNo),
-    /// Void the register, with this reason, until it is answered.
-    Void(Option<AbortReason>),
+    /// Send each of these until it is answered, all at once. Calls that are out already go on; any other is given up.
+    Call(Vec<Call>),
     /// Tell whoever waits, and record END unless it is recorded.
     End(Outcome),
     /// Tell what the journal recorded, if anything; do no more.
@@ -155,23 +162,29 @@ impl Known {
     pub fn command(&self) -> Command {
         match &self.phase {
             Phase::Starting => Command::Wait,
-            Phase::Forward { step } => Command::Act(*step),
-            Phase::Voiding { reason } => Command::Void(*reason),
-            Phase::Compensating { step, .. } => Command::Undo(*step),
+            Phase::Forward(_) | Phase::Voiding { .. } | Phase::Compensating { .. } => {
+                Command::Call(self.calls())
+            }
             Phase::Ended(outcome) => Command::End(outcome.clone()),
             Phase::Purged => Command::AnswerFromJournal,
             Phase::Parked(parked) => Command::Park(*parked),
         }
     }
 
-    /// The call that is under way.
-    pub fn call(&self) -> Option<Call> {
+    /// The calls that are under way.
+    pub fn calls(&self) -> Vec<Call> {
         match &self.phase {
-            Phase::Forward { step } => Some(Call::Act(*step)),
-            Phase::Voiding { .. } => Some(Call::Void),
-            Phase::Compensating { step, .. } => Some(Call::Undo(*step)),
-            Phase::Starting | Phase::Ended(_) | Phase::Purged | Phase::Parked(_) => None,
+            Phase::Forward(out) => out.waiting.iter().copied().map(Call::Act).collect(),
+            Phase::Voiding { reason } => vec![Call::Void(*reason)],
+            Phase::Compensating { out, .. } => {
+                out.waiting.iter().copied().map(Call::Undo).collect()
+            }
+            Phase::Starting | Phase::Ended(_) | Phase::Purged | Phase::Parked(_) => Vec::new(),
         }
+    }
+
+    fn is_out(&self, call: Call) -> bool {
+        self.calls().contains(&call)
     }
 
     /// Whether the register is known to be done.
@@ -183,47 +196,100 @@ impl Known {
         match event {
             Event::Begun => {
                 let starting = self.phase == Phase::Starting;
-                starting.then(|| Phase::Forward { step: shape.first() })
+                starting.then(|| self.advance(shape))
             }
             Event::Acted(step, reply) => {
-                (self.call()? == Call::Act(step)).then(|| self.acted(shape, step, reply))
+                self.is_out(Call::Act(step)).then(|| self.acted(shape, step, reply))
             }
-            Event::Undone(step, reply) => match &self.phase {
-                Phase::Compensating { step: pending, failure } if *pending == step => {
-                    Some(undone(shape, step, failure.clone(), reply))
-                }
+            Event::Undone(step, reply) => {
+                self.is_out(Call::Undo(step)).then(|| self.undone(shape, step, reply))
+            }
+            Event::Voided(reply) => match self.phase {
+                Phase::Voiding { reason } => Some(self.voided(shape, reason, reply)),
                 _ => None,
             },
-            Event::Voided(reply) => (self.call()? == Call::Void).then(|| self.voided(shape, reply)),
             Event::AbortWanted(reason) => {
                 self.may_abort(shape).then_some(Phase::Voiding { reason: Some(reason) })
             }
             Event::CannotHeal { call, code } => {
-                (self.call()? == call).then(|| self.cannot_heal(shape, call, code))
+                self.is_out(call).then(|| self.cannot_heal(shape, call, code))
             }
         }
     }
 
     fn acted(&mut self, shape: &Shape, step: StepNo, reply: ActReply) -> Phase {
-        let park = |why| Phase::Parked(Parked { call: Call::Act(step), why });
+        let call = Call::Act(step);
         match reply {
             ActReply::Done(reply) => {
                 self.replies.insert(step, reply);
-                self.advance(shape)
+                let mut out = self.out();
+                out.waiting.remove(&step);
+                self.went_on(shape, out)
             }
             ActReply::Purged => Phase::Purged,
-            ActReply::OtherContent => park(Why::OtherContent),
+            ActReply::OtherContent => self.stop(shape, call, Why::OtherContent),
             ActReply::Rejected(_) | ActReply::Tombstoned if self.is_past_register(shape) => {
-                park(Why::Contradiction)
+                self.stop(shape, call, Why::Contradiction)
             }
             ActReply::Rejected(reply) => {
-                compensate_before(shape, step, Failure::Rejected { step, reply })
+                let (stage, failure) = (shape.stage(step), Failure::Rejected { step, reply });
+                let others = shape.before.get(stage).into_iter().flatten();
+                let others = others.copied().filter(|other| *other != step).collect();
+                compensate(shape, stage, Out { waiting: others, ..Out::default() }, failure)
             }
             ActReply::Tombstoned => Phase::Voiding { reason: None },
         }
     }
 
-    fn voided(&mut self, shape: &Shape, reply: VoidReply) -> Phase {
+    /// The calls of the present stage.
+    fn out(&mut self) -> Out {
+        match &mut self.phase {
+            Phase::Forward(out) | Phase::Compensating { out, .. } => std::mem::take(out),
+            _ => Out::default(),
+        }
+    }
+
+    /// Forward, where some of the stage may be under way still.
+    fn went_on(&self, shape: &Shape, out: Out) -> Phase {
+        match out.stopped.first_key_value() {
+            _ if !out.waiting.is_empty() => Phase::Forward(out),
+            Some((step, why)) => Phase::Parked(Parked { call: Call::Act(*step), why: *why }),
+            None => self.advance(shape),
+        }
+    }
+
+    /// Nothing more is tried at this call.
+    fn stop(&mut self, shape: &Shape, call: Call, why: Why) -> Phase {
+        match (call, self.phase.clone()) {
+            (Call::Act(step), Phase::Forward(mut out)) if self.is_past_register(shape) => {
+                out.waiting.remove(&step);
+                out.stopped.insert(step, why);
+                self.went_on(shape, out)
+            }
+            (Call::Undo(step), Phase::Compensating { stage, mut out, failure }) => {
+                out.waiting.remove(&step);
+                out.stopped.insert(step, why);
+                compensate(shape, stage, out, failure)
+            }
+            (call, _) => Phase::Parked(Parked { call, why }),
+        }
+    }
+
+    fn undone(&mut self, shape: &Shape, step: StepNo, reply: UndoReply) -> Phase {
+        let Phase::Compensating { stage, mut out, failure } = self.phase.clone() else {
+            return self.phase.clone();
+        };
+        out.waiting.remove(&step);
+        match reply {
+            UndoReply::Settled => compensate(shape, stage, out, failure),
+            UndoReply::Rejected(reply) => {
+                compensate(shape, stage, out, failure.or_rejected(step, reply))
+            }
+            UndoReply::Purged => Phase::Purged,
+        }
+    }
+
+    fn voided(&mut self, shape: &Shape, reason: Option<AbortReason>, reply: VoidReply) -> Phase {
         let register = shape.register;
         match reply {
             VoidReply::Done(reply) => {
@@ -231,65 +297,66 @@ impl Known {
                 self.advance(shape)
             }
             VoidReply::Rejected(reply) => {
-                compensate_before(shape, register, Failure::Rejected { step: register, reply })
+                compensate_all(shape, Failure::Rejected { step: register, reply })
             }
-            VoidReply::Tombstone(reason) => {
-                compensate_before(shape, register, Failure::Aborted { reason })
-            }
+            VoidReply::Tombstone(reason) => compensate_all(shape, Failure::Aborted { reason }),
             VoidReply::Compensated => {
-                Phase::Parked(Parked { call: Call::Void, why: Why::Contradiction })
+                Phase::Parked(Parked { call: Call::Void(reason), why: Why::Contradiction })
             }
             VoidReply::Purged => Phase::Purged,
         }
     }
 
-    /// To the first step whose reply is not known. Steps before a register that a void found done are asked again only
+    /// To the first stage with a step whose reply is not known. Steps before a register that a void found done are asked again only
     /// if steps after it need their replies: they are done, and answer what they recorded.
     fn advance(&self, shape: &Shape) -> Phase {
         if shape.after.is_empty() && self.is_past_register(shape) {
             return Phase::Ended(Outcome::Succeeded);
         }
-        match shape.steps().find(|step| !self.replies.contains_key(step)) {
-            Some(step) => Phase::Forward { step },
+        let is_due = |step: &StepNo| !self.replies.contains_key(step);
+        let due = |stage: &[StepNo]| stage.iter().copied().filter(is_due).collect();
+        match shape.stages().map(due).find(|due: &BTreeSet<_>| !due.is_empty()) {
+            Some(waiting) => Phase::Forward(Out { waiting, ..Out::default() }),
             None => Phase::Ended(Outcome::Succeeded),
         }
     }
 
     fn may_abort(&self, shape: &Shape) -> bool {
         let forward = match &self.phase {
-            Phase::Forward { .. } => true,
-            Phase::Parked(parked) => matches!(parked.call, Call::Act(_) | Call::Void),
+            Phase::Forward(_) => true,
+            Phase::Parked(parked) => matches!(parked.call, Call::Act(_) | Call::Void(_)),
             _ => false,
         };
         forward && !self.is_past_register(shape)
     }
 
-    fn cannot_heal(&self, shape: &Shape, call: Call, code: i32) -> Phase {
+    fn cannot_heal(&mut self, shape: &Shape, call: Call, code: i32) -> Phase {
         match call {
             Call::Act(step) if !self.is_past_register(shape) => {
                 Phase::Voiding { reason: Some(AbortReason::CannotHeal { step, code }) }
             }
-            call => Phase::Parked(Parked { call, why: Why::CannotHeal { code } }),
+            call => self.stop(shape, call, Why::CannotHeal { code }),
         }
     }
 }
 
-fn undone(shape: &Shape, step: StepNo, failure: Failure, reply: UndoReply) -> Phase {
-    match reply {
-        UndoReply::Settled => compensate_before(shape, step, failure),
-        UndoReply::Rejected(reply) => {
-            compensate_before(shape, step, failure.or_rejected(step, reply))
-        }
-        UndoReply::Purged => Phase::Purged,
-    }
+/// Every step before the register, the latest stage first.
+fn compensate_all(shape: &Shape, failure: Failure) -> Phase {
+    compensate(shape, shape.before.len(), Out::default(), failure)
 }
 
-/// Compensates the steps before this one, the latest first.
-fn compensate_before(shape: &Shape, step: StepNo, failure: Failure) -> Phase {
-    match shape.previous(step) {
-        Some(step) => Phase::Compensating { step, failure },
-        None => Phase::Ended(Outcome::Failed(failure)),
+/// Compensates what is out of this stage, and then the stages before it, the latest first.
+fn compensate(shape: &Shape, stage: usize, out: Out, failure: Failure) -> Phase {
+    if !out.waiting.is_empty() {
+        return Phase::Compensating { stage, out, failure };
     }
+    if let Some((step, why)) = out.stopped.first_key_value() {
+        return Phase::Parked(Parked { call: Call::Undo(*step), why: *why });
+    }
+    let earlier = shape.before.get(..stage).and_then(<[Stage]>::split_last);
+    let Some((latest, before)) = earlier else { return Phase::Ended(Outcome::Failed(failure)) };
+    let out = Out { waiting: latest.iter().copied().collect(), ..Out::default() };
+    compensate(shape, before.len(), out, failure)
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! How a saga ends, and why.
 //!
-//! A failed saga has one reason, the same for everybody who asks: its REJECTED row if there is one (there is never a
-//! second), else the reason that stands in the voided register. What an executor itself wanted counts for nothing: one
-//! that voided for the deadline may find, while it compensates, that a late copy of step 1 was refused, and an executor
-//! that saw this refusal first may already have told it.
+//! A failed saga has one reason, the same for everybody who asks: its REJECTED row if there is one, and else the reason that
+//! stands in the voided register. Only steps of one stage can all be refused; then it is the row with the lowest step
+//! number. What an executor itself wanted counts for nothing: one that voided for the deadline may find, while it
+//! compensates, that a late copy of step 1 was refused, and an executor that saw this refusal first may already have told
+//! it.
 
 use participant::barrier::StepNo;
 
@@ -61,11 +62,12 @@ impl Failure {
         }
     }
 
-    /// The failure once a REJECTED row was found at `step`: a rejection outranks the reason of a void.
+    /// The failure once a REJECTED row was found at `step`: a rejection outranks the reason of a void, and the one at the
+    /// lowest step number all others.
     pub(crate) fn or_rejected(self, step: StepNo, reply: Vec<u8>) -> Self {
         match self {
-            Self::Rejected { .. } => self,
-            Self::Aborted { .. } => Self::Rejected { step, reply },
+            Self::Rejected { step: earlier, .. } if earlier < step => self,
+            Self::Rejected { .. } | Self::Aborted { .. } => Self::Rejected { step, reply },
         }
     }
 }

@@ -5,7 +5,8 @@
 //! he was told.
 //!
 //! - The register is done, and so is every step after it that applies: succeeded.
-//! - A step is refused, and the steps before it are undone: failed, for that reason. Nobody can pass the step.
+//! - A step is refused, the other steps of its stage are refused, undone or closed, and the stages before it are undone:
+//!   failed, for the refusal with the lowest step number. Nobody can pass the stage.
 //! - The register is closed, and every step before it is undone or closed: failed, for the reason in the register, unless
 //!   a person closes the saga otherwise. So executors tell that one only from END, and here it counts as not ended.
 //! - A row that is missing where one is due was never written or is purged: END tells which.
@@ -59,12 +60,19 @@ pub fn recorded(
         Found::Unreachable => Recorded::Unknown,
         Found::Nothing | Found::Row(..) => Recorded::Open,
     };
-    for step in shape.before.iter().copied() {
-        match found(step) {
-            Found::Row(RowState::Compensated | RowState::Tombstone, _) => {}
-            Found::Row(RowState::Rejected, reply) => return failed(step, reply),
-            Found::Row(RowState::Done, _) | Found::Nothing => return open,
-            Found::Unreachable => return Recorded::Unknown,
+    for stage in &shape.before {
+        let stands =
+            |step: &StepNo| matches!(found(*step), Found::Row(RowState::Done, _) | Found::Nothing);
+        if stage.iter().any(stands) {
+            return open;
+        }
+        if stage.iter().any(|step| *found(*step) == Found::Unreachable) {
+            return Recorded::Unknown;
+        }
+        for step in stage {
+            if let Found::Row(RowState::Rejected, reply) = found(*step) {
+                return failed(*step, reply);
+            }
         }
     }
     match register {
@@ -83,7 +91,7 @@ fn past_register(
         _ => None,
     });
     let known = Known::of_rows(done.collect());
-    let due = shape.after.iter().filter(|step| applies(**step, &known));
+    let due = shape.after.iter().flatten().filter(|step| applies(**step, &known));
     let mut is_certain = true;
     for step in due {
         match rows.get(step) {

@@ -31,18 +31,22 @@ pub enum Unresolvable {
 /// # Errors
 /// The first reason to refuse, see [`Unresolvable`].
 pub fn may_resolve(shape: &Shape, rows: &BTreeMap<StepNo, RowState>) -> Result<(), Unresolvable> {
-    let rejected = shape.before.iter().any(|step| rows.get(step) == Some(&RowState::Rejected));
+    let is_rejected = |step| rows.get(step) == Some(&RowState::Rejected);
+    let rejected = shape.before.iter().flatten().any(is_rejected);
     match rows.get(&shape.register) {
         Some(RowState::Done) => return Err(Unresolvable::PastRegister),
         None if !rejected => return Err(Unresolvable::Open),
         _ => {}
     }
-    for step in &shape.before {
-        match rows.get(step) {
-            // The step after it was sent only if this one was seen to be done.
-            Some(RowState::Rejected | RowState::Tombstone) => return Ok(()),
-            Some(RowState::Done | RowState::Compensated) => {}
-            None => return Err(Unresolvable::MayStillRun(*step)),
+    for stage in &shape.before {
+        if let Some(step) = stage.iter().find(|step| !rows.contains_key(step)) {
+            return Err(Unresolvable::MayStillRun(*step));
+        }
+        // The next stage was sent only if each step of this one was seen to be done.
+        let is_closed =
+            |step| matches!(rows.get(step), Some(RowState::Rejected | RowState::Tombstone));
+        if stage.iter().any(is_closed) {
+            return Ok(());
         }
     }
     Ok(())
@@ -55,7 +59,8 @@ mod tests {
 
     fn check(states: [Option<RowState>; 3]) -> Result<(), Unresolvable> {
         let [first, second, register] = [StepNo(1), StepNo(2), StepNo(3)];
-        let shape = Shape { before: vec![first, second], register, after: Vec::new() };
+        let before = Shape::chain([first, second]);
+        let shape = Shape { before, register, after: Vec::new() };
         let rows = [first, second, register].into_iter().zip(states);
         may_resolve(&shape, &rows.filter_map(|(step, state)| Some((step, state?))).collect())
     }
@@ -77,6 +82,16 @@ mod tests {
         assert_eq!(check([None, None, Some(Tombstone)]), refused);
         let refused = Err(Unresolvable::MayStillRun(StepNo(2)));
         assert_eq!(check([Some(Done), None, Some(Tombstone)]), refused);
+    }
+
+    #[test]
+    fn every_step_of_a_stage_may_still_arrive() {
+        let steps = [StepNo(1), StepNo(2)];
+        let shape = Shape { before: vec![steps.to_vec()], register: StepNo(3), after: Vec::new() };
+        let mut rows = [(StepNo(1), Rejected)].into();
+        assert_eq!(may_resolve(&shape, &rows), Err(Unresolvable::MayStillRun(StepNo(2))));
+        rows.insert(StepNo(2), Tombstone);
+        assert_eq!(may_resolve(&shape, &rows), Ok(()));
     }
 
     #[test]

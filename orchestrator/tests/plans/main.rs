@@ -27,6 +27,7 @@ mod repeated;
 mod scenarios;
 mod shop;
 mod snapshot;
+mod stages;
 mod unhealing;
 mod unknown;
 mod wire;

@@ -74,8 +74,8 @@ pub enum Call {
     Act(StepNo),
     /// A step's compensation.
     Undo(StepNo),
-    /// The void of the register.
-    Void,
+    /// The void of the register, with the reason to write should it be the first.
+    Void(Option<AbortReason>),
 }
 
 impl UndoReply {

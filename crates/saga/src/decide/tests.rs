@@ -6,7 +6,10 @@ use super::*;
 
 const STOCK: StepNo = StepNo(10);
 const COUPON: StepNo = StepNo(20);
+const DEBIT: StepNo = StepNo(30);
 const ORDER: StepNo = StepNo(40);
+const MAIL: StepNo = StepNo(50);
+const SHIP: StepNo = StepNo(60);
 const GATE: StepNo = StepNo(1);
 const REFUND: StepNo = StepNo(2);
 const CLOSE: StepNo = StepNo(3);
@@ -21,8 +24,8 @@ struct Executor {
 impl Executor {
     fn begin(shape: Shape) -> Self {
         let mut executor = Self { shape, known: Known::default() };
-        let first = executor.shape.first();
-        assert_eq!(executor.on(Event::Begun), Command::Act(first));
+        let first = executor.shape.stages().next().unwrap().to_vec();
+        assert_eq!(executor.on(Event::Begun), acts(&first));
         executor
     }
 
@@ -49,11 +52,33 @@ impl Executor {
 }
 
 fn checkout() -> Shape {
-    Shape { before: vec![STOCK, COUPON], register: ORDER, after: Vec::new() }
+    Shape { before: Shape::chain([STOCK, COUPON]), register: ORDER, after: Vec::new() }
 }
 
 fn cancellation() -> Shape {
-    Shape { before: Vec::new(), register: GATE, after: vec![REFUND, CLOSE] }
+    Shape { before: Vec::new(), register: GATE, after: Shape::chain([REFUND, CLOSE]) }
+}
+
+/// A stage of two steps, another one, the register, and a stage of two.
+fn staged() -> Shape {
+    let before = vec![vec![STOCK, COUPON], vec![DEBIT]];
+    Shape { before, register: ORDER, after: vec![vec![MAIL, SHIP]] }
+}
+
+fn acts(steps: &[StepNo]) -> Command {
+    Command::Call(steps.iter().copied().map(Call::Act).collect())
+}
+
+fn act(step: StepNo) -> Command {
+    acts(&[step])
+}
+
+fn undo(step: StepNo) -> Command {
+    Command::Call(vec![Call::Undo(step)])
+}
+
+fn void(reason: Option<AbortReason>) -> Command {
+    Command::Call(vec![Call::Void(reason)])
 }
 
 fn reply_of(step: StepNo) -> Vec<u8> {
@@ -82,15 +107,15 @@ const DEADLINE: Event = Event::AbortWanted(AbortReason::Deadline);
 fn nothing_is_sent_before_start_is_durable() {
     let (known, command) = decide(&checkout(), Known::default(), DEADLINE);
     assert_eq!((known, command), (Known::default(), Command::Wait));
-    assert_eq!(Known::default().call(), None);
+    assert_eq!(Known::default().calls(), []);
 }
 
 #[test]
 fn a_checkout_whose_steps_are_all_done_succeeds_at_its_register() {
     let mut executor = Executor::begin(checkout());
-    assert_eq!(executor.done(STOCK), Command::Act(COUPON));
+    assert_eq!(executor.done(STOCK), act(COUPON));
     assert_eq!(executor.known.reply(STOCK), Some(reply_of(STOCK).as_slice()));
-    assert_eq!(executor.done(COUPON), Command::Act(ORDER));
+    assert_eq!(executor.done(COUPON), act(ORDER));
     assert!(!executor.known.is_past_register(&executor.shape));
     assert_eq!(executor.done(ORDER), Command::End(Outcome::Succeeded));
     assert_eq!(executor.known.reply(ORDER), Some(reply_of(ORDER).as_slice()));
@@ -98,16 +123,16 @@ fn a_checkout_whose_steps_are_all_done_succeeds_at_its_register() {
 
 #[test]
 fn a_step_that_is_not_in_the_shape_is_never_asked() {
-    let shape = Shape { before: vec![STOCK], register: ORDER, after: Vec::new() };
+    let shape = Shape { before: Shape::chain([STOCK]), register: ORDER, after: Vec::new() };
     let mut executor = Executor::begin(shape);
-    assert_eq!(executor.done(STOCK), Command::Act(ORDER));
+    assert_eq!(executor.done(STOCK), act(ORDER));
 }
 
 #[test]
 fn a_rejection_compensates_the_steps_before_it_and_voids_nothing() {
     let mut executor = Executor::begin(checkout());
     executor.done(STOCK);
-    assert_eq!(executor.on(rejected(COUPON)), Command::Undo(STOCK));
+    assert_eq!(executor.on(rejected(COUPON)), undo(STOCK));
     assert_eq!(executor.settled(STOCK), fails_rejected(COUPON));
 }
 
@@ -120,9 +145,9 @@ fn a_rejection_of_the_first_step_leaves_nothing_to_undo() {
 #[test]
 fn an_abort_voids_the_register_and_then_compensates_every_step() {
     let mut executor = Executor::begin(checkout());
-    assert_eq!(executor.on(DEADLINE), Command::Void(Some(AbortReason::Deadline)));
-    assert_eq!(executor.on(voided(AbortReason::Deadline)), Command::Undo(COUPON));
-    assert_eq!(executor.settled(COUPON), Command::Undo(STOCK));
+    assert_eq!(executor.on(DEADLINE), void(Some(AbortReason::Deadline)));
+    assert_eq!(executor.on(voided(AbortReason::Deadline)), undo(COUPON));
+    assert_eq!(executor.settled(COUPON), undo(STOCK));
     assert_eq!(executor.settled(STOCK), fails_aborted(AbortReason::Deadline));
 }
 
@@ -141,7 +166,7 @@ fn a_rejection_found_while_compensating_is_the_reason() {
     executor.on(DEADLINE);
     executor.on(voided(AbortReason::Deadline));
     let found = Event::Undone(COUPON, UndoReply::Rejected(b"no".to_vec()));
-    assert_eq!(executor.on(found), Command::Undo(STOCK));
+    assert_eq!(executor.on(found), undo(STOCK));
     assert_eq!(executor.settled(STOCK), fails_rejected(COUPON));
 }
 
@@ -162,10 +187,10 @@ fn a_tombstone_makes_the_executor_void_without_a_reason_and_compensate_everythin
             executor.done(step);
         }
         let tombstoned = Event::Acted(met, ActReply::Tombstoned);
-        assert_eq!(executor.on(tombstoned), Command::Void(None), "{met}");
+        assert_eq!(executor.on(tombstoned), void(None), "{met}");
         executor.ignores(DEADLINE);
-        assert_eq!(executor.on(voided(AbortReason::Operator)), Command::Undo(COUPON));
-        assert_eq!(executor.settled(COUPON), Command::Undo(STOCK));
+        assert_eq!(executor.on(voided(AbortReason::Operator)), undo(COUPON));
+        assert_eq!(executor.settled(COUPON), undo(STOCK));
         assert_eq!(executor.settled(STOCK), fails_aborted(AbortReason::Operator));
     }
 }
@@ -206,8 +231,8 @@ fn an_ended_saga_ignores_everything() {
 #[test]
 fn a_cancellation_is_answered_when_its_last_step_is_done() {
     let mut executor = Executor::begin(cancellation());
-    assert_eq!(executor.done(GATE), Command::Act(REFUND));
-    assert_eq!(executor.done(REFUND), Command::Act(CLOSE));
+    assert_eq!(executor.done(GATE), act(REFUND));
+    assert_eq!(executor.done(REFUND), act(CLOSE));
     assert_eq!(executor.done(CLOSE), Command::End(Outcome::Succeeded));
 }
 
@@ -242,20 +267,20 @@ fn a_void_that_finds_the_gate_done_goes_on_after_it() {
     let mut executor = Executor::begin(cancellation());
     executor.on(DEADLINE);
     let done = Event::Voided(VoidReply::Done(reply_of(GATE)));
-    assert_eq!(executor.on(done), Command::Act(REFUND));
+    assert_eq!(executor.on(done), act(REFUND));
     executor.ignores(DEADLINE);
 }
 
 #[test]
 fn steps_after_a_register_in_the_middle_get_the_replies_they_are_built_from() {
-    let shape = Shape { before: vec![STOCK, COUPON], register: ORDER, after: vec![StepNo(50)] };
+    let shape = Shape { after: Shape::chain([StepNo(50)]), ..checkout() };
     let mut executor = Executor::begin(shape);
     executor.on(DEADLINE);
     let done = Event::Voided(VoidReply::Done(reply_of(ORDER)));
-    assert_eq!(executor.on(done), Command::Act(STOCK));
+    assert_eq!(executor.on(done), act(STOCK));
     executor.ignores(DEADLINE);
-    assert_eq!(executor.done(STOCK), Command::Act(COUPON));
-    assert_eq!(executor.done(COUPON), Command::Act(StepNo(50)));
+    assert_eq!(executor.done(STOCK), act(COUPON));
+    assert_eq!(executor.done(COUPON), act(StepNo(50)));
     assert_eq!(executor.done(StepNo(50)), Command::End(Outcome::Succeeded));
 }
 
@@ -282,10 +307,10 @@ fn a_code_that_cannot_heal_aborts_up_to_the_register() {
     let reason = |step| AbortReason::CannotHeal { step, code: 12 };
     let fault = |step| Event::CannotHeal { call: Call::Act(step), code: 12 };
     executor.ignores(fault(COUPON));
-    assert_eq!(executor.clone().on(fault(STOCK)), Command::Void(Some(reason(STOCK))));
+    assert_eq!(executor.clone().on(fault(STOCK)), void(Some(reason(STOCK))));
     executor.done(STOCK);
     executor.done(COUPON);
-    assert_eq!(executor.on(fault(ORDER)), Command::Void(Some(reason(ORDER))));
+    assert_eq!(executor.on(fault(ORDER)), void(Some(reason(ORDER))));
     executor.on(voided(reason(ORDER)));
     executor.settled(COUPON);
     assert_eq!(executor.settled(STOCK), fails_aborted(reason(ORDER)));
@@ -309,7 +334,8 @@ fn a_code_that_cannot_heal_parks_where_nothing_can_be_aborted() {
 
     let mut voiding = Executor::begin(checkout());
     voiding.on(DEADLINE);
-    assert_eq!(voiding.on(fault(Call::Void)), parked(Call::Void));
+    let void = Call::Void(Some(AbortReason::Deadline));
+    assert_eq!(voiding.on(fault(void)), parked(void));
 }
 
 #[test]
@@ -318,9 +344,9 @@ fn other_content_parks_and_an_abort_still_gets_through_before_the_register() {
     let parked = Parked { call: Call::Act(STOCK), why: Why::OtherContent };
     let other = Event::Acted(STOCK, ActReply::OtherContent);
     assert_eq!(executor.on(other), Command::Park(parked));
-    assert_eq!(executor.known.call(), None);
+    assert_eq!(executor.known.calls(), []);
     executor.ignores(Event::Acted(STOCK, ActReply::Done(Vec::new())));
-    assert_eq!(executor.on(DEADLINE), Command::Void(Some(AbortReason::Deadline)));
+    assert_eq!(executor.on(DEADLINE), void(Some(AbortReason::Deadline)));
 }
 
 #[test]
@@ -333,7 +359,8 @@ fn answers_that_no_rule_allows_park() {
     }
     let mut executor = Executor::begin(checkout());
     executor.on(DEADLINE);
-    assert_eq!(executor.on(Event::Voided(VoidReply::Compensated)), parked(Call::Void));
+    let void = Call::Void(Some(AbortReason::Deadline));
+    assert_eq!(executor.on(Event::Voided(VoidReply::Compensated)), parked(void));
 }
 
 #[test]
@@ -351,4 +378,77 @@ fn found_rows_read_as_replies() {
     assert_eq!(VoidReply::new(Found::Rejected, kept()), VoidReply::Rejected(kept()));
     assert_eq!(VoidReply::new(Found::Compensated, kept()), VoidReply::Compensated);
     assert_eq!(VoidReply::new(Found::Purged, Vec::new()), VoidReply::Purged);
+}
+
+#[test]
+fn a_stage_is_sent_at_once_and_the_next_one_when_all_of_it_is_done() {
+    for [first, second] in [[STOCK, COUPON], [COUPON, STOCK]] {
+        let mut executor = Executor::begin(staged());
+        assert_eq!(executor.done(first), act(second));
+        executor.ignores(Event::Acted(first, ActReply::Done(Vec::new())));
+        assert_eq!(executor.done(second), act(DEBIT));
+        assert_eq!(executor.done(DEBIT), act(ORDER));
+        assert_eq!(executor.done(ORDER), acts(&[MAIL, SHIP]));
+        assert_eq!(executor.done(SHIP), act(MAIL));
+        assert_eq!(executor.done(MAIL), Command::End(Outcome::Succeeded));
+    }
+}
+
+#[test]
+fn a_rejection_compensates_the_other_steps_of_its_stage_sent_or_not_and_then_those_before() {
+    let mut executor = Executor::begin(staged());
+    assert_eq!(executor.on(rejected(COUPON)), undo(STOCK));
+    executor.ignores(Event::Acted(STOCK, ActReply::Done(Vec::new())));
+    assert_eq!(executor.settled(STOCK), fails_rejected(COUPON));
+
+    let mut later = Executor::begin(staged());
+    later.done(STOCK);
+    later.done(COUPON);
+    let both = Command::Call(vec![Call::Undo(STOCK), Call::Undo(COUPON)]);
+    assert_eq!(later.on(rejected(DEBIT)), both);
+    assert_eq!(later.settled(COUPON), undo(STOCK));
+    assert_eq!(later.settled(STOCK), fails_rejected(DEBIT));
+}
+
+#[test]
+fn of_two_rejections_in_a_stage_the_lowest_step_is_the_reason_whichever_came_first() {
+    for [first, second] in [[STOCK, COUPON], [COUPON, STOCK]] {
+        let mut executor = Executor::begin(staged());
+        assert_eq!(executor.on(rejected(first)), undo(second));
+        let found = Event::Undone(second, UndoReply::Rejected(b"no".to_vec()));
+        assert_eq!(executor.on(found), fails_rejected(STOCK));
+    }
+}
+
+#[test]
+fn an_abort_compensates_the_stages_from_the_latest_to_the_first() {
+    let mut executor = Executor::begin(staged());
+    executor.done(STOCK);
+    assert_eq!(executor.on(DEADLINE), void(Some(AbortReason::Deadline)));
+    assert_eq!(executor.on(voided(AbortReason::Deadline)), undo(DEBIT));
+    let both = Command::Call(vec![Call::Undo(STOCK), Call::Undo(COUPON)]);
+    assert_eq!(executor.settled(DEBIT), both);
+    executor.settled(STOCK);
+    assert_eq!(executor.settled(COUPON), fails_aborted(AbortReason::Deadline));
+}
+
+#[test]
+fn a_step_that_cannot_heal_parks_the_saga_when_the_others_of_its_stage_have_answered() {
+    let fault = |call| Event::CannotHeal { call, code: 7 };
+    let parked = |call| Command::Park(Parked { call, why: Why::CannotHeal { code: 7 } });
+
+    let mut forward = Executor::begin(staged());
+    for step in [STOCK, COUPON, DEBIT, ORDER] {
+        forward.done(step);
+    }
+    assert_eq!(forward.on(fault(Call::Act(MAIL))), act(SHIP));
+    assert_eq!(forward.clone().done(SHIP), parked(Call::Act(MAIL)));
+    assert_eq!(forward.on(fault(Call::Act(SHIP))), parked(Call::Act(MAIL)));
+
+    let mut back = Executor::begin(staged());
+    back.on(DEADLINE);
+    back.on(voided(AbortReason::Deadline));
+    back.settled(DEBIT);
+    assert_eq!(back.on(fault(Call::Undo(COUPON))), undo(STOCK));
+    assert_eq!(back.settled(STOCK), parked(Call::Undo(COUPON)));
 }

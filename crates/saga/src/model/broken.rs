@@ -1,10 +1,13 @@
 //! The rules of a single saga, each broken in its own way.
 
-use crate::decide::{ActReply, Event, Phase, UndoReply, VoidReply};
+use participant::barrier::{RowState, StepNo};
+
+use crate::decide::{ActReply, Call, Event, Known, Phase, UndoReply, VoidReply};
 use crate::outcome::{AbortReason, Failure, Outcome};
+use crate::shape::Shape;
 
 use super::Violation;
-use super::saga::{Executor, Purge, Saga};
+use super::saga::{Executor, Purge, Saga, State, is};
 
 /// A rule that is broken, named by what happens instead.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,6 +38,14 @@ pub(super) enum Broken {
     OwnReasonOutranksRows,
     VoidOutranksRejection,
     PurgedTakenForUndone,
+    // Stages.
+    StageBegunBeforeOneIsDone,
+    StepsBesideRejectionLeft,
+    UnansweredStepsBesideRejectionLeft,
+    FirstRejectionSeenIsTheReason,
+    ReasonToldBeforeStageAnswered,
+    RefusalReadBesideStandingStep,
+    ResolvedBesideStepWithoutRow,
     // What is told and recorded.
     FailureToldWhenStartIsUnknown,
     FailureToldBeforeVoid,
@@ -49,7 +60,7 @@ pub(super) enum Broken {
 
 impl Broken {
     /// Every broken rule and what the explorer finds of it.
-    pub(super) const ALL: [(Self, Violation); 33] = {
+    pub(super) const ALL: [(Self, Violation); 40] = {
         use Broken::*;
         use Violation::*;
         [
@@ -77,6 +88,13 @@ impl Broken {
             (OwnReasonOutranksRows, EndedForWrongReason),
             (VoidOutranksRejection, EndedForWrongReason),
             (PurgedTakenForUndone, EndedOtherwiseThanTold),
+            (StageBegunBeforeOneIsDone, RegisterWithoutSteps),
+            (StepsBesideRejectionLeft, EndedFailedInVain),
+            (UnansweredStepsBesideRejectionLeft, EffectAfterEnd),
+            (FirstRejectionSeenIsTheReason, EndedForWrongReason),
+            (ReasonToldBeforeStageAnswered, TwoAnswers),
+            (RefusalReadBesideStandingStep, TwoAnswers),
+            (ResolvedBesideStepWithoutRow, EffectAfterEnd),
             (FailureToldWhenStartIsUnknown, TwoAnswers),
             (FailureToldBeforeVoid, TwoAnswers),
             (FailureToldOnceVoided, TwoAnswers),
@@ -101,8 +119,27 @@ impl Broken {
             Self::RowPurgedBeforeFloorRaised | Self::FloorLowered => Purge::Each,
             _ => Purge::Never,
         };
-        let resolve = matches!(self, Self::ResolvedAtAnyTime | Self::ResolvedOnceRegisterClosed);
+        let resolve = matches!(
+            self,
+            Self::ResolvedAtAnyTime
+                | Self::ResolvedOnceRegisterClosed
+                | Self::ResolvedBesideStepWithoutRow
+        );
         (purge, resolve)
+    }
+
+    /// Whether the rule is one of stages with several steps.
+    pub(super) fn is_of_stages(self) -> bool {
+        matches!(
+            self,
+            Self::StageBegunBeforeOneIsDone
+                | Self::StepsBesideRejectionLeft
+                | Self::UnansweredStepsBesideRejectionLeft
+                | Self::FirstRejectionSeenIsTheReason
+                | Self::ReasonToldBeforeStageAnswered
+                | Self::RefusalReadBesideStandingStep
+                | Self::ResolvedBesideStepWithoutRow
+        )
     }
 }
 
@@ -123,7 +160,7 @@ impl Saga {
             (
                 Broken::TimedOutStepNotCompensated,
                 event @ Event::AbortWanted(_),
-                Phase::Forward { .. },
+                Phase::Forward(_),
             ) => {
                 forget_from_here(executor);
                 event
@@ -135,6 +172,11 @@ impl Saga {
             (Broken::VoidOutranksRejection, Event::Undone(step, UndoReply::Rejected(_)), _) => {
                 Event::Undone(step, UndoReply::Settled)
             }
+            (
+                Broken::FirstRejectionSeenIsTheReason,
+                Event::Undone(step, UndoReply::Rejected(_)),
+                Phase::Compensating { failure: Failure::Rejected { .. }, .. },
+            ) => Event::Undone(step, UndoReply::Settled),
             (Broken::PurgedTakenForUndone, event, _) => match event {
                 Event::Acted(step, ActReply::Purged) => Event::Acted(step, ActReply::Tombstoned),
                 Event::Undone(step, UndoReply::Purged) => Event::Undone(step, UndoReply::Settled),
@@ -145,14 +187,66 @@ impl Saga {
         }
     }
 
-    /// An event that follows by itself where a void is skipped.
-    pub(super) fn skipped_void(&self, reason: AbortReason) -> Option<Event> {
-        let reason = match self.broken? {
-            Broken::AbortWithoutVoid => Vec::new(),
-            Broken::AbortWithoutVoidForOwnReason => reason.encode(),
-            _ => return None,
+    /// What the executor takes for the stages when it decides, where a rule of stages is broken.
+    pub(super) fn restage(&self, shape: &mut Shape, known: &Known, event: &Event) {
+        let Event::Acted(answered, reply) = event else { return };
+        let is_left = |step: StepNo| match (self.broken, reply) {
+            (Some(Broken::StepsBesideRejectionLeft), ActReply::Rejected(_)) => true,
+            (Some(Broken::UnansweredStepsBesideRejectionLeft), ActReply::Rejected(_)) => {
+                known.reply(step).is_none()
+            }
+            _ => false,
         };
-        Some(Event::Voided(VoidReply::Tombstone(reason)))
+        for stage in &mut shape.before {
+            if stage.contains(answered) {
+                stage.retain(|step| step == answered || !is_left(*step));
+            }
+        }
+    }
+
+    /// The shape without the steps of a stage that have no row.
+    pub(super) fn shape_of_rows(&self, state: &State) -> Shape {
+        self.shape_with(|step| state.rows.contains_key(&step))
+    }
+
+    /// The shape without the steps beside one that is refused.
+    pub(super) fn shape_of_refusals(&self, state: &State) -> Shape {
+        self.shape_with(|step| is(state, step, RowState::Rejected))
+    }
+
+    /// The shape without the steps of which this does not hold, in stages where it holds of others.
+    fn shape_with(&self, holds: impl Fn(StepNo) -> bool) -> Shape {
+        let mut shape = self.shape.clone();
+        for stage in &mut shape.before {
+            if stage.iter().any(|step| holds(*step)) {
+                stage.retain(|step| holds(*step));
+            }
+        }
+        shape
+    }
+
+    /// The events that an executor makes up after one, where a rule is broken: the answer of a void that it skips, and those
+    /// of the steps beside one that is done.
+    pub(super) fn made_up(&self, event: &Event, known: &Known) -> Vec<Event> {
+        match (self.broken, event) {
+            (Some(Broken::AbortWithoutVoid), Event::AbortWanted(_)) => {
+                vec![Event::Voided(VoidReply::Tombstone(Vec::new()))]
+            }
+            (Some(Broken::AbortWithoutVoidForOwnReason), Event::AbortWanted(reason)) => {
+                vec![Event::Voided(VoidReply::Tombstone(reason.encode()))]
+            }
+            (
+                Some(Broken::StageBegunBeforeOneIsDone),
+                Event::Acted(step, ActReply::Done(reply)),
+            ) => {
+                let beside = known.calls().into_iter().filter_map(|call| match call {
+                    Call::Act(other) if other != *step => Some(other),
+                    _ => None,
+                });
+                beside.map(|step| Event::Acted(step, ActReply::Done(reply.clone()))).collect()
+            }
+            _ => Vec::new(),
+        }
     }
 
     /// The outcome that an executor believes in at its end.
@@ -165,8 +259,8 @@ impl Saga {
 }
 
 fn forget_from_here(executor: &mut Executor) {
-    if let Phase::Forward { step } = executor.known.phase() {
-        executor.forgets = Some(*step);
+    if let Phase::Forward(out) = executor.known.phase() {
+        executor.forgets = out.waiting.first().copied();
     }
 }
 

@@ -18,8 +18,9 @@ impl Saga {
         let undone = |row: Option<&RowState>| row.is_some_and(|&state| state != RowState::Done);
         let rows: BTreeMap<_, _> =
             state.rows.iter().map(|(step, row)| (*step, row.state)).collect();
-        let mut rejected =
-            self.shape.steps().filter(|step| rows.get(step) == Some(&RowState::Rejected));
+        let mut rejected = self.shape.stages().filter_map(|stage| {
+            stage.iter().copied().find(|step| rows.get(step) == Some(&RowState::Rejected))
+        });
         let first_rejected = rejected.next();
         let decided = match &state.end {
             Some(End::Decided(outcome)) => Some(outcome),
@@ -36,11 +37,13 @@ impl Saga {
         if state.effects.values().any(|&times| times > 1) {
             return Some(Violation::EffectTwice);
         }
-        if effect(register) == 1 && !self.shape.before.iter().all(|&step| effect(step) == 1) {
+        if effect(register) == 1
+            && !self.shape.before.iter().flatten().all(|&step| effect(step) == 1)
+        {
             return Some(Violation::RegisterWithoutSteps);
         }
         if rows.get(&register) == Some(&RowState::Done)
-            && self.shape.before.iter().any(|step| undone(rows.get(step)))
+            && self.shape.before.iter().flatten().any(|step| undone(rows.get(step)))
         {
             return Some(Violation::RegisterDoneBesideUndoneStep);
         }

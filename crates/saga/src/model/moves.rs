@@ -6,9 +6,10 @@ use super::Violation;
 use super::broken::{Broken, aborted};
 use super::explore::{Model, Move};
 use super::participants::Rows;
-use super::saga::{End, Executor, Message, Purge, Saga, Start, State, end, is, tell};
-use crate::decide::{ActReply, Command, Event, Known, Phase, UndoReply, VoidReply};
-use crate::outcome::{AbortReason, Outcome};
+use super::saga::{End, Executor, Purge, Saga, Start, State, end, is, tell};
+use crate::decide::{ActReply, Call, Command, Event, Known, Phase, UndoReply, VoidReply};
+use crate::outcome::{AbortReason, Failure, Outcome};
+use crate::recorded::{Found, Recorded, recorded};
 use crate::resolve::may_resolve;
 
 /// What happened; executors by number.
@@ -29,9 +30,9 @@ pub(super) enum Label {
     Ends(usize, Outcome),
     AnswersFromJournal(usize),
     Crashes(usize),
-    DeliveredLate(Message),
+    DeliveredLate(Call),
     ReadFromEnd,
-    ReadFromRegister,
+    ReadFromRows,
     RowsPurged,
     FloorRaised(StepNo),
     RowPurged(StepNo),
@@ -123,28 +124,16 @@ impl Saga {
     fn running(&self, moves: &mut Moves<'_>, number: usize, executor: &Executor) {
         let from = moves.from;
         match executor.known.command() {
-            Command::Act(step) => {
-                for (mut next, reply) in self.act(from, step) {
-                    self.feed(&mut next, number, Event::Acted(step, reply.clone()));
-                    if self.breaks(Broken::SuccessToldBeforeRegister) {
-                        tell_before_register(&mut next, number, self.shape.register);
+            Command::Call(calls) => {
+                for call in calls {
+                    self.call(moves, number, call);
+                }
+                if let Phase::Forward(_) = executor.known.phase() {
+                    for reason in [AbortReason::Deadline, AbortReason::Operator] {
+                        self.abort(moves, number, reason);
                     }
-                    moves.can(Label::Acted(number, step, reply), next);
                 }
-                for reason in [AbortReason::Deadline, AbortReason::Operator] {
-                    self.abort(moves, number, reason);
-                }
-            }
-            Command::Undo(step) => {
-                let (mut next, reply) = self.undo(from, step);
-                self.feed(&mut next, number, Event::Undone(step, reply.clone()));
-                moves.can(Label::Undone(number, step, reply), next);
                 self.premature(moves, number, executor);
-            }
-            Command::Void(reason) => {
-                let (mut next, reply) = self.void(from, reason);
-                self.feed(&mut next, number, Event::Voided(reply.clone()));
-                moves.can(Label::Voided(number, reply), next);
             }
             Command::End(outcome) => {
                 let outcome = Self::believed(executor, &outcome);
@@ -166,6 +155,32 @@ impl Saga {
             }
             Command::Wait => self.starting(moves, number, &executor.known),
             Command::Park(_) => {}
+        }
+    }
+
+    /// A call of an executor is answered.
+    fn call(&self, moves: &mut Moves<'_>, number: usize, call: Call) {
+        let from = moves.from;
+        match call {
+            Call::Act(step) => {
+                for (mut next, reply) in self.act(from, step) {
+                    self.feed(&mut next, number, Event::Acted(step, reply.clone()));
+                    if self.breaks(Broken::SuccessToldBeforeRegister) {
+                        tell_before_register(&mut next, number, self.shape.register);
+                    }
+                    moves.can(Label::Acted(number, step, reply), next);
+                }
+            }
+            Call::Undo(step) => {
+                let (mut next, reply) = self.undo(from, step);
+                self.feed(&mut next, number, Event::Undone(step, reply.clone()));
+                moves.can(Label::Undone(number, step, reply), next);
+            }
+            Call::Void(reason) => {
+                let (mut next, reply) = self.void(from, reason);
+                self.feed(&mut next, number, Event::Voided(reply.clone()));
+                moves.can(Label::Voided(number, reply), next);
+            }
         }
     }
 
@@ -210,7 +225,10 @@ impl Saga {
         let Phase::Compensating { failure, .. } = executor.known.phase() else { return };
         let outcome = Outcome::Failed(failure.clone());
         let mut next = moves.from.clone();
-        if self.breaks(Broken::FailureToldOnceVoided) {
+        let is_rejected = matches!(failure, Failure::Rejected { .. });
+        if self.breaks(Broken::FailureToldOnceVoided)
+            || (self.breaks(Broken::ReasonToldBeforeStageAnswered) && is_rejected)
+        {
             tell(&mut next, &outcome);
         }
         if self.breaks(Broken::EndedBeforeUndone) {
@@ -225,9 +243,9 @@ impl Saga {
         let from = moves.from;
         for &message in &from.sent {
             let results = match message {
-                Message::Act(step) => self.act(from, step).into_iter().map(|done| done.0).collect(),
-                Message::Undo(step) => vec![self.undo(from, step).0],
-                Message::Void(reason) => vec![self.void(from, reason).0],
+                Call::Act(step) => self.act(from, step).into_iter().map(|done| done.0).collect(),
+                Call::Undo(step) => vec![self.undo(from, step).0],
+                Call::Void(reason) => vec![self.void(from, reason).0],
             };
             for next in results {
                 moves.may(Label::DeliveredLate(message), next);
@@ -248,6 +266,9 @@ impl Saga {
             let allowed = match self.broken {
                 Some(Broken::ResolvedAtAnyTime) => true,
                 Some(Broken::ResolvedOnceRegisterClosed) => closed,
+                Some(Broken::ResolvedBesideStepWithoutRow) => {
+                    may_resolve(&self.shape_of_rows(from), &rows).is_ok()
+                }
                 _ => may_resolve(&self.shape, &rows).is_ok(),
             };
             if allowed {
@@ -308,14 +329,23 @@ impl Saga {
             tell(&mut next, outcome);
             moves.can(Label::ReadFromEnd, next);
         }
-        let register = self.shape.register;
-        if self.shape.after.is_empty() && is(from, register, RowState::Done) {
+        let shape = if self.breaks(Broken::RefusalReadBesideStandingStep) {
+            self.shape_of_refusals(from)
+        } else {
+            self.shape.clone()
+        };
+        let found = |step: StepNo| match from.rows.get(&step) {
+            Some(row) => Found::Row(row.state, row.reply.clone()),
+            None => Found::Nothing,
+        };
+        let found = self.shape.steps().map(|step| (step, found(step))).collect();
+        if let Recorded::Ended(outcome, _) = recorded(&shape, |_, _| true, &found) {
             let mut next = from.clone();
-            tell(&mut next, &Outcome::Succeeded);
-            moves.can(Label::ReadFromRegister, next);
+            tell(&mut next, &outcome);
+            moves.can(Label::ReadFromRows, next);
         }
         if self.breaks(Broken::FailureReadFromVoidedRegister)
-            && let Some(reason) = voided_for(from, register)
+            && let Some(reason) = voided_for(from, self.shape.register)
         {
             let mut next = from.clone();
             tell(&mut next, &aborted(reason));
@@ -331,7 +361,7 @@ fn voided_for(state: &State, register: StepNo) -> Option<AbortReason> {
 
 fn tell_before_register(state: &mut State, number: usize, register: StepNo) {
     let known = state.executors[number].as_ref().map(|executor| executor.known.command());
-    if known == Some(Command::Act(register)) {
+    if known == Some(Command::Call(vec![Call::Act(register)])) {
         tell(state, &Outcome::Succeeded);
     }
 }

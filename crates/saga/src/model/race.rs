@@ -12,7 +12,7 @@ use participant::barrier::{RowState, StepNo};
 use super::Violation;
 use super::explore::{Model, Move};
 use super::participants::{self, Rows, Ruling};
-use crate::decide::{ActReply, Command, Event, Known, UndoReply, VoidReply, decide};
+use crate::decide::{ActReply, Call, Command, Event, Known, UndoReply, VoidReply, decide};
 use crate::outcome::{AbortReason, Outcome};
 use crate::shape::Shape;
 
@@ -146,12 +146,16 @@ impl Race {
 
     fn shape(&self, which: Which) -> Shape {
         match which {
-            Which::Checkout => Shape { before: vec![DEBIT], register: CONFIRM, after: vec![] },
+            Which::Checkout => {
+                Shape { before: vec![vec![DEBIT]], register: CONFIRM, after: vec![] }
+            }
             Which::Cancel(_) if self.breaks(Broken::RegisterOfCancellationLast) => {
-                Shape { before: vec![GATE, REFUND, RESTOCK], register: FINISH, after: vec![] }
+                let before = Shape::chain([GATE, REFUND, RESTOCK]);
+                Shape { before, register: FINISH, after: vec![] }
             }
             Which::Cancel(_) => {
-                Shape { before: vec![], register: GATE, after: vec![REFUND, RESTOCK, FINISH] }
+                let after = vec![vec![REFUND, RESTOCK], vec![FINISH]];
+                Shape { before: vec![], register: GATE, after }
             }
         }
     }
@@ -243,36 +247,59 @@ impl Race {
         which.of_mut(state).known.insert(Rc::new(known));
     }
 
+    /// A call is answered.
+    fn call(
+        &self,
+        state: &State,
+        which: Which,
+        known: &Known,
+        call: Call,
+    ) -> Vec<Move<State, Label>> {
+        let answered = |mut next: State, event, label| {
+            self.learn(&mut next, which, known, event);
+            Move { label, fault: false, to: next }
+        };
+        match call {
+            Call::Act(step) => {
+                let answers = self.act(state, which, step).into_iter();
+                let answers = answers.map(|(next, reply)| {
+                    let label = Label::Acted(which, step, reply.clone());
+                    answered(next, Event::Acted(step, reply), label)
+                });
+                answers.collect()
+            }
+            Call::Undo(step) => {
+                let (next, reply) = self.undo(state, which, step);
+                let label = Label::Undone(which, step, reply.clone());
+                vec![answered(next, Event::Undone(step, reply), label)]
+            }
+            Call::Void(_) => {
+                let (next, reply) = self.void(state, which);
+                let label = Label::Voided(which, reply.clone());
+                vec![answered(next, Event::Voided(reply), label)]
+            }
+        }
+    }
+
     fn steps(&self, state: &State, which: Which, known: &Known) -> Vec<Move<State, Label>> {
         let mut moves = Vec::new();
-        let mut can = |label, to| moves.push(Move { label, fault: false, to });
         match known.command() {
-            Command::Act(step) => {
-                for (mut next, reply) in self.act(state, which, step) {
-                    self.learn(&mut next, which, known, Event::Acted(step, reply.clone()));
-                    can(Label::Acted(which, step, reply), next);
+            Command::Call(calls) => {
+                for call in calls {
+                    moves.extend(self.call(state, which, known, call));
                 }
                 let mut next = state.clone();
                 self.learn(&mut next, which, known, Event::AbortWanted(AbortReason::Deadline));
                 moves.push(Move { label: Label::AbortWanted(which), fault: true, to: next });
             }
-            Command::Undo(step) => {
-                let (mut next, reply) = self.undo(state, which, step);
-                self.learn(&mut next, which, known, Event::Undone(step, reply.clone()));
-                can(Label::Undone(which, step, reply), next);
-            }
-            Command::Void(_) => {
-                let (mut next, reply) = self.void(state, which);
-                self.learn(&mut next, which, known, Event::Voided(reply.clone()));
-                can(Label::Voided(which, reply), next);
-            }
             Command::End(outcome) => {
                 let mut next = state.clone();
                 settle(&mut next, which, &outcome, |run| &mut run.told, Violation::TwoAnswers);
-                can(Label::Tells(which, outcome.clone()), next);
+                let label = Label::Tells(which, outcome.clone());
+                moves.push(Move { label, fault: false, to: next });
                 let mut next = state.clone();
                 settle(&mut next, which, &outcome, |run| &mut run.end, Violation::TwoEnds);
-                can(Label::Ends(which, outcome), next);
+                moves.push(Move { label: Label::Ends(which, outcome), fault: false, to: next });
             }
             Command::AnswerFromJournal | Command::Park(_) | Command::Wait => {}
         }

@@ -7,7 +7,7 @@ use participant::barrier::{RowState, StepNo};
 use super::Violation;
 use super::broken::Broken;
 use super::participants::{self, Rows, Ruling};
-use crate::decide::{ActReply, Command, Event, Known, UndoReply, VoidReply, decide};
+use crate::decide::{ActReply, Call, Command, Event, Known, UndoReply, VoidReply, decide};
 use crate::outcome::{AbortReason, Outcome};
 use crate::shape::Shape;
 
@@ -47,7 +47,7 @@ pub(super) struct State {
     /// How often a step's effect stands; absent for never.
     pub(super) effects: BTreeMap<StepNo, u8>,
     /// What was sent may be delivered at any later time, any number of times.
-    pub(super) sent: BTreeSet<Message>,
+    pub(super) sent: BTreeSet<Call>,
     pub(super) executors: Vec<Option<Executor>>,
     pub(super) told: Option<Outcome>,
     pub(super) violation: Option<Violation>,
@@ -67,14 +67,6 @@ pub(super) enum Start {
 pub(super) enum End {
     Decided(Outcome),
     Resolved,
-}
-
-/// A request to a participant.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub(super) enum Message {
-    Act(StepNo),
-    Undo(StepNo),
-    Void(Option<AbortReason>),
 }
 
 /// A process that runs the saga.
@@ -110,14 +102,15 @@ impl Saga {
     pub(super) fn feed(&self, state: &mut State, executor: usize, event: Event) {
         let Some(mut runs) = state.executors[executor].take() else { return };
         let event = self.misread(&mut runs, event);
-        let follows = match event {
-            Event::AbortWanted(reason) => self.skipped_void(reason),
-            _ => None,
-        };
+        let made_up = self.made_up(&event, &runs.known);
         let mut shape = self.shape.clone();
-        shape.before.retain(|&step| runs.forgets.is_none_or(|forgotten| step < forgotten));
+        for stage in &mut shape.before {
+            stage.retain(|&step| runs.forgets.is_none_or(|forgotten| step < forgotten));
+        }
+        shape.before.retain(|stage| !stage.is_empty());
+        self.restage(&mut shape, &runs.known, &event);
         let mut known = decide(&shape, runs.known, event).0;
-        if let Some(event) = follows {
+        for event in made_up {
             known = decide(&shape, known, event).0;
         }
         self.send(state, &known);
@@ -125,29 +118,30 @@ impl Saga {
     }
 
     fn send(&self, state: &mut State, known: &Known) {
-        let message = match known.command() {
-            Command::Act(step) => {
-                let mut earlier = self.shape.steps().take_while(|&before| before != step);
-                if !earlier.all(|before| known.reply(before).is_some()) {
-                    state.violation = Some(Violation::SentWithoutReplies);
+        match known.command() {
+            Command::Call(calls) => {
+                for call in calls {
+                    if let Call::Act(step) = call {
+                        let mut earlier = self.shape.stages().take_while(|s| !s.contains(&step));
+                        if !earlier.all(|s| s.iter().all(|&step| known.reply(step).is_some())) {
+                            state.violation = Some(Violation::SentWithoutReplies);
+                        }
+                    }
+                    state.sent.insert(call);
                 }
-                Message::Act(step)
             }
-            Command::Undo(step) => Message::Undo(step),
-            Command::Void(reason) => Message::Void(reason),
             Command::End(Outcome::Succeeded) if known.reply(self.shape.register).is_none() => {
                 state.violation = Some(Violation::SentWithoutReplies);
-                return;
             }
-            _ => return,
-        };
-        state.sent.insert(message);
+            _ => {}
+        }
     }
 
     /// A participant gets an action: every answer it may give, and what it leaves.
     pub(super) fn act(&self, state: &State, step: StepNo) -> Vec<(State, ActReply)> {
         let is_register = step == self.shape.register;
-        let may_reject = if is_register { self.gate } else { self.shape.before.contains(&step) };
+        let is_before = self.shape.before.iter().flatten().any(|&before| before == step);
+        let may_reject = if is_register { self.gate } else { is_before };
         let mut answers = Vec::new();
         let mut rule = |ruling| {
             let mut next = state.clone();

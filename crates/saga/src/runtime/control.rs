@@ -1,8 +1,10 @@
 //! What operators tell an executor, and what it tells them.
 
+use crate::decide::Call;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// What an executor stands at: a call that was made and not answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,10 +32,11 @@ pub(super) enum Wanted {
 #[derive(Default)]
 pub(super) struct Control {
     abort: Notify,
-    retry: Notify,
+    /// How often a retry was wanted.
+    retries: watch::Sender<u64>,
     /// Something was wanted since the executor began; it may not have heard of it before it ends.
     unheard: AtomicBool,
-    trouble: Mutex<Option<Trouble>>,
+    troubles: Mutex<BTreeMap<Call, Trouble>>,
 }
 
 impl Control {
@@ -44,7 +47,7 @@ impl Control {
         if wanted == Wanted::Abort {
             self.abort.notify_one();
         }
-        self.retry.notify_one();
+        self.retries.send_modify(|count| *count += 1);
         self.unheard.store(true, Ordering::SeqCst);
     }
 
@@ -57,19 +60,26 @@ impl Control {
         self.abort.notified().await;
     }
 
-    pub(super) async fn retry_wanted(&self) {
-        self.retry.notified().await;
+    /// Changes when a retry is wanted from now on.
+    pub(super) fn retries(&self) -> watch::Receiver<u64> {
+        self.retries.subscribe()
     }
 
-    pub(super) fn set_trouble(&self, trouble: Option<Trouble>) {
-        *self.lock() = trouble;
+    pub(super) fn set_trouble(&self, call: Call, trouble: Trouble) {
+        self.lock().insert(call, trouble);
     }
 
+    /// Forgets the trouble of calls that are not out any more.
+    pub(super) fn keep_troubles(&self, calls: &[Call]) {
+        self.lock().retain(|call, _| calls.contains(call));
+    }
+
+    /// What the saga stands at; where it stands at several calls, the one that was made most often.
     pub(super) fn trouble(&self) -> Option<Trouble> {
-        self.lock().clone()
+        self.lock().values().max_by_key(|trouble| trouble.attempts).cloned()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Trouble>> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Call, Trouble>> {
+        self.troubles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -6,11 +6,15 @@ use super::gates::Gates;
 use super::live::Progress;
 use super::plan::{Script, StepError};
 use crate::backoff::Backoff;
-use crate::decide::{Call, Command, Event, Known, Parked, decide};
+use crate::decide::{Call, Command, Event, Known, Parked, Phase, decide};
 use crate::journal::{EndedAs, Record, RunningState, Start};
 use crate::outcome::{AbortReason, Failure, Outcome};
+use futures_util::future::BoxFuture;
 use rand::Rng;
+use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -53,25 +57,26 @@ impl Executor<'_> {
         let shape = self.script.shape();
         let deadline = self.deadline();
         let (mut known, mut command) = decide(shape, Known::default(), Event::Begun);
+        let mut out = Out::default();
         loop {
             let event = match command {
-                Command::Act(step) => {
-                    let abortable = !known.is_past_register(shape);
-                    let act = self.persist(Call::Act(step), &known);
+                Command::Call(calls) => {
+                    self.control.keep_troubles(&calls);
+                    out.keep(&calls, |call| Box::pin(self.persist(call, known.clone())));
+                    let acts = matches!(known.phase(), Phase::Forward(_));
+                    let abortable = acts && !known.is_past_register(shape);
                     tokio::select! {
                         biased;
                         () = self.control.abort_wanted(), if abortable => {
                             Some(Event::AbortWanted(AbortReason::Operator))
                         }
-                        event = act => event,
+                        event = out.next() => event,
                         () = tokio::time::sleep_until(deadline), if abortable => {
-                            debug!(step = self.script.name(step), "saga deadline reached");
+                            debug!(?calls, "saga deadline reached");
                             Some(Event::AbortWanted(AbortReason::Deadline))
                         }
                     }
                 }
-                Command::Undo(step) => self.persist(Call::Undo(step), &known).await,
-                Command::Void(_) => self.persist(Call::Void, &known).await,
                 Command::End(outcome) => return self.end(&known, outcome).await,
                 Command::AnswerFromJournal => return self.answer_from_journal().await,
                 Command::Park(parked) => {
@@ -83,10 +88,6 @@ impl Executor<'_> {
                 }
             };
             let Some(event) = event else { return self.answer_from_journal().await };
-            if matches!(event, Event::AbortWanted(_)) {
-                // The call that it stood at is given up.
-                self.control.set_trouble(None);
-            }
             (known, command) = decide(shape, known, event);
         }
     }
@@ -103,11 +104,13 @@ impl Executor<'_> {
     }
 
     /// Makes a call until it has an answer that says what became of it; none when the saga was closed meanwhile.
-    async fn persist(&self, call: Call, known: &Known) -> Option<Event> {
+    async fn persist(&self, call: Call, known: Known) -> Option<Event> {
+        let known = &known;
         let backoff = match call {
             Call::Undo(_) => Backoff::COMPENSATION,
-            Call::Act(_) | Call::Void => Backoff::FORWARD,
+            Call::Act(_) | Call::Void(_) => Backoff::FORWARD,
         };
+        let mut retries = self.control.retries();
         let mut began = Instant::now();
         let mut called_for_help = false;
         let mut attempt = 0_u32;
@@ -124,12 +127,7 @@ impl Executor<'_> {
                     warn!(?call, code, %text, "step refused for good");
                     return Some(Event::CannotHeal { call, code });
                 }
-                Ok(event) => {
-                    if attempt > 0 {
-                        self.control.set_trouble(None);
-                    }
-                    return Some(event);
-                }
+                Ok(event) => return Some(event),
             };
             debug!(?call, %text, attempt, "outcome unknown, asking again");
             attempt = attempt.saturating_add(1);
@@ -141,11 +139,11 @@ impl Executor<'_> {
                 called_for_help = true;
                 self.call_for_help(call, &text).await;
             }
-            let call = self.name(call);
-            self.control.set_trouble(Some(Trouble { call, attempts: attempt, error: text }));
+            let name = self.name(call);
+            self.control.set_trouble(call, Trouble { call: name, attempts: attempt, error: text });
             tokio::select! {
                 () = pause(backoff, attempt - 1) => {}
-                () = self.control.retry_wanted() => {
+                Ok(()) = retries.changed() => {
                     (began, called_for_help) = (Instant::now(), false);
                 }
             }
@@ -158,23 +156,18 @@ impl Executor<'_> {
     }
 
     fn must_succeed(&self, call: Call, known: &Known) -> bool {
-        matches!(call, Call::Undo(_) | Call::Void) || known.is_past_register(self.script.shape())
+        matches!(call, Call::Undo(_) | Call::Void(_)) || known.is_past_register(self.script.shape())
     }
 
     async fn attempt(&self, call: Call, known: &Known) -> Result<Event, StepError> {
         let budget = self.inner.options.attempt;
         let attempt = async {
-            match (call, known.command()) {
-                (Call::Act(step), _) => {
+            match call {
+                Call::Act(step) => {
                     Ok(Event::Acted(step, self.script.act(step, known, budget).await?))
                 }
-                (Call::Undo(step), _) => {
-                    Ok(Event::Undone(step, self.script.undo(step, budget).await?))
-                }
-                (Call::Void, Command::Void(reason)) => {
-                    Ok(Event::Voided(self.script.void(reason, budget).await?))
-                }
-                (Call::Void, _) => Err(StepError::Unknown("no void is due".to_owned())),
+                Call::Undo(step) => Ok(Event::Undone(step, self.script.undo(step, budget).await?)),
+                Call::Void(reason) => Ok(Event::Voided(self.script.void(reason, budget).await?)),
             }
         };
         // The call carries its own deadline; this one is for a transport that hangs.
@@ -251,7 +244,7 @@ impl Executor<'_> {
     fn participant(&self, call: Call) -> &'static str {
         let step = match call {
             Call::Act(step) | Call::Undo(step) => step,
-            Call::Void => self.script.shape().register,
+            Call::Void(_) => self.script.shape().register,
         };
         let info = self.script.steps().iter().find(|info| info.step == step);
         info.map_or("", |info| info.participant)
@@ -261,8 +254,41 @@ impl Executor<'_> {
         match call {
             Call::Act(step) => self.script.name(step).to_owned(),
             Call::Undo(step) => format!("compensation of {}", self.script.name(step)),
-            Call::Void => "void of the register".to_owned(),
+            Call::Void(_) => "void of the register".to_owned(),
         }
+    }
+}
+
+/// Calls that are out.
+#[derive(Default)]
+struct Out<'a>(BTreeMap<Call, BoxFuture<'a, Option<Event>>>);
+
+impl<'a> Out<'a> {
+    /// Begins those of the calls that are not out yet, and gives up those that are out and not among them.
+    fn keep(&mut self, calls: &[Call], begin: impl Fn(Call) -> BoxFuture<'a, Option<Event>>) {
+        self.0.retain(|call, _| calls.contains(call));
+        for call in calls {
+            self.0.entry(*call).or_insert_with(|| begin(*call));
+        }
+    }
+
+    /// Waits until one of them is answered. The first in order is looked at first.
+    async fn next(&mut self) -> Option<Event> {
+        poll_fn(|context| {
+            let answered =
+                self.0.iter_mut().find_map(|(call, answer)| match answer.as_mut().poll(context) {
+                    Poll::Ready(event) => Some((*call, event)),
+                    Poll::Pending => None,
+                });
+            match answered {
+                Some((call, event)) => {
+                    self.0.remove(&call);
+                    Poll::Ready(event)
+                }
+                None => Poll::Pending,
+            }
+        })
+        .await
     }
 }
 

@@ -6,6 +6,7 @@ use api::checkout::v1::checkout_service_client::CheckoutServiceClient;
 use api::checkout::v1::{CheckoutLine, CheckoutState, PlaceOrderRequest, PlacedOrder};
 use api::coupon::v1::coupon_participant_service_client::CouponParticipantServiceClient;
 use api::coupon::v1::coupon_service_client::CouponServiceClient;
+use api::coupon::v1::{IssueCouponRequest, IssuedCoupon};
 use api::events::v1::event_service_client::EventServiceClient;
 use api::order::v1::order_participant_service_client::OrderParticipantServiceClient;
 use api::order::v1::order_service_client::OrderServiceClient;
@@ -142,6 +143,16 @@ pub async fn place(channel: Channel, request: PlaceOrderRequest) -> Result<Place
         tokio::time::sleep(backoff(attempt)).await;
     }
     unreachable!("attempts do not end")
+}
+
+/// Issues a coupon, repeating the request until it is decided.
+///
+/// # Errors
+/// The reason for which none is issued.
+pub async fn issue(channel: Channel, request: IssueCouponRequest) -> Result<IssuedCoupon, Status> {
+    let issued =
+        patiently(async || coupons_on(channel.clone()).issue_coupon(request.clone()).await);
+    Ok(issued.await?.into_inner().issued_coupon.expect("the answer names it"))
 }
 
 /// Repeats a call while it is answered OVERLOADED, UNAVAILABLE, or by a connection that is not there.

@@ -9,7 +9,7 @@ mod settled;
 mod stuck;
 
 pub use calls::{
-    at_once, checkout_on, coupons_on, events_on, orders_on, patiently, place, products_on,
+    at_once, checkout_on, coupons_on, events_on, issue, orders_on, patiently, place, products_on,
     ranking_on, reason, wallets_on,
 };
 pub use goods::Coupon;
