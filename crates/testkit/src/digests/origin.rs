@@ -44,7 +44,8 @@ fn sender<'a>(stack: &'a str, root: &Path) -> Option<&'a str> {
 }
 
 fn is_service(file: &str) -> bool {
-    file.contains("/src/") && !ASIDE.contains(&member(file).unwrap_or_default())
+    let is_source = file.contains("/src/") && !file.ends_with("/tests.rs");
+    is_source && !ASIDE.contains(&member(file).unwrap_or_default())
 }
 
 /// The crate of a file.
@@ -75,6 +76,7 @@ mod tests {
             Some("orchestrator/src/journal.rs")
         );
         assert_eq!(with("/shop/crates/audit/src/store.rs"), None);
+        assert_eq!(with("/shop/crates/wallet/src/store/tests.rs"), None);
         assert_eq!(with("/rustc/library/core/src/future.rs"), None);
         assert_eq!(of(&between).as_deref(), Some("crates/db/src/tx.rs"));
         assert_eq!(of(&between[..1]), None);
