@@ -241,10 +241,10 @@ impl Known {
         }
     }
 
-    /// The calls of the present stage.
+    /// The actions of the present stage.
     fn out(&mut self) -> Out {
         match &mut self.phase {
-            Phase::Forward(out) | Phase::Compensating { out, .. } => std::mem::take(out),
+            Phase::Forward(out) => std::mem::take(out),
             _ => Out::default(),
         }
     }
@@ -307,8 +307,8 @@ impl Known {
         }
     }
 
-    /// To the first stage with a step whose reply is not known. Steps before a register that a void found done are asked again only
-    /// if steps after it need their replies: they are done, and answer what they recorded.
+    /// To the first stage with a step whose reply is not known. Steps before a register that a void found done are asked
+    /// again only if steps after it need their replies: they are done, and answer what they recorded.
     fn advance(&self, shape: &Shape) -> Phase {
         if shape.after.is_empty() && self.is_past_register(shape) {
             return Phase::Ended(Outcome::Succeeded);

@@ -69,10 +69,12 @@ pub fn recorded(
         if stage.iter().any(|step| *found(*step) == Found::Unreachable) {
             return Recorded::Unknown;
         }
-        for step in stage {
-            if let Found::Row(RowState::Rejected, reply) = found(*step) {
-                return failed(*step, reply);
-            }
+        let refused = stage.iter().filter_map(|step| match found(*step) {
+            Found::Row(RowState::Rejected, reply) => Some((*step, reply)),
+            _ => None,
+        });
+        if let Some((step, reply)) = refused.min_by_key(|(step, _)| *step) {
+            return failed(step, reply);
         }
     }
     match register {

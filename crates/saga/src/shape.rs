@@ -2,7 +2,7 @@
 
 use participant::barrier::StepNo;
 
-/// Steps without an order among them: they may run at once, and none reads another's reply. Ascending, and never empty.
+/// Steps without an order among them: they may run at once, and none reads another's reply. Never empty.
 pub type Stage = Vec<StepNo>;
 
 /// The steps of one saga, by stages: a stage begins when every step of the one before it is done. A function of START

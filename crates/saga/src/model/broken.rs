@@ -214,12 +214,12 @@ impl Saga {
         self.shape_with(|step| is(state, step, RowState::Rejected))
     }
 
-    /// The shape without the steps of which this does not hold, in stages where it holds of others.
-    fn shape_with(&self, holds: impl Fn(StepNo) -> bool) -> Shape {
+    /// The shape with only the matching steps of each stage; a stage without any stays as it is.
+    fn shape_with(&self, matches: impl Fn(StepNo) -> bool) -> Shape {
         let mut shape = self.shape.clone();
         for stage in &mut shape.before {
-            if stage.iter().any(|step| holds(*step)) {
-                stage.retain(|step| holds(*step));
+            if stage.iter().any(|step| matches(*step)) {
+                stage.retain(|step| matches(*step));
             }
         }
         shape

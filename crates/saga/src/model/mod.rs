@@ -164,7 +164,7 @@ fn stages_before_and_after_one_another_survive_two_executors() {
 }
 
 #[test]
-#[ignore = "takes minutes: a million states and more"]
+#[ignore = "takes a minute"]
 fn a_stage_of_three_steps_survives_two_executors() {
     holds("a stage of three", &staged([&[1, 2, 3]], 2));
 }

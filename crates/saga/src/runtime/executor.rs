@@ -59,9 +59,9 @@ impl Executor<'_> {
         let (mut known, mut command) = decide(shape, Known::default(), Event::Begun);
         let mut out = Out::default();
         loop {
+            self.control.keep_troubles(&known.calls());
             let event = match command {
                 Command::Call(calls) => {
-                    self.control.keep_troubles(&calls);
                     out.keep(&calls, |call| Box::pin(self.persist(call, known.clone())));
                     let acts = matches!(known.phase(), Phase::Forward(_));
                     let abortable = acts && !known.is_past_register(shape);
