@@ -155,7 +155,8 @@ pub async fn issue(channel: Channel, request: IssueCouponRequest) -> Result<Issu
     Ok(issued.await?.into_inner().issued_coupon.expect("the answer names it"))
 }
 
-/// Repeats a call while it is answered OVERLOADED, UNAVAILABLE, or by a connection that is not there.
+/// Repeats a call while its outcome is unknown: OVERLOADED, UNAVAILABLE, DEADLINE_EXCEEDED, or no connection. The call must
+/// be idempotent.
 ///
 /// # Errors
 /// The first other answer.
@@ -174,8 +175,9 @@ pub async fn patiently<T>(
                 let millis = millis.and_then(|text| text.parse().ok()).unwrap_or_default();
                 Duration::from_millis(millis) + backoff(attempt)
             }
-            Some(refusal) if refusal.reason == Reason::Unavailable => backoff(attempt),
-            None if status.code() == Code::Unavailable => backoff(attempt),
+            _ if matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded) => {
+                backoff(attempt)
+            }
             _ => return Err(status),
         };
         assert!(Instant::now() < until, "still unavailable: {status:?}");
