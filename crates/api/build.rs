@@ -1,9 +1,9 @@
 //! Turns the contract in `proto/` into Rust: messages, clients, servers, the descriptors for
-//! reflection, the checks of requests, and clients that are participants.
+//! reflection, the checks of requests, and the table of participants.
 
 use std::{env, error::Error, fs, path::PathBuf};
 
-use prost::Message;
+use prost_types::{DescriptorProto, EnumDescriptorProto, FileDescriptorProto, FileDescriptorSet};
 
 #[path = "build/checks.rs"]
 mod checks;
@@ -22,13 +22,37 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=src/rule.rs");
 
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    let descriptors = protox::compile(contract::files(&root)?, [&root])?;
-    fs::write(out.join("commerce.fds"), descriptors.encode_to_vec())?;
+    let mut compiler = protox::Compiler::new([&root])?;
+    compiler.include_source_info(true).include_imports(true);
+    compiler.open_files(contract::files(&root)?)?;
+    let mut descriptors = compiler.file_descriptor_set();
+    fs::write(out.join("commerce.fds"), compiler.encode_file_descriptor_set())?;
     fs::write(out.join("checks.rs"), checks::generate(&descriptors)?)?;
-    fs::write(out.join("participants.rs"), participants::generate(&descriptors)?)?;
-    tonic_prost_build::configure()
-        .btree_map(".")
-        .generate_default_stubs(true)
-        .compile_fds(descriptors)?;
+    fs::write(out.join("participants.rs"), participants::generate(&compiler.descriptor_pool())?)?;
+
+    let mut config = tonic_prost_build::configure().btree_map(".").generate_default_stubs(true);
+    for name in of_saga_api(&descriptors) {
+        config = config
+            .extern_path(format!(".commerce.saga.v1.{name}"), format!("::saga_api::v1::{name}"));
+    }
+    // Its messages stay, for others hold them, and are left out for their paths.
+    let theirs = descriptors.file.iter_mut().filter(|file| is_of_saga_api(file));
+    theirs.for_each(|file| file.service.clear());
+    config.compile_fds(descriptors)?;
     Ok(())
+}
+
+/// The types that the crate `saga-api` has.
+fn of_saga_api(descriptors: &FileDescriptorSet) -> Vec<&str> {
+    let files = descriptors.file.iter().filter(|file| is_of_saga_api(file));
+    let names = files.flat_map(|file| {
+        let messages = file.message_type.iter().map(DescriptorProto::name);
+        messages.chain(file.enum_type.iter().map(EnumDescriptorProto::name))
+    });
+    names.collect()
+}
+
+fn is_of_saga_api(file: &FileDescriptorProto) -> bool {
+    let name = file.name().strip_prefix("commerce/saga/v1/");
+    matches!(name, Some("options.proto" | "participant.proto" | "step.proto"))
 }

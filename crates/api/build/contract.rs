@@ -6,13 +6,18 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorSet};
+use prost_types::{
+    DescriptorProto, FieldDescriptorProto, FileDescriptorSet, ServiceDescriptorProto,
+};
 
 /// Numbers of the fields of `FileDescriptorProto` and `DescriptorProto` that make up the paths of
 /// comments.
 const MESSAGE: i32 = 4;
 const FIELD: i32 = 2;
 const ONEOF: i32 = 8;
+
+/// The place of the payload among the fields of an action's request.
+const PAYLOAD: usize = 1;
 
 /// Every `.proto` below `folder`, sorted.
 pub(crate) fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
@@ -59,8 +64,15 @@ fn comment_at<'a>(comments: &BTreeMap<i32, &'a str>, index: usize) -> &'a str {
 /// Every message that a request is or holds, by its full name with a leading dot.
 pub(crate) fn request_messages(descriptors: &FileDescriptorSet) -> Vec<Described<'_>> {
     let mut messages = all_messages(descriptors);
-    let methods = descriptors.file.iter().flat_map(|file| &file.service).flat_map(|it| &it.method);
-    let mut wanted: Vec<String> = methods.map(|method| method.input_type().to_owned()).collect();
+    let mut wanted: Vec<String> = services(descriptors)
+        .flat_map(|(is_steps, service)| service.method.iter().map(move |method| (is_steps, method)))
+        .filter_map(|(is_steps, method)| match messages.get(method.input_type()) {
+            Some(request) if is_steps => {
+                Some(request.message.field.get(PAYLOAD)?.type_name().to_owned())
+            }
+            _ => Some(method.input_type().to_owned()),
+        })
+        .collect();
     let mut reached = BTreeSet::new();
     while let Some(name) = wanted.pop() {
         if !messages.contains_key(&name) || !reached.insert(name.clone()) {
@@ -70,6 +82,16 @@ pub(crate) fn request_messages(descriptors: &FileDescriptorSet) -> Vec<Described
         wanted.extend(fields.map(FieldDescriptorProto::type_name).map(str::to_owned));
     }
     reached.iter().filter_map(|name| messages.remove(name)).collect()
+}
+
+/// The services whose requests are checked here, and whether they are the actions of a participant: of those it is the
+/// payload that is checked. What is around it, and the service that all participants have, is the crate `participant`'s.
+fn services(
+    descriptors: &FileDescriptorSet,
+) -> impl Iterator<Item = (bool, &ServiceDescriptorProto)> {
+    let all = descriptors.file.iter().flat_map(|file| &file.service);
+    let all = all.filter(|service| service.name() != "SagaParticipantService");
+    all.map(|service| (service.name().ends_with("ParticipantService"), service))
 }
 
 fn all_messages(descriptors: &FileDescriptorSet) -> BTreeMap<String, Described<'_>> {

@@ -10,8 +10,11 @@ pub mod rule;
 
 mod checks;
 
-/// Every client of a participant is one.
-mod participants {
+/// What the contract declares of each participant.
+pub mod participants {
+    use saga_api::v1::StepRole;
+    use saga_api::{Action, Participant};
+
     include!(concat!(env!("OUT_DIR"), "/participants.rs"));
 }
 
@@ -26,7 +29,7 @@ pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "
 
 /// Declares `service::v1` with the generated code of the package `commerce.service.v1`.
 macro_rules! packages {
-    ($($(#[doc = $doc:literal])+ $service:ident = $package:literal;)+) => {
+    ($($(#[doc = $doc:literal])+ $service:ident = $package:literal $(+ $shared:path)?;)+) => {
         $($(#[doc = $doc])+
         pub mod $service {
             /// Version 1 of the package.
@@ -40,6 +43,8 @@ macro_rules! packages {
                 reason = "generated"
             )]
             pub mod v1 {
+                $(#[allow(unused_imports, reason = "generated")]
+                pub use $shared::*;)?
                 tonic::include_proto!($package);
             }
         })+
@@ -60,7 +65,7 @@ packages! {
     /// `commerce.ranking.v1`: the best sellers.
     ranking = "commerce.ranking.v1";
     /// `commerce.saga.v1`: what all steps share, and the administration of sagas.
-    saga = "commerce.saga.v1";
+    saga = "commerce.saga.v1" + saga_api::v1;
     /// `commerce.wallet.v1`: wallets, their steps in sagas, their events.
     wallet = "commerce.wallet.v1";
 }

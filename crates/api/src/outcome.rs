@@ -3,10 +3,6 @@
 /// Trailer, `true` on an answer that an earlier call with the same request id got.
 pub const IDEMPOTENCY_REPLAYED: &str = "idempotency-replayed";
 
-/// Trailer of a participant: the outcome is on record and final. Without it an error of a step
-/// leaves the outcome unknown.
-pub const SAGA_OUTCOME: &str = "saga-outcome";
-
 /// The trace id, 1 to 64 of `[A-Za-z0-9_-]`: taken from the request, else made, and returned.
 pub const X_TRACE_ID: &str = "x-trace-id";
 

@@ -139,7 +139,7 @@ reasons! {
     /// The saga has ended. Metadata: `saga_id`, `state`.
     SagaAlreadyEnded = "SAGA_ALREADY_ENDED", FailedPrecondition, SAGA,
         "saga {saga_id} has ended: it is {state}";
-    /// The saga's register is open, or a step that may have been sent has no row. Metadata:
+    /// The saga's pivot is open, or a step that may have been sent has no row. Metadata:
     /// `saga_id`, `step`.
     SagaNotResolvable = "SAGA_NOT_RESOLVABLE", FailedPrecondition, SAGA,
         "saga {saga_id} cannot be resolved while {step} is open";
@@ -159,11 +159,6 @@ reasons! {
     WalletAlreadyExists = "WALLET_ALREADY_EXISTS", AlreadyExists, WALLET,
         "user {user_id} has a wallet";
 
-    /// The step was compensated or voided, and can no longer run. Metadata: `saga_id`, `step`.
-    SagaStepTombstoned = "SAGA_STEP_TOMBSTONED", Aborted, SAGA,
-        "step {step} of saga {saga_id} can no longer run";
-    /// The saga is long over. Metadata: `saga_id`, `step`.
-    SagaPurged = "SAGA_PURGED", Aborted, SAGA, "saga {saga_id} is over and its records are purged";
     /// The checkout was ended by its own deadline, an operator, or a step that can never work.
     /// Metadata: `cause`, such as `DEADLINE_EXCEEDED` or `OPERATOR`.
     SagaAborted = "SAGA_ABORTED", Aborted, CHECKOUT, "the checkout was aborted: {cause}";

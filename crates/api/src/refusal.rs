@@ -14,6 +14,7 @@ use tonic_types::{
 };
 
 use crate::Reason;
+use saga_api::v1::StepRejection;
 
 /// The domain of every `google.rpc.ErrorInfo`.
 pub const DOMAIN: &str = "commerce";
@@ -43,15 +44,6 @@ pub struct Violation {
     pub field: String,
     /// What it must be, such as `must be 1 to 9999`.
     pub description: String,
-}
-
-/// A refusal as it is stored. Metadata in key order, so that equal refusals have equal bytes.
-#[derive(Clone, PartialEq, Eq, Message)]
-struct StoredRefusal {
-    #[prost(string, tag = "1")]
-    reason: String,
-    #[prost(btree_map = "string, string", tag = "2")]
-    metadata: BTreeMap<String, String>,
 }
 
 /// A stored refusal that cannot be read back: damaged, or of a reason that this version does not
@@ -132,8 +124,7 @@ impl Refusal {
     /// The refusal as compact bytes for storage, the same for equal refusals. Violations are not
     /// kept: an `INVALID_ARGUMENT` is never stored.
     pub fn encode(&self) -> Vec<u8> {
-        let reason = self.reason.as_str().to_owned();
-        StoredRefusal { reason, metadata: self.metadata.clone() }.encode_to_vec()
+        StepRejection::from(self.clone()).encode_to_vec()
     }
 
     /// Reads what [`Refusal::encode`] wrote.
@@ -141,11 +132,9 @@ impl Refusal {
     /// # Errors
     /// [`UnreadableRefusal`] if the bytes are damaged or the reason is unknown.
     pub fn decode(bytes: &[u8]) -> Result<Self, UnreadableRefusal> {
-        let stored = StoredRefusal::decode(bytes)
+        let stored = StepRejection::decode(bytes)
             .map_err(|error| UnreadableRefusal(format!("damaged: {error}")))?;
-        let reason = Reason::parse(&stored.reason)
-            .ok_or_else(|| UnreadableRefusal(format!("unknown reason {:?}", stored.reason)))?;
-        Ok(Self { metadata: stored.metadata, ..Self::new(reason) })
+        stored.try_into()
     }
 
     /// The detail that goes with the error info, if one fits the code.
@@ -190,6 +179,24 @@ impl From<Refusal> for Status {
         let info = ErrorInfo::new(refusal.reason.as_str(), DOMAIN, metadata);
         let details = [Some(info.into()), refusal.detail(&message)].into_iter().flatten();
         Self::with_error_details_vec(refusal.code(), message, details.collect::<Vec<_>>())
+    }
+}
+
+/// Without a message, which the reason gives. Metadata stands in key order, so that equal refusals have equal bytes.
+impl From<Refusal> for StepRejection {
+    fn from(refusal: Refusal) -> Self {
+        let reason = refusal.reason.as_str().to_owned();
+        Self { reason, metadata: refusal.metadata, message: String::new() }
+    }
+}
+
+impl TryFrom<StepRejection> for Refusal {
+    type Error = UnreadableRefusal;
+
+    fn try_from(rejection: StepRejection) -> Result<Self, UnreadableRefusal> {
+        let reason = Reason::parse(&rejection.reason)
+            .ok_or_else(|| UnreadableRefusal(format!("unknown reason {:?}", rejection.reason)))?;
+        Ok(Self { metadata: rejection.metadata, ..Self::new(reason) })
     }
 }
 
@@ -300,7 +307,8 @@ mod tests {
         let mut cut = short_stock().encode();
         cut.pop();
         assert!(Refusal::decode(&cut).is_err());
-        let unknown = StoredRefusal { reason: "NEVER_HEARD".to_owned(), metadata: BTreeMap::new() };
+        let unknown =
+            StepRejection { reason: "NEVER_HEARD".to_owned(), ..StepRejection::default() };
         assert!(Refusal::decode(&unknown.encode_to_vec()).is_err());
     }
 }
