@@ -75,6 +75,19 @@ pub enum Conflict {
 }
 
 impl Error {
+    /// Whether the same call may succeed later: the database could not be reached, was busy, or decided otherwise.
+    pub fn is_passing(&self) -> bool {
+        matches!(
+            self,
+            Self::Busy
+                | Self::Lost(_)
+                | Self::CommitUnknown(_)
+                | Self::WrongRow(_)
+                | Self::Unfit(_)
+                | Self::Conflict(_)
+        )
+    }
+
     /// Whether the whole transaction may simply be run again.
     pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Conflict(_))

@@ -28,7 +28,7 @@ pub use conn::{Conn, MysqlField, MysqlRow};
 pub use error::{Conflict, Error};
 pub use ids::IdBlocks;
 pub use locking::{ForUpdate, LockWait, for_update};
-pub use migrate::{Migration, migrate, migrate_watched, pending};
+pub use migrate::{MIGRATIONS, Migration, migrate, migrate_watched, pending};
 pub use opener::SessionId;
 pub use pool::{Db, Options, SendAsyncFn};
 pub use probe::probe;

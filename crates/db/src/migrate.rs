@@ -47,6 +47,28 @@ pub struct Migration {
     pub sql: &'static str,
 }
 
+/// A migration of the crate that this stands in, whose file is `migrations/<name>/up.sql` in its folder.
+#[macro_export]
+macro_rules! migration {
+    ($name:literal) => {
+        $crate::Migration {
+            name: $name,
+            sql: include_str!(concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/migrations/",
+                $name,
+                "/up.sql"
+            )),
+        }
+    };
+}
+
+/// The tables that every schema has: how late it certainly is, and how the clocks of its replicas stand.
+pub const MIGRATIONS: &[Migration] = &[
+    crate::migration!("2026-11-28-000301_clock_mark"),
+    crate::migration!("2026-11-28-000302_replica_clock"),
+];
+
 impl Migration {
     /// The version as it is recorded: the name's digits up to the first underscore.
     pub fn version(&self) -> String {

@@ -37,3 +37,11 @@ pub use purge::{Error as PurgeError, Purge};
 pub use redis_streams::RedisStreams;
 pub use relay::{Bell, Relay, RelayOptions};
 pub use shard::{PerShard, Positions, SHARDS, Shard};
+
+/// The tables of a source of events: the outbox and its shards.
+pub const MIGRATIONS: &[db::Migration] = &[
+    db::migration!("2026-11-23-000005_outbox"),
+    db::migration!("2026-11-23-000006_outbox_shard"),
+    db::migration!("2026-11-23-000007_outbox_shard_rows"),
+    db::migration!("2026-11-25-000001_outbox_without_aggregate"),
+];

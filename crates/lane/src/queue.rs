@@ -18,7 +18,7 @@ const RETRY_AFTER: (Duration, Duration) = (Duration::from_millis(10), Duration::
 pub enum Priority {
     /// New work: shed first.
     Normal,
-    /// Work that ends something begun (compensations, voids, steps after a register): shed only by a full queue.
+    /// Work that ends something begun (compensations, voids, steps after a pivot): shed only by a full queue.
     Reserved,
 }
 

@@ -18,7 +18,7 @@
 //!   a success whose steps were undone.
 //! - **A compensation leaves a rejection as it is.** One executor tells the client "sold out"; another, which wanted
 //!   to stop by deadline, overwrites that row, and tells "deadline exceeded".
-//! - **A void never undoes a register that is done.** The register is confirmed, its reply lost, the deadline comes:
+//! - **A void never undoes a pivot that is done.** The pivot is confirmed, its reply lost, the deadline comes:
 //!   had the void undone it, the executor that got the reply would have told a success that is no more.
 //! - **Purged is not a tombstone.** A frozen executor wakes after the rows are gone; taking "gone" for "undone" it
 //!   would tell a failure of a saga that succeeded.
@@ -27,7 +27,7 @@ use std::fmt;
 
 use uuid::Uuid;
 
-/// A saga's id: a UUID of version 7, so that ids of one node grow with time and a floor under all unfinished sagas
+/// A saga's id: a UUID of version 7, so that ids of one node grow with time and a watermark under all unfinished sagas
 /// exists. Ordered byte by byte, as `BINARY(16)` is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SagaId(pub [u8; 16]);
@@ -37,7 +37,7 @@ pub struct SagaId(pub [u8; 16]);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct StepNo(pub i16);
 
-/// A digest of a request's business fields. The same saga and step with another digest is a defect of the sender: it
+/// A digest of a step's content, its method and payload, or of a client's request without its id. The same saga and step with another digest is a defect of the sender: it
 /// must be a function of START and of earlier replies alone.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct RequestHash(pub [u8; 8]);
@@ -62,7 +62,7 @@ pub struct Row {
     pub state: RowState,
     /// The digest of the action's request; of no meaning in a tombstone.
     pub hash: RequestHash,
-    /// The reply of a done step, the reason of a rejected one, or the reason in a voided register; else empty. At
+    /// The reply of a done step, the reason of a rejected one, or the reason in a voided pivot; else empty. At
     /// most 4,096 bytes.
     pub reply: Vec<u8>,
 }
@@ -80,7 +80,7 @@ pub enum Found {
     Compensated,
     /// A tombstone.
     Tombstone,
-    /// No row, at or below the floor: the saga ended long ago, and nothing was written.
+    /// No row, at or below the watermark: the saga ended long ago, and nothing was written.
     Purged,
 }
 
@@ -114,12 +114,12 @@ pub enum OnCompensation {
     Purged,
 }
 
-/// How a void of the saga's register is answered.
+/// How a void of the saga's pivot is answered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum OnVoid {
     /// Insert a tombstone that holds the void's reason, and answer that reason.
     WriteTombstone,
-    /// Write nothing, and answer the recorded reply: the saga has passed its register.
+    /// Write nothing, and answer the recorded reply: the saga has passed its pivot.
     LeaveDone,
     /// Write nothing, and answer the reason in the row.
     LeaveClosed(Found),
@@ -224,8 +224,8 @@ impl OnVoid {
 
 /// Decides on an action whose request digests to `hash`.
 ///
-/// `purged` says that no row was found and that the saga's id is at or below the participant's floor, read after the
-/// row in the same transaction. A row that is there counts, whatever the floor says.
+/// `purged` says that no row was found and that the saga's id is at or below the participant's watermark, read after the
+/// row in the same transaction. A row that is there counts, whatever the watermark says.
 pub fn on_action(row: Option<&Row>, purged: bool, hash: RequestHash) -> OnAction<'_> {
     let Some(row) = row else {
         return if purged { OnAction::Purged } else { OnAction::Run };
@@ -238,7 +238,7 @@ pub fn on_action(row: Option<&Row>, purged: bool, hash: RequestHash) -> OnAction
     }
 }
 
-/// Decides on a compensation of a step that is not the register. `purged` as in [`on_action`].
+/// Decides on a compensation of a step that is not the pivot. `purged` as in [`on_action`].
 pub fn on_compensation(row: Option<&Row>, purged: bool) -> OnCompensation {
     match row.map(|row| row.state) {
         None if purged => OnCompensation::Purged,
@@ -248,7 +248,7 @@ pub fn on_compensation(row: Option<&Row>, purged: bool) -> OnCompensation {
     }
 }
 
-/// Decides on a void of the register. `purged` as in [`on_action`].
+/// Decides on a void of the pivot. `purged` as in [`on_action`].
 pub fn on_void(row: Option<&Row>, purged: bool) -> OnVoid {
     match row.map(|row| row.state) {
         None if purged => OnVoid::Purged,
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn below_the_floor_nothing_is_written() {
+    fn below_the_watermark_nothing_is_written() {
         assert_eq!(on_compensation(None, true), OnCompensation::Purged);
         assert_eq!(on_void(None, true), OnVoid::Purged);
         assert_eq!(on_compensation(None, true).found(), Found::Purged);

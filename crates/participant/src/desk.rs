@@ -1,9 +1,9 @@
 //! What a service has to say about its hot writes, and nothing more.
 
 use crate::{RequestHash, RequestKey, SagaId, StepNo};
-use api::Refusal;
 use chrono::{DateTime, Utc};
 use db::{LockWait, Script};
+use saga_api::v1::StepRejection;
 
 /// A service's hot writes: a batch of operations as load, decide, store.
 ///
@@ -69,18 +69,7 @@ pub enum Verdict {
     /// Done: the encoded reply (ids and amounts, at most 4,096 bytes).
     Done(Vec<u8>),
     /// Rejected by a business rule.
-    Rejected(Refusal),
-}
-
-/// Which step of which saga a call is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Step {
-    /// The call's name in the contract, such as `DebitWallet`.
-    pub name: &'static str,
-    /// The saga.
-    pub saga: SagaId,
-    /// The step's stable number; a compensation and a void have that of their action.
-    pub no: StepNo,
+    Rejected(StepRejection),
 }
 
 /// One call of a lane.
@@ -88,47 +77,37 @@ pub struct Step {
 pub struct Call<Op> {
     pub(crate) kind: Kind<Op>,
     pub(crate) trace: Trace,
-    /// Its name, if it is a saga's.
-    pub(crate) step: Option<&'static str>,
 }
 
 #[derive(Debug)]
 pub(crate) enum Kind<Op> {
-    Act { saga: SagaId, step: StepNo, hash: RequestHash, closing: bool, op: Op },
-    Undo { saga: SagaId, step: StepNo },
-    Void { saga: SagaId, step: StepNo, reason: Vec<u8> },
-    Request { key: RequestKey, hash: RequestHash, op: Op },
+    /// `closing`: after the pivot, so that it may use the reserved share of the queue.
+    Act {
+        saga: SagaId,
+        step: StepNo,
+        hash: RequestHash,
+        closing: bool,
+        op: Op,
+    },
+    Undo {
+        saga: SagaId,
+        step: StepNo,
+    },
+    Void {
+        saga: SagaId,
+        step: StepNo,
+        reason: Vec<u8>,
+    },
+    Request {
+        key: RequestKey,
+        hash: RequestHash,
+        op: Op,
+    },
 }
 
 impl<Op> Call<Op> {
-    /// A step of a saga.
-    pub fn step(step: Step, hash: RequestHash, op: Op, trace: Trace) -> Self {
-        let Step { name, saga, no } = step;
-        let kind = Kind::Act { saga, step: no, hash, closing: false, op };
-        Self { kind, trace, step: Some(name) }
-    }
-
-    /// A step after the saga's register: it may use the reserved share of the queue.
-    pub fn closing_step(step: Step, hash: RequestHash, op: Op, trace: Trace) -> Self {
-        let Step { name, saga, no } = step;
-        let kind = Kind::Act { saga, step: no, hash, closing: true, op };
-        Self { kind, trace, step: Some(name) }
-    }
-
-    /// The compensation of a step that is not the register.
-    pub fn undo(step: Step, trace: Trace) -> Self {
-        let Step { name, saga, no } = step;
-        Self { kind: Kind::Undo { saga, step: no }, trace, step: Some(name) }
-    }
-
-    /// Closes a register, if it is still open, with the abort's reason.
-    pub fn void(step: Step, reason: Vec<u8>, trace: Trace) -> Self {
-        let Step { name, saga, no } = step;
-        Self { kind: Kind::Void { saga, step: no, reason }, trace, step: Some(name) }
-    }
-
     /// A client's own request.
     pub fn request(key: RequestKey, hash: RequestHash, op: Op, trace: Trace) -> Self {
-        Self { kind: Kind::Request { key, hash, op }, trace, step: None }
+        Self { kind: Kind::Request { key, hash, op }, trace }
     }
 }

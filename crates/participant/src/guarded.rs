@@ -1,13 +1,15 @@
 //! A desk behind its barrier: the transaction of one batch.
 
-use crate::barrier::{self, OnAction, OnCompensation, OnVoid, Row, RowState};
+use crate::barrier::{self, Found, OnAction, OnCompensation, OnVoid, Row, RowState};
 use crate::desk::{Call, Desk, Kind, Moment, Task, Verdict};
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, Told};
+use crate::steps::{ActReply, StepAnswer};
 use crate::store::{self, OpKey, Remembered};
 use crate::{RequestHash, RequestKey, SagaId, StepNo};
 use chrono::{DateTime, Utc};
 use db::{Conn, LockWait, Result, Script};
 use lane::Decided;
+use prost::Message;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -53,8 +55,12 @@ impl<D: Desk> lane::Work for Guarded<D> {
     /// As if it had come after the commit.
     fn repeated(first: &Outcome) -> Outcome {
         match first.clone() {
-            Outcome::Done { reply, .. } => Outcome::Done { reply, replayed: true },
-            Outcome::Rejected { refusal, .. } => Outcome::Rejected { refusal, replayed: true },
+            Outcome::Request(Told::Done { reply, .. }) => {
+                Outcome::Request(Told::Done { reply, replayed: true })
+            }
+            Outcome::Request(Told::Rejected { rejection, .. }) => {
+                Outcome::Request(Told::Rejected { rejection, replayed: true })
+            }
             other => other,
         }
     }
@@ -88,7 +94,7 @@ impl CallKey {
 /// Barrier and idempotency rows of a batch: what the tables say, overlaid with what the batch has decided so far.
 struct Ledger {
     at: DateTime<Utc>,
-    floor: Option<SagaId>,
+    watermark: Option<SagaId>,
     ops: HashMap<OpKey, Row>,
     new_ops: BTreeMap<OpKey, Row>,
     compensated: Vec<OpKey>,
@@ -114,10 +120,10 @@ impl Ledger {
         let ops = store::ops(conn, sagas).await?;
         // Read after the rows: a purge raises it before it deletes any. Whether one came after this, the insert finds out.
         let some_missing = op_keys.iter().any(|key| !ops.contains_key(key));
-        let floor = if some_missing { Some(store::floor(conn).await?) } else { None };
+        let watermark = if some_missing { Some(store::watermark(conn).await?) } else { None };
         Ok(Self {
             at: db::now_micros(),
-            floor,
+            watermark,
             ops,
             new_ops: BTreeMap::new(),
             compensated: Vec::new(),
@@ -149,17 +155,18 @@ impl Ledger {
         match &call.kind {
             Kind::Act { saga, step, hash, op, .. } => {
                 let key = (*saga, *step);
-                match barrier::on_action(self.ops.get(&key), self.purged(key), *hash) {
+                let reply = match barrier::on_action(self.ops.get(&key), self.purged(key), *hash) {
                     OnAction::Run => {
                         let moment = Moment { at: self.at, saga: Some(*saga), trace: &call.trace };
                         self.record(key, *hash, desk.act(sheet, op, &moment))
                     }
-                    OnAction::ReplayDone(reply) => replay(false, reply.to_vec()),
-                    OnAction::ReplayRejected(reply) => replay(true, reply.to_vec()),
-                    OnAction::Tombstoned => Outcome::Tombstoned(*saga, *step),
-                    OnAction::OtherContent => Outcome::OtherContent,
-                    OnAction::Purged => Outcome::Purged(*saga, *step),
-                }
+                    OnAction::ReplayDone(reply) => ActReply::Done(reply.to_vec()),
+                    OnAction::ReplayRejected(reply) => ActReply::Rejected(reply.to_vec()),
+                    OnAction::Tombstoned => ActReply::Tombstoned,
+                    OnAction::OtherContent => ActReply::OtherContent,
+                    OnAction::Purged => ActReply::Purged,
+                };
+                Outcome::Step(StepAnswer::Acted(reply))
             }
             Kind::Undo { saga, step } => {
                 let key = (*saga, *step);
@@ -175,7 +182,7 @@ impl Ledger {
                     }
                     OnCompensation::Leave(_) | OnCompensation::Purged => {}
                 }
-                Outcome::Found { found: decision.found(), reply }
+                found(decision.found(), reply)
             }
             Kind::Void { saga, step, reason } => {
                 let key = (*saga, *step);
@@ -188,11 +195,13 @@ impl Ledger {
                 if decision == OnVoid::WriteTombstone {
                     self.tombstone(key, reply.clone());
                 }
-                Outcome::Found { found: decision.found(), reply }
+                found(decision.found(), reply)
             }
             Kind::Request { key, hash, op } => match self.requests.get(key) {
-                Some(told) if told.hash != *hash => Outcome::RequestIdReused(key.request_id),
-                Some(told) => replay(told.refused, told.reply.clone()),
+                Some(told) if told.hash != *hash => {
+                    Outcome::Request(Told::RequestIdReused(key.request_id))
+                }
+                Some(told) => Outcome::Request(told.clone().into_told(true)),
                 None => {
                     let moment = Moment { at: self.at, saga: None, trace: &call.trace };
                     self.remember(*key, *hash, desk.act(sheet, op, &moment))
@@ -202,27 +211,28 @@ impl Ledger {
     }
 
     fn purged(&self, (saga, _): OpKey) -> bool {
-        self.floor.is_some_and(|floor| saga <= floor)
+        self.watermark.is_some_and(|watermark| saga <= watermark)
     }
 
-    fn record(&mut self, key: OpKey, hash: RequestHash, verdict: Verdict) -> Outcome {
-        let (state, reply) = match verdict {
-            Verdict::Done(reply) => (RowState::Done, reply),
-            Verdict::Rejected(refusal) => (RowState::Rejected, refusal.encode()),
-        };
-        self.insert(key, Row { state, hash, reply: reply.clone() });
-        first_answer(state == RowState::Rejected, reply)
+    fn record(&mut self, key: OpKey, hash: RequestHash, verdict: Verdict) -> ActReply {
+        match verdict {
+            Verdict::Done(reply) => {
+                self.insert(key, Row { state: RowState::Done, hash, reply: reply.clone() });
+                ActReply::Done(reply)
+            }
+            Verdict::Rejected(rejection) => {
+                let reply = rejection.encode_to_vec();
+                self.insert(key, Row { state: RowState::Rejected, hash, reply: reply.clone() });
+                ActReply::Rejected(reply)
+            }
+        }
     }
 
     fn remember(&mut self, key: RequestKey, hash: RequestHash, verdict: Verdict) -> Outcome {
-        let (refused, reply) = match verdict {
-            Verdict::Done(reply) => (false, reply),
-            Verdict::Rejected(refusal) => (true, refusal.encode()),
-        };
-        let remembered = Remembered { hash, refused, reply: reply.clone() };
+        let remembered = Remembered::new(hash, verdict);
         self.requests.insert(key, remembered.clone());
-        self.new_requests.insert(key, remembered);
-        first_answer(refused, reply)
+        self.new_requests.insert(key, remembered.clone());
+        Outcome::Request(remembered.into_told(false))
     }
 
     fn tombstone(&mut self, key: OpKey, reply: Vec<u8>) {
@@ -250,18 +260,8 @@ impl Ledger {
     }
 }
 
-fn replay(refused: bool, reply: Vec<u8>) -> Outcome {
-    if refused {
-        return Outcome::Rejected { refusal: reply, replayed: true };
-    }
-    Outcome::Done { reply, replayed: true }
-}
-
-fn first_answer(refused: bool, reply: Vec<u8>) -> Outcome {
-    if refused {
-        return Outcome::Rejected { refusal: reply, replayed: false };
-    }
-    Outcome::Done { reply, replayed: false }
+fn found(found: Found, recorded: Vec<u8>) -> Outcome {
+    Outcome::Step(StepAnswer::Found { found, recorded })
 }
 
 fn reply_of(row: Option<&Row>) -> Vec<u8> {

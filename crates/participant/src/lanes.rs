@@ -4,8 +4,7 @@ use crate::desk::{Call, Desk, Kind};
 use crate::guarded::Guarded;
 use crate::outcome::Outcome;
 use lane::{Lane, Priority};
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
@@ -25,13 +24,10 @@ impl Default for Options {
     }
 }
 
-/// How often each step was called, by its name in the contract.
-pub type Calls = BTreeMap<&'static str, u64>;
-
 /// The lanes of a service, by hash of the entity.
 pub struct Lanes<D: Desk> {
+    desk: Arc<D>,
     lanes: Vec<Lane<Guarded<D>>>,
-    calls: Mutex<Calls>,
 }
 
 impl<D: Desk> Lanes<D> {
@@ -43,25 +39,28 @@ impl<D: Desk> Lanes<D> {
         options: Options,
         tasks: &TaskTracker,
     ) -> Self {
-        let guarded = Arc::new(Guarded::new(Arc::new(desk)));
+        let desk = Arc::new(desk);
+        let guarded = Arc::new(Guarded::new(Arc::clone(&desk)));
         let lane = |_| Lane::start(name, db.clone(), Arc::clone(&guarded), options.lane, tasks);
         let lanes = (0..options.count.max(1)).map(lane).collect();
-        Self { lanes, calls: Mutex::default() }
+        Self { desk, lanes }
     }
 
-    /// Runs a call in the lane of `entity` and returns after its commit.
+    /// The desk.
+    pub(crate) fn desk(&self) -> Arc<D> {
+        Arc::clone(&self.desk)
+    }
+
+    /// Runs a call in the lane of `entity`, a number that operations of one entity share, and returns after its commit.
     ///
     /// # Errors
     /// See [`lane::Error`].
     pub async fn call(
         &self,
-        entity: i64,
+        entity: u64,
         call: Call<D::Op>,
         deadline: Instant,
     ) -> Result<Outcome, lane::Error> {
-        if let Some(name) = call.step {
-            *self.counts().entry(name).or_default() += 1;
-        }
         let priority = match &call.kind {
             Kind::Undo { .. } | Kind::Void { .. } | Kind::Act { closing: true, .. } => {
                 Priority::Reserved
@@ -69,7 +68,7 @@ impl<D: Desk> Lanes<D> {
             Kind::Act { .. } | Kind::Request { .. } => Priority::Normal,
         };
         // Fibonacci hashing: neighbouring ids spread over the lanes.
-        let spread = entity.cast_unsigned().wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+        let spread = entity.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
         let index = usize::try_from(spread).unwrap_or_default() % self.lanes.len();
         match self.lanes.get(index) {
             Some(lane) => lane.submit(call, priority, deadline).await,
@@ -77,18 +76,9 @@ impl<D: Desk> Lanes<D> {
         }
     }
 
-    /// How often each step was called, repeats included.
-    pub fn calls(&self) -> Calls {
-        self.counts().clone()
-    }
-
     /// What each lane last achieved.
     pub fn health(&self) -> Vec<lane::Health> {
         self.lanes.iter().map(Lane::health).collect()
-    }
-
-    fn counts(&self) -> MutexGuard<'_, Calls> {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes no more calls; what is queued still runs.

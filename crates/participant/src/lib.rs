@@ -7,7 +7,6 @@
 
 pub mod barrier;
 mod desk;
-pub mod grpc;
 mod guarded;
 mod lanes;
 mod once;
@@ -15,15 +14,32 @@ mod outcome;
 mod purge;
 mod request;
 mod schema;
+pub mod server;
+mod service;
+pub mod steps;
 mod store;
+pub mod wire;
 
 pub use barrier::{Found, RequestHash, RowState, SagaId, StepNo};
-pub use desk::{Call, Desk, Moment, Step, Task, Trace, Verdict};
+pub use desk::{Call, Desk, Moment, Task, Trace, Verdict};
 pub use guarded::{CallKey, Guarded};
 pub use lane::Health;
-pub use lanes::{Calls, Lanes, Options};
+pub use lanes::{Lanes, Options};
 pub use once::once;
-pub use outcome::{Outcome, found_of, marks, refuse_lane};
-pub use purge::{Forgotten, Housekeeper, Housekeeping, floor_of, lower_floor, newest_purgeable};
-pub use request::{RequestKey, content_hash};
+pub use outcome::{Outcome, Told, never_heals};
+pub use purge::{
+    Forgotten, Housekeeper, Housekeeping, lower_watermark, newest_purgeable, watermark_of,
+};
+pub use request::{RequestKey, content_digest, content_hash};
+pub use server::{ActionServer, ActionService, SagaParticipants};
+pub use service::{Actions, Calls, Prepared, Routed, ServiceSteps};
+pub use steps::{ActReply, ActionInfo, CallKind, StepAnswer, StepCall, Steps};
 pub use store::{StepRow, steps_of};
+
+/// The tables of a participant: the barrier, the watermark, clients' requests.
+pub const MIGRATIONS: &[db::Migration] = &[
+    db::migration!("2026-11-23-000001_saga_op"),
+    db::migration!("2026-11-23-000002_saga_watermark"),
+    db::migration!("2026-11-23-000003_saga_watermark_row"),
+    db::migration!("2026-11-23-000004_idempotency"),
+];

@@ -1,7 +1,7 @@
 //! Rare writes: one plain transaction, once per request id.
 
 use crate::desk::Verdict;
-use crate::outcome::Outcome;
+use crate::outcome::Told;
 use crate::store::{self, Remembered};
 use crate::{RequestHash, RequestKey};
 use db::{Conn, Db, Error, Result, Script, SendAsyncFn};
@@ -14,35 +14,25 @@ use std::collections::BTreeMap;
 ///
 /// # Errors
 /// Those of the database; after [`Error::CommitUnknown`] the caller may repeat the request id.
-pub async fn once<F>(db: &Db, key: RequestKey, hash: RequestHash, work: F) -> Result<Outcome>
+pub async fn once<F>(db: &Db, key: RequestKey, hash: RequestHash, work: F) -> Result<Told>
 where
     F: for<'c> SendAsyncFn<&'c mut Conn, Result<Verdict>, Fut: Send> + Clone + Send,
 {
-    db.tx(async move |conn: &mut Conn| -> Result<Outcome, Error> {
+    db.tx(async move |conn: &mut Conn| -> Result<Told, Error> {
         if let Some(told) = store::requests(conn, &[key]).await?.remove(&key) {
             return Ok(match told {
                 Remembered { hash: other, .. } if other != hash => {
-                    Outcome::RequestIdReused(key.request_id)
+                    Told::RequestIdReused(key.request_id)
                 }
-                Remembered { refused: true, reply, .. } => {
-                    Outcome::Rejected { refusal: reply, replayed: true }
-                }
-                Remembered { reply, .. } => Outcome::Done { reply, replayed: true },
+                remembered => remembered.into_told(true),
             });
         }
-        let (refused, reply) = match work(&mut *conn).await? {
-            Verdict::Done(reply) => (false, reply),
-            Verdict::Rejected(refusal) => (true, refusal.encode()),
-        };
-        let row = BTreeMap::from([(key, Remembered { hash, refused, reply: reply.clone() })]);
+        let remembered = Remembered::new(hash, work(&mut *conn).await?);
+        let row = BTreeMap::from([(key, remembered.clone())]);
         let mut writes = Script::default();
         store::insert_requests(&mut writes, &row, db::now_micros())?;
         writes.run(conn).await?;
-        Ok(if refused {
-            Outcome::Rejected { refusal: reply, replayed: false }
-        } else {
-            Outcome::Done { reply, replayed: false }
-        })
+        Ok(remembered.into_told(false))
     })
     .await
 }

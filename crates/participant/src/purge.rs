@@ -1,15 +1,15 @@
 //! Forgetting sagas that are over, and refusals that are old.
 //!
-//! The floor is raised and committed first; only then may rows at or below it go. A batch that finds no row reads the
-//! floor after that, and once more after it has inserted a row of its own, whose key keeps others from that step: so it
-//! either meets the row, or is told that the saga is purged, or is the first. Nobody holds the floor meanwhile.
+//! The watermark is raised and committed first; only then may rows at or below it go. A batch that finds no row reads the
+//! watermark after that, and once more after it has inserted a row of its own, whose key keeps others from that step: so it
+//! either meets the row, or is told that the saga is purged, or is the first. Nobody holds the watermark meanwhile.
 //! A request that was delayed for hours, or an executor that was frozen, has no effect.
 //!
 //! Rows go a thousand a transaction, by primary key: nobody waits long for one. Replicas may do it at once;
 //! they take turns to save work.
 
 use crate::SagaId;
-use crate::schema::{saga_floor, saga_op};
+use crate::schema::{saga_op, saga_watermark};
 use chrono::NaiveDateTime;
 use db::{Bytes16, Conn, Db, Result};
 use diesel::prelude::*;
@@ -86,7 +86,7 @@ impl Housekeeper {
         Box::pin(cancel.run_until_cancelled(rounds)).await;
     }
 
-    /// Deletes all barrier rows at or below the floor, and the old refusals of the next part of the requests; nothing while
+    /// Deletes all barrier rows at or below the watermark, and the old refusals of the next part of the requests; nothing while
     /// the clocks are not trusted.
     ///
     /// # Errors
@@ -106,9 +106,12 @@ impl Housekeeper {
             let (deleted, more) = self
                 .db
                 .tx(async |conn: &mut Conn| -> Result<(usize, bool)> {
-                    let floor: Bytes16 =
-                        saga_floor::table.find(1).select(saga_floor::floor).first(conn).await?;
-                    let over = saga_op::table.filter(saga_op::saga_id.le(floor));
+                    let watermark: Bytes16 = saga_watermark::table
+                        .find(1)
+                        .select(saga_watermark::watermark)
+                        .first(conn)
+                        .await?;
+                    let over = saga_op::table.filter(saga_op::saga_id.le(watermark));
                     let last: Option<Bytes16> = over
                         .order((saga_op::saga_id, saga_op::step))
                         .select(saga_op::saga_id)
@@ -117,7 +120,7 @@ impl Housekeeper {
                         .first(conn)
                         .await
                         .optional()?;
-                    let part = over.filter(saga_op::saga_id.le(last.unwrap_or(floor)));
+                    let part = over.filter(saga_op::saga_id.le(last.unwrap_or(watermark)));
                     Ok((diesel::delete(part).execute(conn).await?, last.is_some()))
                 })
                 .await?;
@@ -167,19 +170,19 @@ impl Housekeeper {
     }
 }
 
-/// Raises the schema's floor; tells where it is then, which may be higher.
+/// Raises the schema's watermark; tells where it is then, which may be higher.
 ///
 /// # Errors
 /// Those of the database.
-pub(crate) async fn raise_floor(db: &Db, to: SagaId) -> Result<SagaId> {
+pub(crate) async fn raise_watermark(db: &Db, to: SagaId) -> Result<SagaId> {
     db.tx(async move |conn: &mut Conn| -> Result<SagaId> {
-        let row = saga_floor::table.find(1).select(saga_floor::floor);
-        let floor: Bytes16 = row.for_update().get_result(conn).await?;
-        if floor.0 >= to.0 {
-            return Ok(SagaId(floor.0));
+        let row = saga_watermark::table.find(1).select(saga_watermark::watermark);
+        let watermark: Bytes16 = row.for_update().get_result(conn).await?;
+        if watermark.0 >= to.0 {
+            return Ok(SagaId(watermark.0));
         }
-        diesel::update(saga_floor::table.find(1))
-            .set(saga_floor::floor.eq(Bytes16(to.0)))
+        diesel::update(saga_watermark::table.find(1))
+            .set(saga_watermark::watermark.eq(Bytes16(to.0)))
             .execute(conn)
             .await?;
         Ok(to)
@@ -187,23 +190,23 @@ pub(crate) async fn raise_floor(db: &Db, to: SagaId) -> Result<SagaId> {
     .await
 }
 
-/// The floor of a participant's schema.
+/// The watermark of a participant's schema.
 ///
 /// # Errors
 /// Those of the database.
-pub async fn floor_of(db: &Db) -> Result<SagaId> {
-    db.read(async |conn: &mut Conn| crate::store::floor(conn).await).await
+pub async fn watermark_of(db: &Db) -> Result<SagaId> {
+    db.read(async |conn: &mut Conn| crate::store::watermark(conn).await).await
 }
 
-/// The newest saga at or below the floor of which there still is a barrier row: the floor may not be put below it.
+/// The newest saga at or below the watermark of which there still is a barrier row: the watermark may not be put below it.
 ///
 /// # Errors
 /// Those of the database.
 pub async fn newest_purgeable(db: &Db) -> Result<Option<SagaId>> {
     db.read(async |conn: &mut Conn| -> Result<Option<SagaId>> {
-        let floor = Bytes16(crate::store::floor(conn).await?.0);
+        let watermark = Bytes16(crate::store::watermark(conn).await?.0);
         let newest: Option<Bytes16> = saga_op::table
-            .filter(saga_op::saga_id.le(floor))
+            .filter(saga_op::saga_id.le(watermark))
             .order((saga_op::saga_id.desc(), saga_op::step.desc()))
             .select(saga_op::saga_id)
             .first(conn)
@@ -214,14 +217,14 @@ pub async fn newest_purgeable(db: &Db) -> Result<Option<SagaId>> {
     .await
 }
 
-/// Lowers the floor of a participant's schema, for an operator, while no orchestrator runs. One that is lower stays.
+/// Lowers the watermark of a participant's schema, for an operator, while no orchestrator runs. One that is lower stays.
 ///
 /// # Errors
 /// Those of the database.
-pub async fn lower_floor(db: &Db, to: SagaId) -> Result<()> {
+pub async fn lower_watermark(db: &Db, to: SagaId) -> Result<()> {
     db.tx(async move |conn: &mut Conn| -> Result<()> {
-        diesel::update(saga_floor::table.filter(saga_floor::floor.gt(Bytes16(to.0))))
-            .set(saga_floor::floor.eq(Bytes16(to.0)))
+        diesel::update(saga_watermark::table.filter(saga_watermark::watermark.gt(Bytes16(to.0))))
+            .set(saga_watermark::watermark.eq(Bytes16(to.0)))
             .execute(conn)
             .await?;
         Ok(())

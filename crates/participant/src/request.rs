@@ -20,9 +20,20 @@ pub struct RequestKey {
 /// `version` pins the encoding: it changes only when the same content would be encoded otherwise, so that a newer binary
 /// recognises what an older one stored. Pass the message with its request id or step key cleared.
 pub fn content_hash(version: u8, content: &impl Message) -> RequestHash {
+    digest([&[version][..], &content.encode_to_vec()])
+}
+
+/// The digest of an action's content: its full method and its encoded payload. 64 bits of SHA-256, against mistakes, not
+/// against malice: both contents come from the engine.
+pub fn content_digest(method: &str, payload: &[u8]) -> RequestHash {
+    digest([method.as_bytes(), &[0], payload])
+}
+
+fn digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> RequestHash {
     let mut digest = Sha256::new();
-    digest.update([version]);
-    digest.update(content.encode_to_vec());
+    for part in parts {
+        digest.update(part);
+    }
     let mut hash = [0; 8];
     for (to, from) in hash.iter_mut().zip(digest.finalize()) {
         *to = from;

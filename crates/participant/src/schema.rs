@@ -14,9 +14,9 @@ diesel::table! {
 
 diesel::table! {
     /// One row: sagas at or below it are over, and their barrier rows may be gone.
-    saga_floor (id) {
+    saga_watermark (id) {
         id -> TinyInt,
-        floor -> Binary,
+        watermark -> Binary,
     }
 }
 

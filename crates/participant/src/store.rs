@@ -1,16 +1,19 @@
-//! The SQL of barrier, floor and idempotency rows.
+//! The SQL of barrier, watermark and idempotency rows.
 
 use crate::barrier::{Row, RowState};
-use crate::schema::{idempotency, saga_floor, saga_op};
+use crate::desk::Verdict;
+use crate::outcome::Told;
+use crate::schema::{idempotency, saga_op, saga_watermark};
 use crate::{RequestHash, RequestKey, SagaId, StepNo};
 use chrono::{DateTime, NaiveDateTime, Utc};
 use db::{Bytes8, Bytes16, Conn, Error, Result, Script, any_of};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
+use prost::Message;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// The row of the floor.
-const FLOOR: i8 = 1;
+/// The row of the watermark.
+const WATERMARK: i8 = 1;
 
 /// A barrier row's key.
 pub(crate) type OpKey = (SagaId, StepNo);
@@ -23,8 +26,25 @@ pub(crate) struct Remembered {
     pub(crate) reply: Vec<u8>,
 }
 
+impl Remembered {
+    pub(crate) fn new(hash: RequestHash, verdict: Verdict) -> Self {
+        let (refused, reply) = match verdict {
+            Verdict::Done(reply) => (false, reply),
+            Verdict::Rejected(rejection) => (true, rejection.encode_to_vec()),
+        };
+        Self { hash, refused, reply }
+    }
+
+    pub(crate) fn into_told(self, replayed: bool) -> Told {
+        if self.refused {
+            return Told::Rejected { rejection: self.reply, replayed };
+        }
+        Told::Done { reply: self.reply, replayed }
+    }
+}
+
 /// A barrier row as an operator sees it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StepRow {
     /// The saga.
     pub saga: SagaId,
@@ -119,23 +139,23 @@ fn state(code: i8) -> Result<RowState> {
     RowState::from_code(code).ok_or_else(|| Error::Corrupt(format!("barrier state {code}")))
 }
 
-/// The floor, as it is committed now.
-pub(crate) async fn floor(conn: &mut Conn) -> Result<SagaId> {
-    let row = saga_floor::table.find(FLOOR).select(saga_floor::floor);
-    let floor: Bytes16 = row.first(conn).await?;
-    Ok(SagaId(floor.0))
+/// The watermark, as it is committed now.
+pub(crate) async fn watermark(conn: &mut Conn) -> Result<SagaId> {
+    let row = saga_watermark::table.find(WATERMARK).select(saga_watermark::watermark);
+    let watermark: Bytes16 = row.first(conn).await?;
+    Ok(SagaId(watermark.0))
 }
 
-/// Fails, as a duplicate key, so that the whole batch runs again, if the floor is no longer below a saga of which rows were
+/// Fails, as a duplicate key, so that the whole batch runs again, if the watermark is no longer below a saga of which rows were
 /// inserted before. Between the read that found no row and the insert, another copy of the step may have run, its saga
 /// ended, and its row been purged; once the row is inserted, nothing of that can happen any more.
-fn guard_floor(writes: &mut Script, first: SagaId) -> Result<()> {
-    let columns = (saga_floor::id, saga_floor::floor);
-    let reached = saga_floor::table
-        .filter(saga_floor::id.eq(FLOOR))
-        .filter(saga_floor::floor.ge(Bytes16(first.0)))
+fn guard_watermark(writes: &mut Script, first: SagaId) -> Result<()> {
+    let columns = (saga_watermark::id, saga_watermark::watermark);
+    let reached = saga_watermark::table
+        .filter(saga_watermark::id.eq(WATERMARK))
+        .filter(saga_watermark::watermark.ge(Bytes16(first.0)))
         .select(columns);
-    writes.push(&reached.insert_into(saga_floor::table).into_columns(columns))
+    writes.push(&reached.insert_into(saga_watermark::table).into_columns(columns))
 }
 
 /// Inserts barrier rows, unless one of their sagas is purged by then.
@@ -157,7 +177,7 @@ pub(crate) fn insert_ops(
         .collect();
     writes.insert(saga_op::table, rows)?;
     let first = ops.keys().next().map(|(saga, _)| *saga);
-    first.map_or(Ok(()), |first| guard_floor(writes, first))
+    first.map_or(Ok(()), |first| guard_watermark(writes, first))
 }
 
 /// DONE → COMPENSATED; another replica may have been faster, which the matched count tells.

@@ -34,7 +34,12 @@ pub struct CallContext {
 
 /// The context of the call that this task serves; outside of any call a new one, with the default deadline.
 pub fn current() -> CallContext {
-    CURRENT.try_with(Clone::clone).unwrap_or_else(|_| CallContext::read(&HeaderMap::new()))
+    of_call().unwrap_or_else(|| CallContext::read(&HeaderMap::new()))
+}
+
+/// The context of the call that this task serves, if it serves one.
+pub(crate) fn of_call() -> Option<CallContext> {
+    CURRENT.try_with(Clone::clone).ok()
 }
 
 /// Runs a future as part of a call.

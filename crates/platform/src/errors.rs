@@ -5,12 +5,8 @@
 
 use std::{collections::HashMap, error::Error};
 
-use api::{
-    Reason, Refusal,
-    outcome::{IDEMPOTENCY_REPLAYED, SAGA_OUTCOME},
-    refusal::DOMAIN,
-};
-use http::{HeaderMap, HeaderName, Response};
+use api::{Reason, Refusal, outcome::IDEMPOTENCY_REPLAYED, refusal::DOMAIN};
+use http::{HeaderMap, Response};
 use http_body::Frame;
 use http_body_util::BodyExt;
 use tonic::{Code, Status, TimeoutExpired, body::Body, codegen::StdError};
@@ -34,9 +30,6 @@ const TOO_LARGE: &str = "Error, decoded message length too large";
 
 /// What tonic says, with `RESOURCE_EXHAUSTED`, of a compressed request that is too large, before its limit.
 const TOO_LARGE_INSIDE: &str = "Error decompressing: size limit";
-
-/// Metadata that belongs in the trailers. A unary handler of tonic's can only set headers.
-const TRAILERS: [&str; 2] = [IDEMPOTENCY_REPLAYED, SAGA_OUTCOME];
 
 /// Where an error was found: in the headers, which are all of an error's response when a handler
 /// or tonic refuses the request, or in the trailers, after the handler has answered.
@@ -63,13 +56,14 @@ pub(crate) fn explained(mut response: Response<Body>) -> Response<Body> {
         explain(response.headers_mut(), Place::Headers);
         return response;
     }
-    let headers = response.headers_mut();
-    let mut mark = |name| Some((HeaderName::from_static(name), headers.remove(name)?));
-    let mut marks: HeaderMap = TRAILERS.into_iter().filter_map(&mut mark).collect();
+    // It belongs in the trailers, and a unary handler of tonic's can only set headers.
+    let mut mark = response.headers_mut().remove(IDEMPOTENCY_REPLAYED);
     response.map(|body| {
         Body::new(body.map_frame(move |frame| match frame.into_trailers() {
             Ok(mut trailers) => {
-                trailers.extend(std::mem::take(&mut marks));
+                if let Some(mark) = mark.take() {
+                    trailers.insert(IDEMPOTENCY_REPLAYED, mark);
+                }
                 explain(&mut trailers, Place::Trailers);
                 Frame::trailers(trailers)
             }
@@ -221,7 +215,7 @@ mod tests {
         let mut before = HeaderMap::new();
         let refusal = Refusal::new(Reason::WalletNotFound).with("user_id", 7);
         Status::from(refusal).add_header(&mut before).unwrap();
-        before.insert(SAGA_OUTCOME, "rejected".parse().unwrap());
+        before.insert(IDEMPOTENCY_REPLAYED, "true".parse().unwrap());
         let mut after = before.clone();
         explain(&mut after, Place::Headers);
         assert_eq!(after, before);

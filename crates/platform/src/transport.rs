@@ -32,7 +32,13 @@ use tower::{
     util::{BoxCloneSyncService, Oneshot},
 };
 
-use crate::{Chassis, bounded::Bounded, context, errors, incoming::TCP_USER_TIMEOUT};
+use crate::{
+    Chassis,
+    bounded::Bounded,
+    context::{self, CallContext},
+    errors,
+    incoming::TCP_USER_TIMEOUT,
+};
 
 /// What generated clients are made of: `WalletServiceClient::new(transport)`. Cheap to clone.
 pub type Transport = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
@@ -167,7 +173,9 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let budget = context::current().pass_on(request.headers_mut());
+        // Outside of any call the request says itself how long it may take.
+        let context = context::of_call().unwrap_or_else(|| CallContext::read(request.headers()));
+        let budget = context.pass_on(request.headers_mut());
         let service = self.0.clone();
         Box::pin(async move {
             // A peer may stop in the middle of its answer.

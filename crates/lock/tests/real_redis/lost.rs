@@ -54,15 +54,15 @@ async fn a_holder_frozen_past_its_lease_is_fenced_off_and_knows_it_at_once() {
     let frozen = Frozen::take(redis.url(), SHORT).await;
     let guard = replica(&redis.url()).acquire("job", EVER).await.unwrap();
     assert!(guard.token() > frozen.token);
-    let mut register = connect(&redis.url()).await;
-    assert!(write(&mut register, guard.token(), "in time").await);
+    let mut pivot = connect(&redis.url()).await;
+    assert!(write(&mut pivot, guard.token(), "in time").await);
 
     let thawed = frozen.thaw();
     assert!(thawed.knew_at_once);
     assert!(!thawed.wrote, "the resource has seen a larger token");
     assert!(matches!(thawed.release, Err(Error::Lost(_))), "{:?}", thawed.release);
     let text: String =
-        redis::cmd("HGET").arg("register").arg("text").query_async(&mut register).await.unwrap();
+        redis::cmd("HGET").arg("pivot").arg("text").query_async(&mut pivot).await.unwrap();
     assert_eq!(text, "in time");
     assert!(!guard.is_lost(), "the other's release took nothing from its successor");
     guard.release().await.unwrap();

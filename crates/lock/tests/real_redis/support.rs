@@ -40,7 +40,7 @@ pub(crate) async fn waiters(url: &str, name: &str, count: i64) {
     }
 }
 
-/// Writes a register that refuses a token smaller than the largest it has seen. Tells whether it was written.
+/// Writes a pivot that refuses a token smaller than the largest it has seen. Tells whether it was written.
 pub(crate) async fn write(
     connection: &mut MultiplexedConnection,
     token: Token,
@@ -51,6 +51,6 @@ pub(crate) async fn write(
         redis.call('HSET', KEYS[1], 'token', ARGV[1], 'text', ARGV[2])
         return 1",
     );
-    let mut call = script.key("register");
+    let mut call = script.key("pivot");
     call.arg(token.0).arg(text).invoke_async(connection).await.unwrap()
 }
