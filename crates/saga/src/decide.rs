@@ -3,9 +3,9 @@
 //! ```text
 //! Starting ── Begun ──▶ Forward ── all steps done ─────────────▶ Ended(Succeeded)
 //!                       │   │ ▲
-//!         step rejected │   │ └── register is done ────┐
+//!         step rejected │   │ └── pivot is done ────┐
 //!                       │   └── abort, tombstone ──▶ Voiding
-//!                       ▼                              │ register is closed
+//!                       ▼                              │ pivot is closed
 //!                  Compensating ◀──────────────────────┘
 //!                       └── all steps undone ─────────────────▶ Ended(Failed)
 //! ```
@@ -17,25 +17,26 @@
 //! - **`Begun` comes after START is durable.** Stock is reserved, START is lost with its transaction: nobody knows of a
 //!   saga whose reservation to release.
 //! - **A rejection in a stage compensates every other step of the stage, sent or not, and then the stages before it, with
-//!   no void.** The row is sticky, so no executor ever passes the stage; the register cannot be reached. A step that was
+//!   no void.** The row is sticky, so no executor ever passes the stage; the pivot cannot be reached. A step that was
 //!   not sent from here may have been sent by an executor that stands still: its copy meets a tombstone.
 //! - **No reason is told before the whole stage has answered.** Two of its steps may be refused, and each executor may see
 //!   another one first; the lowest step number decides.
-//! - **An abort voids the register first.** Had it compensated at once, the register's request, sent before and
+//! - **An abort voids the pivot first.** Had it compensated at once, the pivot's request, sent before and
 //!   delivered late, would have confirmed an order whose payment was just given back.
-//! - **A void that finds the register done rolls forward.** The saga had succeeded before the abort was wanted.
+//! - **A void that finds the pivot done rolls forward.** The saga had succeeded before the abort was wanted.
 //! - **After a void every step is compensated, the one in doubt too.** The step that timed out arrives after END.
 //! - **A tombstone is a sign, not a reason.** Another executor is undoing this saga. One that took the sign for a
 //!   rejection would tell "tombstoned" where the other told "sold out"; one that undid only what lies below might
-//!   never learn the reason. So: void the register with no reason of one's own, compensate every step, and read
+//!   never learn the reason. So: void the pivot with no reason of one's own, compensate every step, and read
 //!   the reason from the rows.
 //! - **"Purged" means: ended long ago.** Nothing is known but what the journal says; answer that or nothing.
-//! - **Past the register there is no way back.** An abort is ignored there, and a code that cannot heal parks the saga
+//! - **Past the pivot there is no way back.** An abort is ignored there, and a code that cannot heal parks the saga
 //!   for a person, when the other steps of the stage have answered.
 
 mod event;
 
-pub use event::{ActReply, Call, Event, UndoReply, VoidReply};
+pub use event::{Call, Event, UndoReply, VoidReply};
+pub use participant::ActReply;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -59,14 +60,14 @@ pub enum Phase {
     Starting,
     /// Actions of a stage are out.
     Forward(Out),
-    /// The void of the register is out.
+    /// The void of the pivot is out.
     Voiding {
         /// The reason to write should the void be the first; none when another executor's tombstone was met.
         reason: Option<AbortReason>,
     },
     /// Compensations of a stage are out; the stages after it are undone.
     Compensating {
-        /// The stage's place among those before the register.
+        /// The stage's place among those before the pivot.
         stage: usize,
         /// Its steps.
         out: Out,
@@ -109,8 +110,10 @@ pub enum Why {
     },
     /// The participant knows the step with another content: the plan is not a function of START.
     OtherContent,
-    /// The answer contradicts what is known, such as a rejection after the register.
+    /// The answer contradicts what is known, such as a rejection after the pivot.
     Contradiction,
+    /// What the call is to send is not known: a recorded reply does not decode.
+    Unreadable,
 }
 
 /// What an executor does next.
@@ -152,7 +155,7 @@ impl Known {
         &self.phase
     }
 
-    /// The recorded reply of a step that is known to be done. At success the register's is always there, and whenever
+    /// The recorded reply of a step that is known to be done. At success the pivot's is always there, and whenever
     /// an action is to be sent, so are those of all steps before it.
     pub fn reply(&self, step: StepNo) -> Option<&[u8]> {
         self.replies.get(&step).map(Vec::as_slice)
@@ -187,9 +190,9 @@ impl Known {
         self.calls().contains(&call)
     }
 
-    /// Whether the register is known to be done.
-    pub fn is_past_register(&self, shape: &Shape) -> bool {
-        self.replies.contains_key(&shape.register)
+    /// Whether the pivot is known to be done.
+    pub fn is_past_pivot(&self, shape: &Shape) -> bool {
+        self.replies.contains_key(&shape.pivot)
     }
 
     fn next(&mut self, shape: &Shape, event: Event) -> Option<Phase> {
@@ -214,6 +217,9 @@ impl Known {
             Event::CannotHeal { call, code } => {
                 self.is_out(call).then(|| self.cannot_heal(shape, call, code))
             }
+            Event::Unreadable(call) => {
+                self.is_out(call).then(|| self.stop(shape, call, Why::Unreadable))
+            }
         }
     }
 
@@ -228,12 +234,12 @@ impl Known {
             }
             ActReply::Purged => Phase::Purged,
             ActReply::OtherContent => self.stop(shape, call, Why::OtherContent),
-            ActReply::Rejected(_) | ActReply::Tombstoned if self.is_past_register(shape) => {
+            ActReply::Rejected(_) | ActReply::Tombstoned if self.is_past_pivot(shape) => {
                 self.stop(shape, call, Why::Contradiction)
             }
             ActReply::Rejected(reply) => {
                 let (stage, failure) = (shape.stage(step), Failure::Rejected { step, reply });
-                let others = shape.before.get(stage).into_iter().flatten();
+                let others = shape.compensatable.get(stage).into_iter().flatten();
                 let others = others.copied().filter(|other| *other != step).collect();
                 compensate(shape, stage, Out { waiting: others, ..Out::default() }, failure)
             }
@@ -261,7 +267,7 @@ impl Known {
     /// Nothing more is tried at this call.
     fn stop(&mut self, shape: &Shape, call: Call, why: Why) -> Phase {
         match (call, self.phase.clone()) {
-            (Call::Act(step), Phase::Forward(mut out)) if self.is_past_register(shape) => {
+            (Call::Act(step), Phase::Forward(mut out)) if self.is_past_pivot(shape) => {
                 out.waiting.remove(&step);
                 out.stopped.insert(step, why);
                 self.went_on(shape, out)
@@ -290,14 +296,14 @@ impl Known {
     }
 
     fn voided(&mut self, shape: &Shape, reason: Option<AbortReason>, reply: VoidReply) -> Phase {
-        let register = shape.register;
+        let pivot = shape.pivot;
         match reply {
             VoidReply::Done(reply) => {
-                self.replies.insert(register, reply);
+                self.replies.insert(pivot, reply);
                 self.advance(shape)
             }
             VoidReply::Rejected(reply) => {
-                compensate_all(shape, Failure::Rejected { step: register, reply })
+                compensate_all(shape, Failure::Rejected { step: pivot, reply })
             }
             VoidReply::Tombstone(reason) => compensate_all(shape, Failure::Aborted { reason }),
             VoidReply::Compensated => {
@@ -307,10 +313,10 @@ impl Known {
         }
     }
 
-    /// To the first stage with a step whose reply is not known. Steps before a register that a void found done are asked
+    /// To the first stage with a step whose reply is not known. Steps before a pivot that a void found done are asked
     /// again only if steps after it need their replies: they are done, and answer what they recorded.
     fn advance(&self, shape: &Shape) -> Phase {
-        if shape.after.is_empty() && self.is_past_register(shape) {
+        if shape.retriable.is_empty() && self.is_past_pivot(shape) {
             return Phase::Ended(Outcome::Succeeded);
         }
         let is_due = |step: &StepNo| !self.replies.contains_key(step);
@@ -327,12 +333,12 @@ impl Known {
             Phase::Parked(parked) => matches!(parked.call, Call::Act(_) | Call::Void(_)),
             _ => false,
         };
-        forward && !self.is_past_register(shape)
+        forward && !self.is_past_pivot(shape)
     }
 
     fn cannot_heal(&mut self, shape: &Shape, call: Call, code: i32) -> Phase {
         match call {
-            Call::Act(step) if !self.is_past_register(shape) => {
+            Call::Act(step) if !self.is_past_pivot(shape) => {
                 Phase::Voiding { reason: Some(AbortReason::CannotHeal { step, code }) }
             }
             call => self.stop(shape, call, Why::CannotHeal { code }),
@@ -340,9 +346,9 @@ impl Known {
     }
 }
 
-/// Every step before the register, the latest stage first.
+/// Every step before the pivot, the latest stage first.
 fn compensate_all(shape: &Shape, failure: Failure) -> Phase {
-    compensate(shape, shape.before.len(), Out::default(), failure)
+    compensate(shape, shape.compensatable.len(), Out::default(), failure)
 }
 
 /// Compensates what is out of this stage, and then the stages before it, the latest first.
@@ -353,7 +359,7 @@ fn compensate(shape: &Shape, stage: usize, out: Out, failure: Failure) -> Phase 
     if let Some((step, why)) = out.stopped.first_key_value() {
         return Phase::Parked(Parked { call: Call::Undo(*step), why: *why });
     }
-    let earlier = shape.before.get(..stage).and_then(<[Stage]>::split_last);
+    let earlier = shape.compensatable.get(..stage).and_then(<[Stage]>::split_last);
     let Some((latest, before)) = earlier else { return Phase::Ended(Outcome::Failed(failure)) };
     let out = Out { waiting: latest.iter().copied().collect(), ..Out::default() };
     compensate(shape, before.len(), out, failure)

@@ -1,7 +1,7 @@
 //! How a saga ends, and why.
 //!
 //! A failed saga has one reason, the same for everybody who asks: its REJECTED row if there is one, and else the reason that
-//! stands in the voided register. Only steps of one stage can all be refused; then it is the row with the lowest step
+//! stands in the voided pivot. Only steps of one stage can all be refused; then it is the row with the lowest step
 //! number. What an executor itself wanted counts for nothing: one that voided for the deadline may find, while it
 //! compensates, that a late copy of step 1 was refused, and an executor that saw this refusal first may already have told
 //! it.
@@ -27,9 +27,9 @@ pub enum Failure {
         /// The refusal, as the participant recorded it.
         reply: Vec<u8>,
     },
-    /// The register was voided.
+    /// The pivot was voided.
     Aborted {
-        /// The reason in the register's row: an encoded [`AbortReason`].
+        /// The reason in the pivot's row: an encoded [`AbortReason`].
         reason: Vec<u8>,
     },
 }
@@ -37,7 +37,7 @@ pub enum Failure {
 /// Why an executor stops a saga that no participant refused.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum AbortReason {
-    /// The saga's own deadline passed before its register was done.
+    /// The saga's own deadline passed before its pivot was done.
     Deadline,
     /// An operator asked for it.
     Operator,
@@ -73,7 +73,7 @@ impl Failure {
 }
 
 impl AbortReason {
-    /// The reason as the register's row stores it: words that a person can read there.
+    /// The reason as the pivot's row stores it: words that a person can read there.
     pub fn encode(self) -> Vec<u8> {
         match self {
             Self::Deadline => b"DEADLINE".to_vec(),
@@ -82,7 +82,7 @@ impl AbortReason {
         }
     }
 
-    /// The reason in a register's row; `None` for an empty one, and for words of a version that is not known here.
+    /// The reason in a pivot's row; `None` for an empty one, and for words of a version that is not known here.
     pub fn decode(reason: &[u8]) -> Option<Self> {
         let mut words = std::str::from_utf8(reason).ok()?.split(' ');
         let decoded = match words.next()? {

@@ -4,10 +4,10 @@
 //! and they are enough: the outcome is a function of them. A row that was read after a client was told shows at least what
 //! he was told.
 //!
-//! - The register is done, and so is every step after it that applies: succeeded.
+//! - The pivot is done, and so is every step after it that applies: succeeded.
 //! - A step is refused, the other steps of its stage are refused, undone or closed, and the stages before it are undone:
 //!   failed, for the refusal with the lowest step number. Nobody can pass the stage.
-//! - The register is closed, and every step before it is undone or closed: failed, for the reason in the register, unless
+//! - The pivot is closed, and every step before it is undone or closed: failed, for the reason in the pivot, unless
 //!   a person closes the saga otherwise. So executors tell that one only from END, and here it counts as not ended.
 //! - A row that is missing where one is due was never written or is purged: END tells which.
 
@@ -41,7 +41,7 @@ pub enum Recorded {
     Unknown,
 }
 
-/// How a saga stands. `applies` tells whether a step after the register is taken at all.
+/// How a saga stands. `applies` tells whether a step after the pivot is taken at all.
 pub fn recorded(
     shape: &Shape,
     applies: impl Fn(StepNo, &Known) -> bool,
@@ -52,15 +52,15 @@ pub fn recorded(
         let failure = Failure::Rejected { step, reply: reply.to_vec() };
         Recorded::Ended(Outcome::Failed(failure), Known::default())
     };
-    let register = found(shape.register);
-    if let Found::Row(RowState::Done, _) = register {
-        return past_register(shape, applies, rows);
+    let pivot = found(shape.pivot);
+    if let Found::Row(RowState::Done, _) = pivot {
+        return past_pivot(shape, applies, rows);
     }
-    let open = match register {
+    let open = match pivot {
         Found::Unreachable => Recorded::Unknown,
         Found::Nothing | Found::Row(..) => Recorded::Open,
     };
-    for stage in &shape.before {
+    for stage in &shape.compensatable {
         let stands =
             |step: &StepNo| matches!(found(*step), Found::Row(RowState::Done, _) | Found::Nothing);
         if stage.iter().any(stands) {
@@ -77,13 +77,13 @@ pub fn recorded(
             return failed(step, reply);
         }
     }
-    match register {
-        Found::Row(RowState::Rejected, reply) => failed(shape.register, reply),
+    match pivot {
+        Found::Row(RowState::Rejected, reply) => failed(shape.pivot, reply),
         _ => open,
     }
 }
 
-fn past_register(
+fn past_pivot(
     shape: &Shape,
     applies: impl Fn(StepNo, &Known) -> bool,
     rows: &BTreeMap<StepNo, Found>,
@@ -93,7 +93,7 @@ fn past_register(
         _ => None,
     });
     let known = Known::of_rows(done.collect());
-    let due = shape.after.iter().flatten().filter(|step| applies(**step, &known));
+    let due = shape.retriable.iter().flatten().filter(|step| applies(**step, &known));
     let mut is_certain = true;
     for step in due {
         match rows.get(step) {

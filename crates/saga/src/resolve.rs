@@ -2,8 +2,8 @@
 //!
 //! Resolving is terminal: nobody will look at the saga again, so nothing of it may happen afterwards. Two stories of
 //! what goes wrong otherwise: step 1 was sent and not answered, the saga is resolved, step 1 arrives, and its
-//! reservation is nobody's; and the same with the register voided, which stops the end of a saga, not its beginning.
-//! So the register must be closed *and* every step that may have been sent must have its row, which makes whatever is
+//! reservation is nobody's; and the same with the pivot voided, which stops the end of a saga, not its beginning.
+//! So the pivot must be closed *and* every step that may have been sent must have its row, which makes whatever is
 //! still on its way a repetition.
 
 use std::collections::BTreeMap;
@@ -15,12 +15,12 @@ use crate::shape::Shape;
 /// Why a saga cannot be resolved.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Unresolvable {
-    /// The register can still be confirmed. Abort the saga first: that voids it.
+    /// The pivot can still be confirmed. Abort the saga first: that voids it.
     #[error("the saga can still succeed: abort it first")]
     Open,
-    /// The register is done: the saga has succeeded, and can only be finished.
-    #[error("the saga has passed its register: it can only be retried")]
-    PastRegister,
+    /// The pivot is done: the saga has succeeded, and can only be finished.
+    #[error("the saga has passed its pivot: it can only be retried")]
+    PastPivot,
     /// This step may have been sent and has no row: its effect can still come. Retry the saga until it has one.
     #[error("step {0} may still take effect: retry the saga")]
     MayStillRun(StepNo),
@@ -32,13 +32,13 @@ pub enum Unresolvable {
 /// The first reason to refuse, see [`Unresolvable`].
 pub fn may_resolve(shape: &Shape, rows: &BTreeMap<StepNo, RowState>) -> Result<(), Unresolvable> {
     let is_rejected = |step| rows.get(step) == Some(&RowState::Rejected);
-    let rejected = shape.before.iter().flatten().any(is_rejected);
-    match rows.get(&shape.register) {
-        Some(RowState::Done) => return Err(Unresolvable::PastRegister),
+    let rejected = shape.compensatable.iter().flatten().any(is_rejected);
+    match rows.get(&shape.pivot) {
+        Some(RowState::Done) => return Err(Unresolvable::PastPivot),
         None if !rejected => return Err(Unresolvable::Open),
         _ => {}
     }
-    for stage in &shape.before {
+    for stage in &shape.compensatable {
         if let Some(step) = stage.iter().find(|step| !rows.contains_key(step)) {
             return Err(Unresolvable::MayStillRun(*step));
         }
@@ -58,10 +58,10 @@ mod tests {
     use RowState::{Compensated, Done, Rejected, Tombstone};
 
     fn check(states: [Option<RowState>; 3]) -> Result<(), Unresolvable> {
-        let [first, second, register] = [StepNo(1), StepNo(2), StepNo(3)];
+        let [first, second, pivot] = [StepNo(1), StepNo(2), StepNo(3)];
         let before = Shape::chain([first, second]);
-        let shape = Shape { before, register, after: Vec::new() };
-        let rows = [first, second, register].into_iter().zip(states);
+        let shape = Shape { compensatable: before, pivot, retriable: Vec::new() };
+        let rows = [first, second, pivot].into_iter().zip(states);
         may_resolve(&shape, &rows.filter_map(|(step, state)| Some((step, state?))).collect())
     }
 
@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn a_done_register_refuses() {
-        assert_eq!(check([Some(Done); 3]), Err(Unresolvable::PastRegister));
+        assert_eq!(check([Some(Done); 3]), Err(Unresolvable::PastPivot));
     }
 
     #[test]
@@ -87,7 +87,8 @@ mod tests {
     #[test]
     fn every_step_of_a_stage_may_still_arrive() {
         let steps = [StepNo(1), StepNo(2)];
-        let shape = Shape { before: vec![steps.to_vec()], register: StepNo(3), after: Vec::new() };
+        let shape =
+            Shape { compensatable: vec![steps.to_vec()], pivot: StepNo(3), retriable: Vec::new() };
         let mut rows = [(StepNo(1), Rejected)].into();
         assert_eq!(may_resolve(&shape, &rows), Err(Unresolvable::MayStillRun(StepNo(2))));
         rows.insert(StepNo(2), Tombstone);

@@ -1,5 +1,6 @@
 //! What arrives at an executor.
 
+use participant::ActReply;
 use participant::barrier::{Found, StepNo};
 
 use crate::outcome::AbortReason;
@@ -24,21 +25,8 @@ pub enum Event {
         /// The gRPC status code.
         code: i32,
     },
-}
-
-/// The answer of an action.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum ActReply {
-    /// Done, now or before; the recorded reply.
-    Done(Vec<u8>),
-    /// Refused by a business rule, now or before; the recorded reply.
-    Rejected(Vec<u8>),
-    /// Refused: somebody has undone the step or closed it.
-    Tombstoned,
-    /// Refused: the step is known with other content.
-    OtherContent,
-    /// Refused: the saga's rows are gone.
-    Purged,
+    /// The plan cannot tell what a call is to send: a recorded reply does not decode.
+    Unreadable(Call),
 }
 
 /// The answer of a compensation.
@@ -55,13 +43,13 @@ pub enum UndoReply {
 /// The answer of a void.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum VoidReply {
-    /// Too late: the register is done; the recorded reply.
+    /// Too late: the pivot is done; the recorded reply.
     Done(Vec<u8>),
-    /// The register was refused; the recorded reply.
+    /// The pivot was refused; the recorded reply.
     Rejected(Vec<u8>),
-    /// The register is closed, by this void or an earlier one; the reason in the row.
+    /// The pivot is closed, by this void or an earlier one; the reason in the row.
     Tombstone(Vec<u8>),
-    /// The register was undone, which nobody may do.
+    /// The pivot was undone, which nobody may do.
     Compensated,
     /// The saga's rows are gone.
     Purged,
@@ -74,7 +62,7 @@ pub enum Call {
     Act(StepNo),
     /// A step's compensation.
     Undo(StepNo),
-    /// The void of the register, with the reason to write should it be the first.
+    /// The void of the pivot, with the reason to write should it be the first.
     Void(Option<AbortReason>),
 }
 

@@ -52,17 +52,17 @@ impl Executor {
 }
 
 fn checkout() -> Shape {
-    Shape { before: Shape::chain([STOCK, COUPON]), register: ORDER, after: Vec::new() }
+    Shape { compensatable: Shape::chain([STOCK, COUPON]), pivot: ORDER, retriable: Vec::new() }
 }
 
 fn cancellation() -> Shape {
-    Shape { before: Vec::new(), register: GATE, after: Shape::chain([REFUND, CLOSE]) }
+    Shape { compensatable: Vec::new(), pivot: GATE, retriable: Shape::chain([REFUND, CLOSE]) }
 }
 
-/// A stage of two steps, another one, the register, and a stage of two.
+/// A stage of two steps, another one, the pivot, and a stage of two.
 fn staged() -> Shape {
     let before = vec![vec![STOCK, COUPON], vec![DEBIT]];
-    Shape { before, register: ORDER, after: vec![vec![MAIL, SHIP]] }
+    Shape { compensatable: before, pivot: ORDER, retriable: vec![vec![MAIL, SHIP]] }
 }
 
 fn acts(steps: &[StepNo]) -> Command {
@@ -116,14 +116,14 @@ fn a_checkout_whose_steps_are_all_done_succeeds_at_its_register() {
     assert_eq!(executor.done(STOCK), act(COUPON));
     assert_eq!(executor.known.reply(STOCK), Some(reply_of(STOCK).as_slice()));
     assert_eq!(executor.done(COUPON), act(ORDER));
-    assert!(!executor.known.is_past_register(&executor.shape));
+    assert!(!executor.known.is_past_pivot(&executor.shape));
     assert_eq!(executor.done(ORDER), Command::End(Outcome::Succeeded));
     assert_eq!(executor.known.reply(ORDER), Some(reply_of(ORDER).as_slice()));
 }
 
 #[test]
 fn a_step_that_is_not_in_the_shape_is_never_asked() {
-    let shape = Shape { before: Shape::chain([STOCK]), register: ORDER, after: Vec::new() };
+    let shape = Shape { compensatable: Shape::chain([STOCK]), pivot: ORDER, retriable: Vec::new() };
     let mut executor = Executor::begin(shape);
     assert_eq!(executor.done(STOCK), act(ORDER));
 }
@@ -273,7 +273,7 @@ fn a_void_that_finds_the_gate_done_goes_on_after_it() {
 
 #[test]
 fn steps_after_a_register_in_the_middle_get_the_replies_they_are_built_from() {
-    let shape = Shape { after: Shape::chain([StepNo(50)]), ..checkout() };
+    let shape = Shape { retriable: Shape::chain([StepNo(50)]), ..checkout() };
     let mut executor = Executor::begin(shape);
     executor.on(DEADLINE);
     let done = Event::Voided(VoidReply::Done(reply_of(ORDER)));

@@ -5,7 +5,6 @@
 
 mod claim;
 mod end;
-mod floor;
 mod lower;
 mod operation;
 mod read;
@@ -14,10 +13,11 @@ mod record;
 mod schema;
 mod start;
 mod switch;
+mod watermark;
 
 pub use claim::Claimed;
 pub(crate) use claim::Pulse;
-pub use lower::{floor_of, heartbeats, lower_floor, lowest_floor};
+pub use lower::{heartbeats, lower_watermark, lowest_watermark, watermark_of};
 pub use operation::{Action, Operated, Operation};
 pub use read::Filter;
 pub use record::{Ended, EndedAs, NewSaga, PlanId, Record, Running, RunningState, Start, Started};
@@ -32,6 +32,21 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
+
+/// The tables of a journal.
+pub const MIGRATIONS: &[db::Migration] = &[
+    db::migration!("2026-11-23-000001_saga"),
+    db::migration!("2026-11-23-000002_saga_history"),
+    db::migration!("2026-11-23-000003_request"),
+    db::migration!("2026-11-23-000004_heartbeat"),
+    db::migration!("2026-11-23-000005_saga_watermark"),
+    db::migration!("2026-11-23-000006_saga_watermark_row"),
+    db::migration!("2026-11-26-000001_saga_operation"),
+    db::migration!("2026-11-26-000002_recovery"),
+    db::migration!("2026-11-26-000003_recovery_row"),
+    db::migration!("2026-11-26-000004_saga_request_id"),
+    db::migration!("2026-11-26-000005_saga_history_request_id"),
+];
 
 /// ENDs are gathered for this long: nobody waits for them.
 const END_LINGER: Duration = Duration::from_millis(100);

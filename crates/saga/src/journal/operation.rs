@@ -15,7 +15,7 @@ use std::collections::{HashMap, HashSet};
 pub enum Action {
     /// Let it go on from where it stands still.
     Retry,
-    /// Close its register and undo its steps, unless it is certain to succeed.
+    /// Close its pivot and undo its steps, unless it is certain to succeed.
     Abort,
     /// Close it as it is; `result` is what END records.
     Resolve {

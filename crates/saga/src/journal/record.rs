@@ -32,7 +32,7 @@ pub struct Start {
     pub request: Vec<u8>,
     /// The instant that counts for every rule that asks for the time.
     pub placed_at: DateTime<Utc>,
-    /// When an executor gives up, unless the register is done.
+    /// When an executor gives up, unless the pivot is done.
     pub deadline_at: DateTime<Utc>,
     /// The caller's trace.
     pub trace: Trace,

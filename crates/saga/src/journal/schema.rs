@@ -51,9 +51,9 @@ diesel::table! {
 }
 
 diesel::table! {
-    saga_floor (id) {
+    saga_watermark (id) {
         id -> TinyInt,
-        floor -> Binary,
+        watermark -> Binary,
     }
 }
 

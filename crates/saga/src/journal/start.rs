@@ -1,12 +1,12 @@
 //! START: many sagas in one transaction, each once a request.
 //!
-//! It locks its replica's heartbeat row before it reads the floor, so that whoever raises the floor can wait for it (see
-//! `floor.rs`). No other replica queues for that row, but to prune it.
+//! It locks its replica's heartbeat row before it reads the watermark, so that whoever raises the watermark can wait for it (see
+//! `watermark.rs`). No other replica queues for that row, but to prune it.
 
 use super::claim;
-use super::floor::{self, above};
 use super::record::{NewSaga, SagaRow, Started};
 use super::schema::{heartbeat, request, saga};
+use super::watermark::{self, above};
 use chrono::NaiveDateTime;
 use db::{Bytes8, Bytes16, Conn, Db, Error, LockWait, Result, Script, any_of};
 use diesel::prelude::*;
@@ -48,7 +48,7 @@ impl lane::Work for StartWork {
         _: LockWait,
     ) -> Result<Decided<Started>> {
         self.hold_heartbeat(conn).await?;
-        let floor = floor::drawn_above(conn).await?;
+        let watermark = watermark::drawn_above(conn).await?;
         let mut known = known_requests(conn, ops).await?;
         let mut sagas = BTreeMap::new();
         let mut requests = BTreeMap::new();
@@ -56,11 +56,11 @@ impl lane::Work for StartWork {
         for op in ops {
             let reply = match known.get(&op.request) {
                 // A commit that was thought lost had happened after all.
-                Some((saga, _)) if floor::is_of(*saga, op.start.saga) => Started::New(*saga),
+                Some((saga, _)) if watermark::is_of(*saga, op.start.saga) => Started::New(*saga),
                 Some((saga, hash)) if *hash == op.hash => Started::Known(*saga),
                 Some(_) => Started::Reused,
                 None => {
-                    let saga = above(floor, op.start.saga);
+                    let saga = above(watermark, op.start.saga);
                     known.insert(op.request, (saga, op.hash));
                     requests.insert(op.request, (saga, op.hash));
                     sagas.insert(saga, SagaRow::new(op, saga, self.owner.into()));

@@ -1,16 +1,23 @@
 //! The rules of a single saga, each broken in its own way.
 
+#[cfg(test)]
+use std::collections::BTreeSet;
+
 use participant::barrier::{RowState, StepNo};
 
 use crate::decide::{ActReply, Call, Event, Known, Phase, UndoReply, VoidReply};
 use crate::outcome::{AbortReason, Failure, Outcome};
 use crate::shape::Shape;
 
+#[cfg(test)]
 use super::Violation;
-use super::saga::{Executor, Purge, Saga, State, is};
+#[cfg(test)]
+use super::check::{Fault, Purge};
+use super::saga::{Executor, Saga, State, is};
 
 /// A rule that is broken, named by what happens instead.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(not(test), expect(dead_code, reason = "only the tests of the model break rules"))]
 pub(super) enum Broken {
     // The barrier.
     RejectionNotRecorded,
@@ -23,11 +30,11 @@ pub(super) enum Broken {
     BusinessRuleAskedBeforeBarrier,
     VoidUndoesDoneRegister,
     VoidWritesNoReason,
-    PurgedWithoutFloor,
+    PurgedWithoutWatermark,
     PurgedWhileUnfinished,
-    RowPurgedBeforeFloorRaised,
-    FloorLowered,
-    StartedBelowFloor,
+    RowPurgedBeforeWatermarkRaised,
+    WatermarkLowered,
+    StartedBelowWatermark,
     // The executor.
     StartNotAwaited,
     AbortWithoutVoid,
@@ -58,6 +65,7 @@ pub(super) enum Broken {
     ResolvedOnceRegisterClosed,
 }
 
+#[cfg(test)]
 impl Broken {
     /// Every broken rule and what the explorer finds of it.
     pub(super) const ALL: [(Self, Violation); 40] = {
@@ -65,7 +73,7 @@ impl Broken {
         use Violation::*;
         [
             (RejectionNotRecorded, EffectAfterEnd),
-            (RegisterRefusesWithoutRow, RegisterWithoutSteps),
+            (RegisterRefusesWithoutRow, PivotWithoutSteps),
             (RejectionOverwrittenByCompensation, EndedForWrongReason),
             (TombstonedActionAnsweredDone, ToldSucceededInVain),
             (EffectCommittedWithoutRow, EffectTwice),
@@ -74,21 +82,21 @@ impl Broken {
             (BusinessRuleAskedBeforeBarrier, EndedFailedInVain),
             (VoidUndoesDoneRegister, ToldSucceededInVain),
             (VoidWritesNoReason, ReasonLost),
-            (PurgedWithoutFloor, EffectAfterEnd),
+            (PurgedWithoutWatermark, EffectAfterEnd),
             (PurgedWhileUnfinished, Stuck),
-            (RowPurgedBeforeFloorRaised, EffectAfterEnd),
-            (FloorLowered, EffectAfterEnd),
-            (StartedBelowFloor, Stuck),
+            (RowPurgedBeforeWatermarkRaised, EffectAfterEnd),
+            (WatermarkLowered, EffectAfterEnd),
+            (StartedBelowWatermark, Stuck),
             (StartNotAwaited, Stuck),
             (AbortWithoutVoid, ReasonLost),
-            (AbortWithoutVoidForOwnReason, RegisterWithoutSteps),
+            (AbortWithoutVoidForOwnReason, PivotWithoutSteps),
             (TimedOutStepNotCompensated, EffectAfterEnd),
             (TombstoneTakenForRejection, EndedForWrongReason),
             (TombstoneCompensatesOnlyBelow, ReasonLost),
             (OwnReasonOutranksRows, EndedForWrongReason),
             (VoidOutranksRejection, EndedForWrongReason),
             (PurgedTakenForUndone, EndedOtherwiseThanTold),
-            (StageBegunBeforeOneIsDone, RegisterWithoutSteps),
+            (StageBegunBeforeOneIsDone, PivotWithoutSteps),
             (StepsBesideRejectionLeft, EndedFailedInVain),
             (UnansweredStepsBesideRejectionLeft, EffectAfterEnd),
             (FirstRejectionSeenIsTheReason, EndedForWrongReason),
@@ -106,17 +114,15 @@ impl Broken {
             (ResolvedOnceRegisterClosed, EffectAfterEnd),
         ]
     };
-}
 
-impl Broken {
-    /// What has to be purged for the rule to count, and whether it is about resolving.
-    pub(super) fn needs(self) -> (Purge, bool) {
+    /// What has to be purged for the rule to count, and what may interfere.
+    pub(super) fn needs(self) -> (Purge, BTreeSet<Fault>) {
         let purge = match self {
-            Self::PurgedWithoutFloor
+            Self::PurgedWithoutWatermark
             | Self::PurgedWhileUnfinished
-            | Self::StartedBelowFloor
+            | Self::StartedBelowWatermark
             | Self::PurgedTakenForUndone => Purge::Together,
-            Self::RowPurgedBeforeFloorRaised | Self::FloorLowered => Purge::Each,
+            Self::RowPurgedBeforeWatermarkRaised | Self::WatermarkLowered => Purge::Each,
             _ => Purge::Never,
         };
         let resolve = matches!(
@@ -125,7 +131,11 @@ impl Broken {
                 | Self::ResolvedOnceRegisterClosed
                 | Self::ResolvedBesideStepWithoutRow
         );
-        (purge, resolve)
+        let mut faults = BTreeSet::from(Fault::ALL);
+        if !resolve {
+            faults.remove(&Fault::OperatorResolves);
+        }
+        (purge, faults)
     }
 
     /// Whether the rule is one of stages with several steps.
@@ -197,7 +207,7 @@ impl Saga {
             }
             _ => false,
         };
-        for stage in &mut shape.before {
+        for stage in &mut shape.compensatable {
             if stage.contains(answered) {
                 stage.retain(|step| step == answered || !is_left(*step));
             }
@@ -217,7 +227,7 @@ impl Saga {
     /// The shape with only the matching steps of each stage; a stage without any stays as it is.
     fn shape_with(&self, matches: impl Fn(StepNo) -> bool) -> Shape {
         let mut shape = self.shape.clone();
-        for stage in &mut shape.before {
+        for stage in &mut shape.compensatable {
             if stage.iter().any(|step| matches(*step)) {
                 stage.retain(|step| matches(*step));
             }

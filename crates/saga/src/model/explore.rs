@@ -1,4 +1,4 @@
-//! Looks at every state of a model, breadth first, so that a violation comes with one of the shortest stories to it.
+//! Looks at every state of a model, breadth first, so that a violation comes with one of the shortest traces to it.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt::Debug;
@@ -24,6 +24,11 @@ pub(super) trait Model {
     fn is_settled(&self, state: &Self::State) -> bool;
     /// The state after all executors crashed, with one new one to come; `None` where there is nothing to recover.
     fn abandoned(&self, state: &Self::State) -> Option<Self::State>;
+
+    /// A trace in words, one line per move.
+    fn in_words(&self, trace: &[Taken<Self::State, Self::Label>]) -> Vec<String> {
+        trace.iter().map(|taken| format!("{:?}", taken.label)).collect()
+    }
 }
 
 /// One thing that can happen.
@@ -34,6 +39,13 @@ pub(super) struct Move<S, L> {
     pub(super) to: S,
 }
 
+/// One move of a trace.
+pub(super) struct Taken<S, L> {
+    pub(super) from: Rc<S>,
+    pub(super) label: L,
+    pub(super) to: Rc<S>,
+}
+
 /// What exploring came to.
 #[derive(Debug)]
 pub(super) enum Verdict {
@@ -42,40 +54,53 @@ pub(super) enum Verdict {
     Holds { states: usize, moves: usize },
     /// Something is wrong.
     Broken { violation: Violation, trace: Vec<String> },
+    /// There are more states than the limit allows. None of those visited is wrong in itself; whether the end can be
+    /// reached was not asked.
+    NotExhausted,
 }
 
-/// Explores all that is reachable.
-pub(super) fn explore<M: Model>(model: &M) -> Verdict {
+/// Explores all that is reachable, if that is no more than so many states.
+pub(super) fn explore<M: Model>(model: &M, limit: usize) -> Verdict {
     let mut space = Space::new(model);
-    let verdict = space.search().or_else(|| space.search_stuck()).or_else(|| space.search_lone());
-    match verdict {
+    let wrong = match space.search(limit) {
+        Search::Wrong(violation, state) => Some((violation, state)),
+        Search::NotExhausted => return Verdict::NotExhausted,
+        Search::Exhausted => space.search_stuck().or_else(|| space.search_lone()),
+    };
+    match wrong {
         Some((violation, state)) => Verdict::Broken { violation, trace: space.trace(state) },
-        None => Verdict::Holds { states: space.states.len(), moves: space.count },
+        None => Verdict::Holds { states: space.visited.len(), moves: space.count },
     }
 }
 
 type Wrong = Option<(Violation, usize)>;
 
+enum Search {
+    Exhausted,
+    NotExhausted,
+    Wrong(Violation, usize),
+}
+
+struct Visited<S> {
+    state: Rc<S>,
+    /// The place of the state from which it was reached first; the initial state names itself.
+    parent: usize,
+}
+
 struct Space<'m, M: Model> {
     model: &'m M,
-    states: Vec<Rc<M::State>>,
+    /// In the order in which they were reached: the initial one first.
+    visited: Vec<Visited<M::State>>,
     ids: HashMap<Rc<M::State>, usize>,
-    parents: Vec<usize>,
     count: usize,
     /// Moves that are no faults, backwards: (to, from).
-    back: Vec<(u32, u32)>,
+    back: Vec<(usize, usize)>,
 }
 
 impl<'m, M: Model> Space<'m, M> {
     fn new(model: &'m M) -> Self {
-        let mut space = Self {
-            model,
-            states: Vec::new(),
-            ids: HashMap::new(),
-            parents: Vec::new(),
-            count: 0,
-            back: Vec::new(),
-        };
+        let mut space =
+            Self { model, visited: Vec::new(), ids: HashMap::new(), count: 0, back: Vec::new() };
         space.insert(model.initial(), 0);
         space
     }
@@ -84,43 +109,50 @@ impl<'m, M: Model> Space<'m, M> {
         if let Some(&id) = self.ids.get(&state) {
             return id;
         }
-        let (id, state) = (self.states.len(), Rc::new(state));
-        self.states.push(Rc::clone(&state));
+        let (id, state) = (self.visited.len(), Rc::new(state));
+        self.visited.push(Visited { state: Rc::clone(&state), parent });
         self.ids.insert(state, id);
-        self.parents.push(parent);
         id
     }
 
-    /// Visits all states and judges each one.
-    fn search(&mut self) -> Wrong {
+    /// Visits all states and judges each one. Beyond the limit it judges those it has, and looks for no more.
+    fn search(&mut self, limit: usize) -> Search {
         let mut from = 0;
-        while let Some(state) = self.states.get(from).cloned() {
+        while let Some(visited) = self.visited.get(from) {
+            let state = Rc::clone(&visited.state);
             if let Some(violation) = self.model.violation(&state) {
-                return Some((violation, from));
+                return Search::Wrong(violation, from);
+            }
+            if self.visited.len() > limit {
+                from += 1;
+                continue;
             }
             for Move { fault, to, .. } in self.model.moves(&state) {
                 let to = self.insert(to, from);
                 self.count += 1;
                 if !fault {
-                    self.back.push((u32::try_from(to).unwrap(), u32::try_from(from).unwrap()));
+                    self.back.push((to, from));
                 }
             }
             from += 1;
         }
-        None
+        if self.visited.len() > limit { Search::NotExhausted } else { Search::Exhausted }
     }
 
     /// A state from which no settled one is reached without further faults.
     fn search_stuck(&mut self) -> Wrong {
         self.back.sort_unstable();
-        let mut comes_home: Vec<bool> =
-            self.states.iter().map(|state| self.model.is_settled(state)).collect();
-        let settled = (0..comes_home.len()).filter(|&state| comes_home[state]);
-        let mut queue: VecDeque<u32> = settled.map(|state| u32::try_from(state).unwrap()).collect();
+        let settled = self.visited.iter().map(|visited| self.model.is_settled(&visited.state));
+        let mut comes_home: Vec<bool> = settled.collect();
+        let settled = comes_home.iter().enumerate().filter(|(_, settled)| **settled);
+        let mut queue: VecDeque<usize> = settled.map(|(state, _)| state).collect();
         while let Some(to) = queue.pop_front() {
             let first = self.back.partition_point(|edge| edge.0 < to);
-            for &(_, from) in self.back[first..].iter().take_while(|edge| edge.0 == to) {
-                if !std::mem::replace(&mut comes_home[usize::try_from(from).unwrap()], true) {
+            let back = self.back.iter().skip(first).take_while(|edge| edge.0 == to);
+            for &(_, from) in back {
+                if let Some(comes_home) = comes_home.get_mut(from)
+                    && !std::mem::replace(comes_home, true)
+                {
                     queue.push_back(from);
                 }
             }
@@ -132,8 +164,8 @@ impl<'m, M: Model> Space<'m, M> {
     /// A state after which a lone executor, without faults, may fail to bring things to an end.
     fn search_lone(&self) -> Wrong {
         let mut seen = HashMap::new();
-        let stuck = self.states.iter().position(|state| {
-            let abandoned = self.model.abandoned(state);
+        let stuck = self.visited.iter().position(|visited| {
+            let abandoned = self.model.abandoned(&visited.state);
             abandoned.is_some_and(|state| !self.always_settles(state, &mut seen))
         })?;
         Some((Violation::LoneExecutorStuck, stuck))
@@ -159,14 +191,20 @@ impl<'m, M: Model> Space<'m, M> {
 
     fn trace(&self, mut state: usize) -> Vec<String> {
         let mut trace = Vec::new();
-        while state != 0 {
-            let parent = self.parents[state];
-            let moves = self.model.moves(&self.states[parent]);
-            let step = moves.into_iter().find(|step| step.to == *self.states[state]);
-            trace.extend(step.map(|step| format!("{:?}", step.label)));
-            state = parent;
+        while state != 0
+            && let Some(Visited { state: to, parent }) = self.visited.get(state)
+            && let Some(Visited { state: from, .. }) = self.visited.get(*parent)
+        {
+            let mut moves = self.model.moves(from).into_iter();
+            let taken = moves.find(|next| next.to == **to);
+            trace.extend(taken.map(|Move { label, .. }| Taken {
+                from: Rc::clone(from),
+                label,
+                to: Rc::clone(to),
+            }));
+            state = *parent;
         }
         trace.reverse();
-        trace
+        self.model.in_words(&trace)
     }
 }

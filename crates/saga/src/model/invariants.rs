@@ -14,7 +14,7 @@ impl Saga {
         let effect = |step: StepNo| state.effects.get(&step).copied().unwrap_or(0);
         let all = self.shape.steps().all(|step| effect(step) == 1);
         let none = state.effects.is_empty();
-        let register = self.shape.register;
+        let pivot = self.shape.pivot;
         let undone = |row: Option<&RowState>| row.is_some_and(|&state| state != RowState::Done);
         let rows: BTreeMap<_, _> =
             state.rows.iter().map(|(step, row)| (*step, row.state)).collect();
@@ -37,15 +37,15 @@ impl Saga {
         if state.effects.values().any(|&times| times > 1) {
             return Some(Violation::EffectTwice);
         }
-        if effect(register) == 1
-            && !self.shape.before.iter().flatten().all(|&step| effect(step) == 1)
+        if effect(pivot) == 1
+            && !self.shape.compensatable.iter().flatten().all(|&step| effect(step) == 1)
         {
-            return Some(Violation::RegisterWithoutSteps);
+            return Some(Violation::PivotWithoutSteps);
         }
-        if rows.get(&register) == Some(&RowState::Done)
-            && self.shape.before.iter().flatten().any(|step| undone(rows.get(step)))
+        if rows.get(&pivot) == Some(&RowState::Done)
+            && self.shape.compensatable.iter().flatten().any(|step| undone(rows.get(step)))
         {
-            return Some(Violation::RegisterDoneBesideUndoneStep);
+            return Some(Violation::PivotDoneBesideUndoneStep);
         }
         if rejected.next().is_some() {
             return Some(Violation::TwoRejections);
@@ -55,7 +55,7 @@ impl Saga {
         }
         match &state.told {
             Some(Outcome::Succeeded) if !all => return Some(Violation::ToldSucceededInVain),
-            Some(Outcome::Failed(_)) if effect(register) > 0 => {
+            Some(Outcome::Failed(_)) if effect(pivot) > 0 => {
                 return Some(Violation::ToldFailedInVain);
             }
             _ => {}
@@ -73,9 +73,10 @@ impl Saga {
         let Some(Outcome::Failed(failure)) = decided else { return None };
         let recorded = match first_rejected {
             Some(step) => Failure::Rejected { step, reply: Vec::new() },
-            None => Failure::Aborted { reason: state.rows.get(&register)?.reply.clone() },
+            None => Failure::Aborted { reason: state.rows.get(&pivot)?.reply.clone() },
         };
-        (state.floors.is_empty() && *failure != recorded).then_some(Violation::EndedForWrongReason)
+        (state.watermarks.is_empty() && *failure != recorded)
+            .then_some(Violation::EndedForWrongReason)
     }
 
     /// Whether the saga has come to its end, or never began.

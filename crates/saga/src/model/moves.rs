@@ -4,9 +4,11 @@ use participant::barrier::{RowState, StepNo};
 
 use super::Violation;
 use super::broken::{Broken, aborted};
-use super::explore::{Model, Move};
+use super::check::{Fault, Purge};
+use super::explore::{Model, Move, Taken};
 use super::participants::Rows;
-use super::saga::{End, Executor, Purge, Saga, Start, State, end, is, tell};
+use super::saga::{End, Executor, Saga, Start, State, end, is, tell};
+use super::words;
 use crate::decide::{ActReply, Call, Command, Event, Known, Phase, UndoReply, VoidReply};
 use crate::outcome::{AbortReason, Failure, Outcome};
 use crate::recorded::{Found, Recorded, recorded};
@@ -14,9 +16,8 @@ use crate::resolve::may_resolve;
 
 /// What happened; executors by number.
 #[derive(Debug)]
-#[expect(dead_code, reason = "read by people, through Debug")]
 pub(super) enum Label {
-    ClientAsks,
+    ClientAsks(usize),
     StartDurable,
     StartLost,
     StartAgain(usize),
@@ -34,7 +35,7 @@ pub(super) enum Label {
     ReadFromEnd,
     ReadFromRows,
     RowsPurged,
-    FloorRaised(StepNo),
+    WatermarkRaised(StepNo),
     RowPurged(StepNo),
     OperatorResolves,
     BreaksRule,
@@ -77,9 +78,11 @@ impl Model for Saga {
             match executor {
                 None => self.idle(&mut moves, number),
                 Some(executor) => {
-                    let mut next = state.clone();
-                    next.executors[number] = None;
-                    moves.may(Label::Crashes(number), next);
+                    if self.meets(Fault::Crash) {
+                        let mut next = state.clone();
+                        next.put(number, None);
+                        moves.may(Label::Crashes(number), next);
+                    }
                     self.running(&mut moves, number, executor);
                 }
             }
@@ -100,7 +103,12 @@ impl Model for Saga {
 
     fn abandoned(&self, state: &State) -> Option<State> {
         let unfinished = state.start == Start::Durable && state.end.is_none();
-        unfinished.then(|| State { executors: vec![None], ..state.clone() })
+        let crashed = unfinished && self.meets(Fault::Crash);
+        crashed.then(|| State { executors: vec![None], ..state.clone() })
+    }
+
+    fn in_words(&self, trace: &[Taken<State, Label>]) -> Vec<String> {
+        words::of(&self.shape, trace)
     }
 }
 
@@ -110,12 +118,12 @@ impl Saga {
         if from.start == Start::Unasked {
             let mut next = from.clone();
             next.start = Start::InFlight;
-            next.executors[number] = Some(Executor::default());
-            moves.can(Label::ClientAsks, next);
+            next.put(number, Some(Executor::default()));
+            moves.can(Label::ClientAsks(number), next);
         }
         if from.start == Start::Durable && from.end.is_none() {
             let mut next = from.clone();
-            next.executors[number] = Some(Executor::default());
+            next.put(number, Some(Executor::default()));
             self.feed(&mut next, number, Event::Begun);
             moves.can(Label::TakesOver(number), next);
         }
@@ -129,8 +137,11 @@ impl Saga {
                     self.call(moves, number, call);
                 }
                 if let Phase::Forward(_) = executor.known.phase() {
-                    for reason in [AbortReason::Deadline, AbortReason::Operator] {
-                        self.abort(moves, number, reason);
+                    if self.meets(Fault::Deadline) {
+                        self.abort(moves, number, AbortReason::Deadline);
+                    }
+                    if self.meets(Fault::OperatorAborts) {
+                        self.abort(moves, number, AbortReason::Operator);
                     }
                 }
                 self.premature(moves, number, executor);
@@ -141,13 +152,13 @@ impl Saga {
                 tell(&mut next, &outcome);
                 moves.can(Label::Tells(number, outcome.clone()), next);
                 let mut next = from.clone();
-                next.executors[number] = None;
+                next.put(number, None);
                 end(&mut next, &outcome);
                 moves.can(Label::Ends(number, outcome), next);
             }
             Command::AnswerFromJournal => {
                 let mut next = from.clone();
-                next.executors[number] = None;
+                next.put(number, None);
                 if let Some(End::Decided(outcome)) = &from.end {
                     tell(&mut next, outcome);
                 }
@@ -166,7 +177,7 @@ impl Saga {
                 for (mut next, reply) in self.act(from, step) {
                     self.feed(&mut next, number, Event::Acted(step, reply.clone()));
                     if self.breaks(Broken::SuccessToldBeforeRegister) {
-                        tell_before_register(&mut next, number, self.shape.register);
+                        tell_before_register(&mut next, number, self.shape.pivot);
                     }
                     moves.can(Label::Acted(number, step, reply), next);
                 }
@@ -200,7 +211,7 @@ impl Saga {
             && *known.phase() == Phase::Starting
         {
             let mut next = from.clone();
-            next.executors[number] = None;
+            next.put(number, None);
             tell(&mut next, &aborted(AbortReason::Deadline));
             moves.may(Label::BreaksRule, next);
         }
@@ -232,7 +243,7 @@ impl Saga {
             tell(&mut next, &outcome);
         }
         if self.breaks(Broken::EndedBeforeUndone) {
-            next.executors[number] = None;
+            next.put(number, None);
             end(&mut next, &outcome);
         }
         moves.can(Label::BreaksRule, next);
@@ -257,12 +268,15 @@ impl Saga {
         let from = moves.from;
         if from.start == Start::InFlight {
             moves.can(Label::StartDurable, State { start: Start::Durable, ..from.clone() });
-            moves.may(Label::StartLost, State { start: Start::Lost, ..from.clone() });
+            if self.meets(Fault::StartLost) {
+                moves.may(Label::StartLost, State { start: Start::Lost, ..from.clone() });
+            }
         }
         self.purging(moves);
-        if self.resolve && from.end.is_none() && from.start == Start::Durable {
+        if self.meets(Fault::OperatorResolves) && from.end.is_none() && from.start == Start::Durable
+        {
             let rows = from.rows.iter().map(|(&step, row)| (step, row.state)).collect();
-            let closed = is(from, self.shape.register, RowState::Tombstone);
+            let closed = is(from, self.shape.pivot, RowState::Tombstone);
             let allowed = match self.broken {
                 Some(Broken::ResolvedAtAnyTime) => true,
                 Some(Broken::ResolvedOnceRegisterClosed) => closed,
@@ -278,22 +292,22 @@ impl Saga {
         }
     }
 
-    /// Participants raise their floors, each by itself, and only then purge. The journal's floor, which they follow, is above
+    /// Participants raise their watermarks, each by itself, and only then purge. The journal's watermark, which they follow, is above
     /// no unfinished saga, and START draws an id that is above it.
     fn purging(&self, moves: &mut Moves<'_>) {
         let from = moves.from;
         let over = from.end.is_some()
             || match self.broken {
                 Some(Broken::PurgedWhileUnfinished) => from.start == Start::Durable,
-                Some(Broken::StartedBelowFloor) => from.start == Start::InFlight,
+                Some(Broken::StartedBelowWatermark) => from.start == Start::InFlight,
                 _ => false,
             };
         match self.purge {
             Purge::Never => {}
             Purge::Together if !over => {}
             Purge::Together => {
-                let (floors, rows) = (self.shape.steps().collect(), Rows::new());
-                moves.may(Label::RowsPurged, State { floors, rows, ..from.clone() });
+                let (watermarks, rows) = (self.shape.steps().collect(), Rows::new());
+                moves.may(Label::RowsPurged, State { watermarks, rows, ..from.clone() });
             }
             Purge::Each => self.purging_each(moves, over),
         }
@@ -302,18 +316,18 @@ impl Saga {
     fn purging_each(&self, moves: &mut Moves<'_>, over: bool) {
         let from = moves.from;
         for step in self.shape.steps() {
-            let raised = from.floors.contains(&step);
+            let raised = from.watermarks.contains(&step);
             if over && !raised {
                 let mut next = from.clone();
-                next.floors.insert(step);
-                moves.may(Label::FloorRaised(step), next);
+                next.watermarks.insert(step);
+                moves.may(Label::WatermarkRaised(step), next);
             }
-            if raised && self.breaks(Broken::FloorLowered) {
+            if raised && self.breaks(Broken::WatermarkLowered) {
                 let mut next = from.clone();
-                next.floors.remove(&step);
+                next.watermarks.remove(&step);
                 moves.may(Label::BreaksRule, next);
             }
-            if raised || (over && self.breaks(Broken::RowPurgedBeforeFloorRaised)) {
+            if raised || (over && self.breaks(Broken::RowPurgedBeforeWatermarkRaised)) {
                 let mut next = from.clone();
                 next.rows.remove(&step);
                 moves.may(Label::RowPurged(step), next);
@@ -345,7 +359,7 @@ impl Saga {
             moves.can(Label::ReadFromRows, next);
         }
         if self.breaks(Broken::FailureReadFromVoidedRegister)
-            && let Some(reason) = voided_for(from, self.shape.register)
+            && let Some(reason) = voided_for(from, self.shape.pivot)
         {
             let mut next = from.clone();
             tell(&mut next, &aborted(reason));
@@ -354,14 +368,15 @@ impl Saga {
     }
 }
 
-fn voided_for(state: &State, register: StepNo) -> Option<AbortReason> {
-    let row = state.rows.get(&register)?;
+fn voided_for(state: &State, pivot: StepNo) -> Option<AbortReason> {
+    let row = state.rows.get(&pivot)?;
     (row.state == RowState::Tombstone).then(|| AbortReason::decode(&row.reply))?
 }
 
-fn tell_before_register(state: &mut State, number: usize, register: StepNo) {
-    let known = state.executors[number].as_ref().map(|executor| executor.known.command());
-    if known == Some(Command::Call(vec![Call::Act(register)])) {
+fn tell_before_register(state: &mut State, number: usize, pivot: StepNo) {
+    let executor = state.executors.get(number).and_then(Option::as_ref);
+    let command = executor.map(|executor| executor.known.command());
+    if command == Some(Command::Call(vec![Call::Act(pivot)])) {
         tell(state, &Outcome::Succeeded);
     }
 }

@@ -52,13 +52,13 @@ pub(super) fn undo(rows: &mut Rows, purged: bool, step: StepNo) -> (UndoReply, b
     (UndoReply::new(decided.found(), reply), decided == OnCompensation::Undo)
 }
 
-/// A void of the register.
-pub(super) fn void(rows: &mut Rows, purged: bool, register: StepNo, reason: Vec<u8>) -> VoidReply {
-    let decided = on_void(rows.get(&register), purged);
+/// A void of the pivot.
+pub(super) fn void(rows: &mut Rows, purged: bool, pivot: StepNo, reason: Vec<u8>) -> VoidReply {
+    let decided = on_void(rows.get(&pivot), purged);
     if decided == OnVoid::WriteTombstone {
-        write(rows, register, RowState::Tombstone, reason);
+        write(rows, pivot, RowState::Tombstone, reason);
     }
-    let reply = rows.get(&register).map(|row| row.reply.clone()).unwrap_or_default();
+    let reply = rows.get(&pivot).map(|row| row.reply.clone()).unwrap_or_default();
     VoidReply::new(decided.found(), reply)
 }
 

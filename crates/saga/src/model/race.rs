@@ -31,7 +31,7 @@ pub(super) enum Broken {
     GatePassesAnyCancellation,
     StepAfterGateRejects,
     ReplayedConfirmRevivesOrder,
-    CheckoutPurgedWithoutFloor,
+    CheckoutPurgedWithoutWatermark,
     RefundWithoutRow,
     VoidUndoesDoneGate,
 }
@@ -97,7 +97,7 @@ impl Broken {
         (Self::GatePassesAnyCancellation, Violation::EffectTwice),
         (Self::StepAfterGateRejects, Violation::Stuck),
         (Self::ReplayedConfirmRevivesOrder, Violation::EffectTwice),
-        (Self::CheckoutPurgedWithoutFloor, Violation::EffectAfterEnd),
+        (Self::CheckoutPurgedWithoutWatermark, Violation::EffectAfterEnd),
         (Self::RefundWithoutRow, Violation::EffectTwice),
         (Self::VoidUndoesDoneGate, Violation::ToldFailedInVain),
     ];
@@ -147,15 +147,15 @@ impl Race {
     fn shape(&self, which: Which) -> Shape {
         match which {
             Which::Checkout => {
-                Shape { before: vec![vec![DEBIT]], register: CONFIRM, after: vec![] }
+                Shape { compensatable: vec![vec![DEBIT]], pivot: CONFIRM, retriable: vec![] }
             }
             Which::Cancel(_) if self.breaks(Broken::RegisterOfCancellationLast) => {
                 let before = Shape::chain([GATE, REFUND, RESTOCK]);
-                Shape { before, register: FINISH, after: vec![] }
+                Shape { compensatable: before, pivot: FINISH, retriable: vec![] }
             }
             Which::Cancel(_) => {
                 let after = vec![vec![REFUND, RESTOCK], vec![FINISH]];
-                Shape { before: vec![], register: GATE, after }
+                Shape { compensatable: vec![], pivot: GATE, retriable: after }
             }
         }
     }
@@ -184,8 +184,8 @@ impl Race {
         for ruling in self.rulings(state, which, step) {
             let mut next = state.clone();
             let run = which.of_mut(&mut next);
-            let floor = run.purged && !self.breaks(Broken::CheckoutPurgedWithoutFloor);
-            let (reply, ran) = participants::act(&mut run.rows, floor, step, ruling);
+            let watermark = run.purged && !self.breaks(Broken::CheckoutPurgedWithoutWatermark);
+            let (reply, ran) = participants::act(&mut run.rows, watermark, step, ruling);
             if ran && run.end.is_some() {
                 next.violation = Some(Violation::EffectAfterEnd);
             }
@@ -206,8 +206,8 @@ impl Race {
     fn undo(&self, state: &State, which: Which, step: StepNo) -> (State, UndoReply) {
         let mut next = state.clone();
         let run = which.of_mut(&mut next);
-        let floor = run.purged && !self.breaks(Broken::CheckoutPurgedWithoutFloor);
-        let (reply, undone) = participants::undo(&mut run.rows, floor, step);
+        let watermark = run.purged && !self.breaks(Broken::CheckoutPurgedWithoutWatermark);
+        let (reply, undone) = participants::undo(&mut run.rows, watermark, step);
         match which {
             _ if !undone => {}
             Which::Checkout => match next.debits.checked_sub(1) {
@@ -221,23 +221,23 @@ impl Race {
     }
 
     fn void(&self, state: &State, which: Which) -> (State, VoidReply) {
-        let register = self.shape(which).register;
+        let pivot = self.shape(which).pivot;
         let reason = AbortReason::Deadline.encode();
         let mut next = state.clone();
         let run = which.of_mut(&mut next);
-        let done = run.rows.get(&register).is_some_and(|row| row.state == RowState::Done);
+        let done = run.rows.get(&pivot).is_some_and(|row| row.state == RowState::Done);
         if let Which::Cancel(number) = which
             && done
             && self.breaks(Broken::VoidUndoesDoneGate)
         {
-            participants::undo(&mut run.rows, false, register);
+            participants::undo(&mut run.rows, false, pivot);
             if next.order == Order::Cancelling(number) {
                 next.order = Order::Confirmed;
             }
             return (next, VoidReply::Tombstone(reason));
         }
-        let floor = run.purged && !self.breaks(Broken::CheckoutPurgedWithoutFloor);
-        let reply = participants::void(&mut run.rows, floor, register, reason);
+        let watermark = run.purged && !self.breaks(Broken::CheckoutPurgedWithoutWatermark);
+        let reply = participants::void(&mut run.rows, watermark, pivot, reason);
         (next, reply)
     }
 

@@ -6,6 +6,7 @@ use participant::barrier::{RowState, StepNo};
 
 use super::Violation;
 use super::broken::Broken;
+use super::check::{Fault, Purge};
 use super::participants::{self, Rows, Ruling};
 use crate::decide::{ActReply, Call, Command, Event, Known, UndoReply, VoidReply, decide};
 use crate::outcome::{AbortReason, Outcome};
@@ -16,24 +17,13 @@ use crate::shape::Shape;
 pub(super) struct Saga {
     pub(super) shape: Shape,
     pub(super) executors: usize,
-    /// Whether the register may be refused, as a cancellation's gate is.
-    pub(super) gate: bool,
+    /// The steps that may be refused: of those before the pivot, and the pivot itself.
+    pub(super) rejectable: BTreeSet<StepNo>,
     /// How barrier rows are purged once the saga ended.
     pub(super) purge: Purge,
-    /// Whether an operator resolves the saga as soon as that is allowed.
-    pub(super) resolve: bool,
+    /// What may go wrong or interfere.
+    pub(super) faults: BTreeSet<Fault>,
     pub(super) broken: Option<Broken>,
-}
-
-/// How participants raise their floors and delete their rows.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Purge {
-    /// They do not.
-    Never,
-    /// All of them at one moment.
-    Together,
-    /// Each raises its floor when it likes, and later deletes its row.
-    Each,
 }
 
 /// Everything that counts.
@@ -41,8 +31,8 @@ pub(super) enum Purge {
 pub(super) struct State {
     pub(super) start: Start,
     pub(super) end: Option<End>,
-    /// The participants, by their step, whose floors this saga is not above.
-    pub(super) floors: BTreeSet<StepNo>,
+    /// The participants, by their step, whose watermarks this saga is not above.
+    pub(super) watermarks: BTreeSet<StepNo>,
     pub(super) rows: Rows,
     /// How often a step's effect stands; absent for never.
     pub(super) effects: BTreeMap<StepNo, u8>,
@@ -73,10 +63,19 @@ pub(super) enum End {
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub(super) struct Executor {
     pub(super) known: Known,
-    /// It thinks of no step from this one up to the register any more; only where a rule is broken.
+    /// It thinks of no step from this one up to the pivot any more; only where a rule is broken.
     pub(super) forgets: Option<StepNo>,
     /// The reason it aborted for; only where a rule is broken.
     pub(super) own: Option<AbortReason>,
+}
+
+impl State {
+    /// Puts an executor, or none, in a place.
+    pub(super) fn put(&mut self, number: usize, executor: Option<Executor>) {
+        if let Some(place) = self.executors.get_mut(number) {
+            *place = executor;
+        }
+    }
 }
 
 impl Saga {
@@ -84,7 +83,7 @@ impl Saga {
         State {
             start: Start::Unasked,
             end: None,
-            floors: BTreeSet::new(),
+            watermarks: BTreeSet::new(),
             rows: Rows::new(),
             effects: BTreeMap::new(),
             sent: BTreeSet::new(),
@@ -94,27 +93,32 @@ impl Saga {
         }
     }
 
+    pub(super) fn meets(&self, fault: Fault) -> bool {
+        self.faults.contains(&fault)
+    }
+
     pub(super) fn breaks(&self, broken: Broken) -> bool {
         self.broken == Some(broken)
     }
 
     /// Gives an event to an executor; whatever its next command asks for is sent at once.
     pub(super) fn feed(&self, state: &mut State, executor: usize, event: Event) {
-        let Some(mut runs) = state.executors[executor].take() else { return };
+        let runs = state.executors.get_mut(executor).and_then(Option::take);
+        let Some(mut runs) = runs else { return };
         let event = self.misread(&mut runs, event);
         let made_up = self.made_up(&event, &runs.known);
         let mut shape = self.shape.clone();
-        for stage in &mut shape.before {
+        for stage in &mut shape.compensatable {
             stage.retain(|&step| runs.forgets.is_none_or(|forgotten| step < forgotten));
         }
-        shape.before.retain(|stage| !stage.is_empty());
+        shape.compensatable.retain(|stage| !stage.is_empty());
         self.restage(&mut shape, &runs.known, &event);
         let mut known = decide(&shape, runs.known, event).0;
         for event in made_up {
             known = decide(&shape, known, event).0;
         }
         self.send(state, &known);
-        state.executors[executor] = Some(Executor { known, ..runs });
+        state.put(executor, Some(Executor { known, ..runs }));
     }
 
     fn send(&self, state: &mut State, known: &Known) {
@@ -127,10 +131,12 @@ impl Saga {
                             state.violation = Some(Violation::SentWithoutReplies);
                         }
                     }
-                    state.sent.insert(call);
+                    if self.meets(Fault::LateCopy) {
+                        state.sent.insert(call);
+                    }
                 }
             }
-            Command::End(Outcome::Succeeded) if known.reply(self.shape.register).is_none() => {
+            Command::End(Outcome::Succeeded) if known.reply(self.shape.pivot).is_none() => {
                 state.violation = Some(Violation::SentWithoutReplies);
             }
             _ => {}
@@ -139,14 +145,13 @@ impl Saga {
 
     /// A participant gets an action: every answer it may give, and what it leaves.
     pub(super) fn act(&self, state: &State, step: StepNo) -> Vec<(State, ActReply)> {
-        let is_register = step == self.shape.register;
-        let is_before = self.shape.before.iter().flatten().any(|&before| before == step);
-        let may_reject = if is_register { self.gate } else { is_before };
+        let is_pivot = step == self.shape.pivot;
+        let may_reject = self.rejectable.contains(&step);
         let mut answers = Vec::new();
         let mut rule = |ruling| {
             let mut next = state.clone();
             let (reply, ran) =
-                participants::act(&mut next.rows, self.floor(state, step), step, ruling);
+                participants::act(&mut next.rows, self.watermark(state, step), step, ruling);
             if ran {
                 take_effect(&mut next, step);
             }
@@ -175,9 +180,7 @@ impl Saga {
             Some(Broken::BusinessRuleAskedBeforeBarrier) => {
                 may_reject && is(state, step, RowState::Done)
             }
-            Some(Broken::RegisterRefusesWithoutRow) => {
-                is_register && !state.rows.contains_key(&step)
-            }
+            Some(Broken::RegisterRefusesWithoutRow) => is_pivot && !state.rows.contains_key(&step),
             _ => false,
         };
         if refuses_anyway {
@@ -190,7 +193,7 @@ impl Saga {
     pub(super) fn undo(&self, state: &State, step: StepNo) -> (State, UndoReply) {
         let before = state.rows.get(&step).map(|row| row.state);
         let mut next = state.clone();
-        let (reply, undone) = participants::undo(&mut next.rows, self.floor(state, step), step);
+        let (reply, undone) = participants::undo(&mut next.rows, self.watermark(state, step), step);
         match (self.broken, before) {
             (Some(Broken::CompensationOfNothingLeavesNoTombstone), None) => {
                 next.rows.remove(&step);
@@ -210,11 +213,11 @@ impl Saga {
         (next, reply)
     }
 
-    /// The register's participant gets a void.
+    /// The pivot's participant gets a void.
     pub(super) fn void(&self, state: &State, reason: Option<AbortReason>) -> (State, VoidReply) {
-        let register = self.shape.register;
-        if self.breaks(Broken::VoidUndoesDoneRegister) && is(state, register, RowState::Done) {
-            let (next, _) = self.undo(state, register);
+        let pivot = self.shape.pivot;
+        if self.breaks(Broken::VoidUndoesDoneRegister) && is(state, pivot, RowState::Done) {
+            let (next, _) = self.undo(state, pivot);
             return (next, VoidReply::Done(Vec::new()));
         }
         let mut written = reason.map(AbortReason::encode).unwrap_or_default();
@@ -222,14 +225,14 @@ impl Saga {
             written.clear();
         }
         let mut next = state.clone();
-        let floor = self.floor(state, register);
-        let reply = participants::void(&mut next.rows, floor, register, written);
+        let watermark = self.watermark(state, pivot);
+        let reply = participants::void(&mut next.rows, watermark, pivot, written);
         (next, reply)
     }
 
     /// Whether the participant of a step, finding no row, takes the saga for a purged one.
-    fn floor(&self, state: &State, step: StepNo) -> bool {
-        state.floors.contains(&step) && !self.breaks(Broken::PurgedWithoutFloor)
+    fn watermark(&self, state: &State, step: StepNo) -> bool {
+        state.watermarks.contains(&step) && !self.breaks(Broken::PurgedWithoutWatermark)
     }
 }
 

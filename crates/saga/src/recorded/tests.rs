@@ -4,11 +4,11 @@ use RowState::{Compensated, Done, Rejected, Tombstone};
 
 const STEPS: [StepNo; 4] = [StepNo(1), StepNo(2), StepNo(3), StepNo(4)];
 
-/// Two steps, the register, one step after it.
+/// Two steps, the pivot, one step after it.
 fn stands(rows: [Found; 4]) -> Recorded {
-    let [first, second, register, after] = STEPS;
+    let [first, second, pivot, after] = STEPS;
     let (before, after) = (Shape::chain([first, second]), Shape::chain([after]));
-    let shape = Shape { before, register, after };
+    let shape = Shape { compensatable: before, pivot, retriable: after };
     recorded(&shape, |_, _| true, &STEPS.into_iter().zip(rows).collect())
 }
 
@@ -45,7 +45,7 @@ fn past_the_register_a_missing_row_is_open_and_one_that_cannot_be_read_is_not_kn
 #[test]
 fn a_step_that_does_not_apply_counts_as_done() {
     let after = Shape::chain([StepNo(2)]);
-    let shape = Shape { before: Vec::new(), register: StepNo(1), after };
+    let shape = Shape { compensatable: Vec::new(), pivot: StepNo(1), retriable: after };
     let rows = [(StepNo(1), row(Done)), (StepNo(2), Nothing)].into();
     let applies = |_, known: &Known| known.reply(StepNo(1)) != Some(b"Done");
     assert_eq!(outcome(recorded(&shape, applies, &rows)), Outcome::Succeeded);
@@ -60,16 +60,16 @@ fn a_refusal_is_told_once_the_steps_before_it_are_undone() {
     assert_eq!(late(Unreachable), Recorded::Unknown);
     let first = stands([row(Rejected), Unreachable, Unreachable, Unreachable]);
     assert_eq!(outcome(first), refused_at(StepNo(1)));
-    let register = stands([row(Compensated), row(Tombstone), row(Rejected), Nothing]);
-    assert_eq!(outcome(register), refused_at(StepNo(3)));
+    let pivot = stands([row(Compensated), row(Tombstone), row(Rejected), Nothing]);
+    assert_eq!(outcome(pivot), refused_at(StepNo(3)));
 }
 
 #[test]
 fn a_refusal_in_a_stage_is_told_once_the_whole_stage_has_settled_and_the_lowest_one_counts() {
-    let [first, second, register, _] = STEPS;
-    let shape = Shape { before: vec![vec![first, second]], register, after: Vec::new() };
+    let [first, second, pivot, _] = STEPS;
+    let shape = Shape { compensatable: vec![vec![first, second]], pivot, retriable: Vec::new() };
     let stands = |rows: [Found; 2]| {
-        let rows = [first, second].into_iter().zip(rows).chain([(register, Nothing)]);
+        let rows = [first, second].into_iter().zip(rows).chain([(pivot, Nothing)]);
         recorded(&shape, |_, _| true, &rows.collect())
     };
     for other in [Done, Compensated, Tombstone, Rejected] {

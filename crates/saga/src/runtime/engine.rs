@@ -4,13 +4,13 @@ use super::control::Wanted;
 use super::executor;
 use super::gates::Gates;
 use super::live::{Live, Met, Place, Progress};
-use super::plan::{Plan, Script, Unreadable};
+use super::plan::{Plan, SagaInstance, Unreadable};
 use super::recovery;
 use crate::journal::{Journal, NewSaga, PlanId, Record, Running, Start, Started};
 use db::Result;
 use futures_util::FutureExt;
-use participant::{RequestKey, SagaId};
-use std::collections::HashMap;
+use participant::{RequestKey, SagaId, Steps};
+use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,9 +27,9 @@ const RESTART_PAUSE: Duration = Duration::from_millis(100);
 /// The engine's temper. Every default is printed at start.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// How long one attempt of a step may take.
+    /// How long one attempt of a step may take, unless its plan says otherwise.
     pub attempt: Duration,
-    /// How long a saga may take to its register; part of START.
+    /// How long a saga may take until its pivot is done, unless its plan says otherwise.
     pub deadline: Duration,
     /// How long a step that must succeed may fail before an operator is called.
     pub attention_after: Duration,
@@ -86,6 +86,8 @@ pub struct Engine {
 pub(super) struct Inner {
     pub(super) journal: Journal,
     plans: HashMap<PlanId, Arc<dyn Plan>>,
+    /// By name.
+    pub(super) participants: BTreeMap<String, Arc<dyn Steps>>,
     pub(super) live: Live,
     pub(super) gates: Gates,
     pub(super) options: Options,
@@ -95,21 +97,24 @@ pub(super) struct Inner {
 }
 
 impl Engine {
-    /// Starts the engine and its recovery.
+    /// Starts the engine, with the participants that its plans call, and its recovery.
     pub fn start(
         journal: Journal,
         plans: Vec<Arc<dyn Plan>>,
+        participants: Vec<Arc<dyn Steps>>,
         options: Options,
         tasks: &TaskTracker,
     ) -> Self {
         let plans: HashMap<_, _> = plans.into_iter().map(|plan| (plan.id(), plan)).collect();
-        let steps = plans.values().flat_map(|plan| plan.steps());
-        let gates = Gates::new(steps.map(|step| step.participant), options.max_recovering);
+        let named = |steps: Arc<dyn Steps>| (steps.name().to_owned(), steps);
+        let participants: BTreeMap<_, _> = participants.into_iter().map(named).collect();
+        let gates = Gates::new(participants.keys().cloned(), options.max_recovering);
         let live = Live::default();
         let stopping = CancellationToken::new();
         let inner = Arc::new(Inner {
             journal,
             plans,
+            participants,
             live,
             gates,
             options,
@@ -190,12 +195,18 @@ impl Engine {
         self.inner.journal.find(saga).await
     }
 
-    /// The script of a saga, to ask its register.
+    /// What the plan of a saga says of it.
     ///
     /// # Errors
     /// [`Unreadable`] when the plan is not registered or the request does not decode.
-    pub fn script(&self, start: &Start) -> Result<Arc<dyn Script>, Unreadable> {
-        self.inner.script(start)
+    pub fn instance(&self, start: &Start) -> Result<Arc<dyn SagaInstance>, Unreadable> {
+        self.inner.instance(start)
+    }
+
+    /// How long a new saga of a plan may take until its pivot is done.
+    pub fn deadline(&self, plan: PlanId) -> Duration {
+        let of_plan = self.inner.plans.get(&plan).and_then(|plan| plan.deadline());
+        of_plan.unwrap_or(self.inner.options.deadline)
     }
 
     /// Whether this program knows a plan.
@@ -233,12 +244,12 @@ impl Engine {
 }
 
 impl Inner {
-    pub(super) fn script(&self, start: &Start) -> Result<Arc<dyn Script>, Unreadable> {
+    pub(super) fn instance(&self, start: &Start) -> Result<Arc<dyn SagaInstance>, Unreadable> {
         let plan = self.plans.get(&start.plan).ok_or_else(|| {
             let PlanId { kind, version } = start.plan;
             Unreadable(format!("no plan of kind {kind} version {version} in this program"))
         })?;
-        plan.script(start)
+        plan.instance(start)
     }
 
     /// Whether this program can run sagas of a plan.

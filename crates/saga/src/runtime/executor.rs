@@ -1,10 +1,11 @@
 //! One executor walking one saga.
 
+use super::call::{NoAnswer, Request, step_of};
 use super::control::{Control, Trouble};
 use super::engine::Inner;
 use super::gates::Gates;
 use super::live::Progress;
-use super::plan::{Script, StepError};
+use super::plan::{SagaInstance, Unreadable};
 use crate::backoff::Backoff;
 use crate::decide::{Call, Command, Event, Known, Parked, Phase, decide};
 use crate::journal::{EndedAs, Record, RunningState, Start};
@@ -35,18 +36,19 @@ pub(super) async fn run(
         warn!(plan = ?start.plan, "left to a program that knows its plan");
         return;
     }
-    let script = match inner.script(&start) {
-        Ok(script) => script,
+    let instance = match inner.instance(&start) {
+        Ok(instance) => instance,
         Err(unreadable) => return park(inner, &start, unreadable.to_string()).await,
     };
-    let executor = Executor { inner, start: &start, script: &*script, progress, control, gates };
+    let instance = &*instance;
+    let executor = Executor { inner, start: &start, instance, progress, control, gates };
     executor.walk().await;
 }
 
 struct Executor<'a> {
     inner: &'a Inner,
     start: &'a Start,
-    script: &'a dyn Script,
+    instance: &'a dyn SagaInstance,
     progress: &'a watch::Sender<Progress>,
     control: &'a Control,
     gates: Option<&'a Gates>,
@@ -54,40 +56,53 @@ struct Executor<'a> {
 
 impl Executor<'_> {
     async fn walk(&self) {
-        let shape = self.script.shape();
+        let shape = self.instance.shape();
         let deadline = self.deadline();
         let (mut known, mut command) = decide(shape, Known::default(), Event::Begun);
         let mut out = Out::default();
+        // Why calls are not made whose requests are not known.
+        let mut unread: BTreeMap<Call, String> = BTreeMap::new();
         loop {
             self.control.keep_troubles(&known.calls());
             let event = match command {
                 Command::Call(calls) => {
                     out.keep(&calls, |call| Box::pin(self.persist(call, known.clone())));
                     let acts = matches!(known.phase(), Phase::Forward(_));
-                    let abortable = acts && !known.is_past_register(shape);
+                    let abortable = acts && !known.is_past_pivot(shape);
                     tokio::select! {
                         biased;
                         () = self.control.abort_wanted(), if abortable => {
-                            Some(Event::AbortWanted(AbortReason::Operator))
+                            Event::AbortWanted(AbortReason::Operator)
                         }
-                        event = out.next() => event,
+                        answered = out.next() => match answered {
+                            Answered::Event(event) => event,
+                            Answered::Closed => return self.answer_from_journal().await,
+                            Answered::Unreadable(call, unreadable) => {
+                                error!(?call, %unreadable, "a step's request is not known");
+                                unread.insert(call, unreadable.to_string());
+                                Event::Unreadable(call)
+                            }
+                        },
                         () = tokio::time::sleep_until(deadline), if abortable => {
                             debug!(?calls, "saga deadline reached");
-                            Some(Event::AbortWanted(AbortReason::Deadline))
+                            Event::AbortWanted(AbortReason::Deadline)
                         }
                     }
                 }
                 Command::End(outcome) => return self.end(&known, outcome).await,
                 Command::AnswerFromJournal => return self.answer_from_journal().await,
                 Command::Park(parked) => {
-                    return park(self.inner, self.start, self.describe(parked)).await;
+                    let why = match unread.get(&parked.call) {
+                        Some(why) => format!("{}: {why}", self.name(parked.call)),
+                        None => self.describe(parked),
+                    };
+                    return park(self.inner, self.start, why).await;
                 }
                 Command::Wait => {
                     error!("the engine was told to wait for nothing");
                     return;
                 }
             };
-            let Some(event) = event else { return self.answer_from_journal().await };
             (known, command) = decide(shape, known, event);
         }
     }
@@ -103,13 +118,14 @@ impl Executor<'_> {
         Instant::now() + left.min(whole).to_std().unwrap_or_default()
     }
 
-    /// Makes a call until it has an answer that says what became of it; none when the saga was closed meanwhile.
-    async fn persist(&self, call: Call, known: Known) -> Option<Event> {
+    /// Makes a call until it has an answer that says what became of it.
+    async fn persist(&self, call: Call, known: Known) -> Answered {
         let known = &known;
-        let backoff = match call {
-            Call::Undo(_) => Backoff::COMPENSATION,
-            Call::Act(_) | Call::Void(_) => Backoff::FORWARD,
+        let request = match Request::new(self.inner, self.start, self.instance, call, known) {
+            Ok(request) => request,
+            Err(unreadable) => return Answered::Unreadable(call, unreadable),
         };
+        let backoff = self.backoff(call);
         let mut retries = self.control.retries();
         let mut began = Instant::now();
         let mut called_for_help = false;
@@ -119,21 +135,21 @@ impl Executor<'_> {
                 Some(gates) => gates.enter(self.participant(call)).await,
                 None => None,
             };
-            let answer = self.attempt(call, known).await;
+            let answer = request.attempt().await;
             drop(entered);
             let text = match answer {
-                Err(StepError::Unknown(text)) => text,
-                Err(StepError::NeverHeals { code, text }) => {
+                Err(NoAnswer::Unknown(text)) => text,
+                Err(NoAnswer::NeverHeals { code, text }) => {
                     warn!(?call, code, %text, "step refused for good");
-                    return Some(Event::CannotHeal { call, code });
+                    return Answered::Event(Event::CannotHeal { call, code });
                 }
-                Ok(event) => return Some(event),
+                Ok(event) => return Answered::Event(event),
             };
             debug!(?call, %text, attempt, "outcome unknown, asking again");
             attempt = attempt.saturating_add(1);
             let long = began.elapsed() >= self.inner.options.attention_after;
             if called_for_help && self.is_closed().await {
-                return None;
+                return Answered::Closed;
             }
             if self.must_succeed(call, known) && long && !called_for_help {
                 called_for_help = true;
@@ -150,37 +166,32 @@ impl Executor<'_> {
         }
     }
 
+    fn backoff(&self, call: Call) -> Backoff {
+        let of_step = |step| self.instance.info(step).and_then(|info| info.backoff);
+        match call {
+            Call::Undo(_) => Backoff::COMPENSATION,
+            Call::Void(_) => Backoff::FORWARD,
+            Call::Act(step) => of_step(step).unwrap_or(Backoff::FORWARD),
+        }
+    }
+
     /// Whether somebody closed the saga that waits for help here.
     async fn is_closed(&self) -> bool {
         matches!(self.inner.journal.find(self.start.saga).await, Ok(Some(Record::Ended(_))))
     }
 
     fn must_succeed(&self, call: Call, known: &Known) -> bool {
-        matches!(call, Call::Undo(_) | Call::Void(_)) || known.is_past_register(self.script.shape())
-    }
-
-    async fn attempt(&self, call: Call, known: &Known) -> Result<Event, StepError> {
-        let budget = self.inner.options.attempt;
-        let attempt = async {
-            match call {
-                Call::Act(step) => {
-                    Ok(Event::Acted(step, self.script.act(step, known, budget).await?))
-                }
-                Call::Undo(step) => Ok(Event::Undone(step, self.script.undo(step, budget).await?)),
-                Call::Void(reason) => Ok(Event::Voided(self.script.void(reason, budget).await?)),
-            }
-        };
-        // The call carries its own deadline; this one is for a transport that hangs.
-        let limit = budget + Duration::from_millis(100);
-        tokio::time::timeout(limit, attempt)
-            .await
-            .unwrap_or_else(|_| Err(StepError::Unknown("no answer in time".to_owned())))
+        matches!(call, Call::Undo(_) | Call::Void(_)) || known.is_past_pivot(self.instance.shape())
     }
 
     async fn end(&self, known: &Known, outcome: Outcome) {
         let (ended_as, result) = match &outcome {
-            Outcome::Succeeded => (EndedAs::Succeeded, self.script.succeeded(known)),
-            Outcome::Failed(failure) => (EndedAs::Failed, self.script.failed(failure)),
+            Outcome::Succeeded => (EndedAs::Succeeded, self.instance.succeeded(known)),
+            Outcome::Failed(failure) => (EndedAs::Failed, self.instance.failed(failure)),
+        };
+        let result = match result {
+            Ok(result) => result,
+            Err(unreadable) => return park(self.inner, self.start, unreadable.to_string()).await,
         };
         // A person may be closing a saga that was aborted, with a cause of his own. What END says is told, and only then, so
         // that nobody hears of two causes. Of any other outcome the rows leave nobody a choice.
@@ -241,31 +252,37 @@ impl Executor<'_> {
         format!("{}: {:?}", self.name(parked.call), parked.why)
     }
 
-    fn participant(&self, call: Call) -> &'static str {
-        let step = match call {
-            Call::Act(step) | Call::Undo(step) => step,
-            Call::Void(_) => self.script.shape().register,
-        };
-        let info = self.script.steps().iter().find(|info| info.step == step);
-        info.map_or("", |info| info.participant)
+    fn participant(&self, call: Call) -> &str {
+        let info = self.instance.info(step_of(call, self.instance));
+        info.map_or("", |info| &info.participant)
     }
 
     fn name(&self, call: Call) -> String {
         match call {
-            Call::Act(step) => self.script.name(step).to_owned(),
-            Call::Undo(step) => format!("compensation of {}", self.script.name(step)),
-            Call::Void(_) => "void of the register".to_owned(),
+            Call::Act(step) => self.instance.name(step).to_owned(),
+            Call::Undo(step) => format!("compensation of {}", self.instance.name(step)),
+            Call::Void(_) => "void of the pivot".to_owned(),
         }
     }
 }
 
+/// What came of making a call.
+enum Answered {
+    /// An answer that says what became of it.
+    Event(Event),
+    /// The saga was closed meanwhile.
+    Closed,
+    /// The plan cannot tell what to send.
+    Unreadable(Call, Unreadable),
+}
+
 /// Calls that are out.
 #[derive(Default)]
-struct Out<'a>(BTreeMap<Call, BoxFuture<'a, Option<Event>>>);
+struct Out<'a>(BTreeMap<Call, BoxFuture<'a, Answered>>);
 
 impl<'a> Out<'a> {
     /// Begins those of the calls that are not out yet, and gives up those that are out and not among them.
-    fn keep(&mut self, calls: &[Call], begin: impl Fn(Call) -> BoxFuture<'a, Option<Event>>) {
+    fn keep(&mut self, calls: &[Call], begin: impl Fn(Call) -> BoxFuture<'a, Answered>) {
         self.0.retain(|call, _| calls.contains(call));
         for call in calls {
             self.0.entry(*call).or_insert_with(|| begin(*call));
@@ -273,7 +290,7 @@ impl<'a> Out<'a> {
     }
 
     /// Waits until one of them is answered. The first in order is looked at first.
-    async fn next(&mut self) -> Option<Event> {
+    async fn next(&mut self) -> Answered {
         poll_fn(|context| {
             let answered =
                 self.0.iter_mut().find_map(|(call, answer)| match answer.as_mut().poll(context) {

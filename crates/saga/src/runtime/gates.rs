@@ -7,14 +7,14 @@ use std::collections::HashMap;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// A gate for each participant.
-pub(super) struct Gates(HashMap<&'static str, Semaphore>);
+pub(super) struct Gates(HashMap<String, Semaphore>);
 
 impl Gates {
-    pub(super) fn new(participants: impl Iterator<Item = &'static str>, calls: usize) -> Self {
+    pub(super) fn new(participants: impl Iterator<Item = String>, calls: usize) -> Self {
         Self(participants.map(|participant| (participant, Semaphore::new(calls.max(1)))).collect())
     }
 
-    /// Waits until a participant may be called; none for one that no plan names.
+    /// Waits until a participant may be called; none for one that is not known.
     pub(super) async fn enter(&self, participant: &str) -> Option<SemaphorePermit<'_>> {
         self.0.get(participant)?.acquire().await.ok()
     }

@@ -10,7 +10,7 @@ use tracing::{Instrument, info_span};
 
 impl Engine {
     /// Does what an operator asks, once a request. A saga that is retried or aborted goes on here, whoever had it: two
-    /// executors on one saga come to the same end. An abort is decided at the register; watch the journal for the
+    /// executors on one saga come to the same end. An abort is decided at the pivot; watch the journal for the
     /// outcome.
     ///
     /// # Errors

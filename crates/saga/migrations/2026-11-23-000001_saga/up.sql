@@ -1,0 +1,21 @@
+CREATE TABLE saga (
+    saga_id BINARY(16) NOT NULL,
+    kind TINYINT NOT NULL COMMENT '1 checkout, 2 cancel',
+    plan_version SMALLINT NOT NULL,
+    subject BIGINT NOT NULL COMMENT 'whose saga it is: the user',
+    object BIGINT NOT NULL COMMENT 'what it is about: the order',
+    unique_object BIGINT NULL COMMENT 'the object, where the kind makes it: never twice',
+    weight BIGINT NOT NULL COMMENT 'what is at stake, for alerts',
+    request MEDIUMBLOB NOT NULL,
+    placed_at DATETIME(6) NOT NULL,
+    deadline_at DATETIME(6) NOT NULL,
+    trace_id VARCHAR(64) NOT NULL,
+    traceparent VARCHAR(64) NOT NULL,
+    owner BINARY(16) NOT NULL,
+    state TINYINT NOT NULL COMMENT '1 running, 2 needs attention, 3 parked',
+    attention VARCHAR(200) NULL COMMENT 'what the operator should know',
+    PRIMARY KEY (saga_id),
+    UNIQUE KEY saga_by_unique_object (unique_object),
+    KEY saga_by_subject (subject, saga_id),
+    KEY saga_by_owner (owner, saga_id)
+) ENGINE=InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;

@@ -1,0 +1,1 @@
+ALTER TABLE saga_history DROP COLUMN request_id;
