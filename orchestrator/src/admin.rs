@@ -2,24 +2,24 @@
 
 use crate::answer::with_message;
 use crate::operate;
-use crate::rows::Rows;
 use crate::service::{Orchestrator, unavailable};
-use crate::{kind, record};
+use crate::{kind, record, submit};
 use api::saga::v1::saga_admin_service_server::SagaAdminService;
 use api::saga::v1::{
     AbortSagaRequest, AbortSagaResponse, GetRecoveryRequest, GetRecoveryResponse, GetSagaRequest,
     GetSagaResponse, ListSagasRequest, ListSagasResponse, PauseRecoveryRequest,
     PauseRecoveryResponse, ResolveSagaRequest, ResolveSagaResponse, ResumeRecoveryRequest,
     ResumeRecoveryResponse, RetrySagaRequest, RetrySagaResponse, Saga, SagaFailure, SagaResolution,
-    SagaState, SagaStep, SagaStepState, SagaTrouble,
+    SagaState, SagaStep, SagaTrouble, StepState,
 };
 use api::{Check, Reason, Refusal, RequestId};
 use chrono::TimeDelta;
-use participant::SagaId;
+use participant::{SagaId, wire};
 use platform::page::{PageSize, PageToken};
 use prost::Message;
 use saga::journal::{EndedAs, Filter, Record, Recovery, RunningState, Start, Switch, Switched};
-use saga::runtime::{Script, Trouble};
+use saga::recorded::Found;
+use saga::runtime::{SagaInstance, Trouble};
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
@@ -74,11 +74,11 @@ impl Admin {
         }
     }
 
-    /// The script of a saga.
-    pub(crate) fn script(&self, start: &Start) -> Result<Arc<dyn Script>, Refusal> {
-        self.orchestrator.engine.script(start).map_err(|unreadable| {
+    /// What the plan of a saga says of it.
+    pub(crate) fn instance(&self, start: &Start) -> Result<Arc<dyn SagaInstance>, Refusal> {
+        self.orchestrator.engine.instance(start).map_err(|unreadable| {
             tracing::error!(%unreadable, saga = %start.saga, "saga not readable");
-            Refusal::new(Reason::Internal)
+            crate::answer::unreadable(start.saga)
         })
     }
 
@@ -87,23 +87,25 @@ impl Admin {
             // Only a newer program knows what its steps are.
             return Ok(Vec::new());
         }
-        let script = self.script(start)?;
-        let floor = self.orchestrator.engine.journal().floor().await;
-        let forgotten = start.saga <= floor.map_err(|error| unavailable(&error))?;
-        let rows = Rows::read(&self.orchestrator.participants, start).await;
-        let shape = script.shape();
-        let applying = script.steps().iter().filter(|info| shape.steps().any(|s| s == info.step));
+        let instance = self.instance(start)?;
+        let watermark = self.orchestrator.engine.journal().watermark().await;
+        let forgotten = start.saga <= watermark.map_err(|error| unavailable(&error))?;
+        let rows = self.orchestrator.engine.rows(start, &*instance).await;
+        let shape = instance.shape();
+        let applying = instance.steps().iter().filter(|info| shape.steps().any(|s| s == info.step));
         let steps = applying.map(|info| {
-            let (state, at) = match rows.shown(info) {
-                (SagaStepState::Nothing, at) if forgotten => (SagaStepState::Purged, at),
-                shown => shown,
+            let state = match rows.found(info) {
+                Found::Unreachable => StepState::Unreachable,
+                Found::Nothing if forgotten => StepState::Purged,
+                Found::Nothing => StepState::Nothing,
+                Found::Row(state, _) => wire::state(state.into()),
             };
             SagaStep {
                 step: i32::from(info.step.0),
-                name: info.name.to_owned(),
-                participant: info.participant.to_owned(),
+                name: info.name.to_string(),
+                participant: info.participant.to_string(),
                 state: state.into(),
-                at,
+                at: rows.row(info).map(|row| crate::request::timestamp(row.at)),
             }
         });
         Ok(steps.collect())
@@ -243,7 +245,17 @@ fn kind_of(name: &str) -> Result<Option<i8>, Refusal> {
         "" => Ok(None),
         "checkout" => Ok(Some(kind::CHECKOUT)),
         "cancel" => Ok(Some(kind::CANCEL)),
-        _ => Err(Refusal::invalid_field("kind", "must be checkout or cancel, or empty")),
+        "submitted" => Ok(Some(kind::SUBMITTED)),
+        _ => Err(Refusal::invalid_field("kind", "must be checkout, cancel or submitted, or empty")),
+    }
+}
+
+fn name_of(kind: i8) -> &'static str {
+    match kind {
+        kind::CHECKOUT => "checkout",
+        kind::CANCEL => "cancel",
+        kind::SUBMITTED => "submitted",
+        _ => "unknown",
     }
 }
 
@@ -267,7 +279,7 @@ pub(crate) fn saga_of(record: &Record) -> Saga {
     let start = record.start();
     let mut saga = Saga {
         saga_id: start.saga.to_string(),
-        kind: if start.plan.kind == kind::CHECKOUT { "checkout" } else { "cancel" }.to_owned(),
+        kind: name_of(start.plan.kind).to_owned(),
         plan_version: i32::from(start.plan.version),
         user_id: start.subject,
         order_id: start.object,
@@ -296,17 +308,24 @@ pub(crate) fn saga_of(record: &Record) -> Saga {
                 EndedAs::Failed => SagaState::Failed,
                 EndedAs::Resolved => SagaState::Resolved,
             });
-            saga.failure = match record::read(&ended.result) {
-                Some(result) => result.failure.map(with_message).map(|failure| SagaFailure {
-                    step: failure.step,
-                    reason: failure.reason,
-                    message: failure.message,
-                    metadata: failure.metadata,
-                }),
-                None => Some(SagaFailure {
-                    message: "the recorded result is not readable".to_owned(),
-                    ..SagaFailure::default()
-                }),
+            let unreadable = || SagaFailure {
+                message: "the recorded result is not readable".to_owned(),
+                ..SagaFailure::default()
+            };
+            saga.failure = match (start.plan.kind, ended.outcome) {
+                (kind::SUBMITTED, EndedAs::Succeeded) => None,
+                (kind::SUBMITTED, _) => {
+                    Some(submit::failure(&ended.result).unwrap_or_else(unreadable))
+                }
+                _ => match record::read(&ended.result) {
+                    Some(result) => result.failure.map(with_message).map(|failure| SagaFailure {
+                        step: failure.step,
+                        reason: failure.reason,
+                        message: failure.message,
+                        metadata: failure.metadata,
+                    }),
+                    None => Some(unreadable()),
+                },
             };
         }
     }

@@ -1,14 +1,15 @@
-//! What a client is told of a saga. Never two different things: what is told stands in the register or in END.
+//! What a client is told of a saga. Never two different things: what is told stands in the pivot's row or in END.
 
 use crate::record;
 use api::checkout::v1::{Checkout, CheckoutFailure, CheckoutKind, CheckoutState, PlacedOrder};
 use api::{Reason, Refusal};
 use participant::SagaId;
 use saga::journal::{EndedAs, Record, Start};
+use saga::runtime::Standing;
 
 /// How a checkout stands.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Standing {
+pub(crate) enum CheckoutStatus {
     /// Not decided, or not finished.
     Running,
     /// Done.
@@ -17,26 +18,18 @@ pub(crate) enum Standing {
     Failed(CheckoutFailure),
 }
 
-impl Standing {
-    /// From what END records.
-    ///
+impl CheckoutStatus {
     /// # Errors
     /// INTERNAL where the record does not decode, or lacks the order of a success or the failure of a failure: what it says
     /// is not known then, and nothing is told in its place.
-    pub(crate) fn of_result(
-        saga: SagaId,
-        outcome: EndedAs,
-        result: &[u8],
-    ) -> Result<Self, Refusal> {
-        let standing =
+    pub(crate) fn new(saga: SagaId, standing: &Standing) -> Result<Self, Refusal> {
+        let Standing::Ended { outcome, result } = standing else { return Ok(Self::Running) };
+        let status =
             record::read(result).and_then(|Checkout { order, failure, .. }| match outcome {
                 EndedAs::Succeeded => order.map(Self::Succeeded),
                 EndedAs::Failed | EndedAs::Resolved => failure.map(with_message).map(Self::Failed),
             });
-        standing.ok_or_else(|| {
-            tracing::error!(%saga, "the saga's result is not readable");
-            Refusal::new(Reason::Internal)
-        })
+        status.ok_or_else(|| unreadable(saga))
     }
 
     /// The order of a success, nothing while running.
@@ -63,18 +56,24 @@ impl Standing {
     }
 }
 
+/// A record of a saga that does not decode.
+pub(crate) fn unreadable(saga: SagaId) -> Refusal {
+    tracing::error!(%saga, "a record of the saga is not readable");
+    Refusal::new(Reason::Internal).with("saga_id", saga)
+}
+
 /// A checkout as `GetCheckout` tells it.
-pub(crate) fn checkout(record: &Record, standing: Standing) -> Checkout {
+pub(crate) fn checkout(record: &Record, status: CheckoutStatus) -> Checkout {
     let start = record.start();
     let ended_at = match record {
         Record::Running(_) => None,
         Record::Ended(ended) => Some(crate::request::timestamp(ended.ended_at)),
     };
-    let state = standing.state();
-    let (order, failure) = match standing {
-        Standing::Running => (None, None),
-        Standing::Succeeded(order) => (Some(order), None),
-        Standing::Failed(failure) => (None, Some(failure)),
+    let state = status.state();
+    let (order, failure) = match status {
+        CheckoutStatus::Running => (None, None),
+        CheckoutStatus::Succeeded(order) => (Some(order), None),
+        CheckoutStatus::Failed(failure) => (None, Some(failure)),
     };
     Checkout {
         checkout_id: start.saga.to_string(),

@@ -3,19 +3,22 @@
 use crate::admin::{Admin, saga_of};
 use crate::record;
 use crate::request::timestamp;
-use crate::rows::Rows;
-use crate::service::{LOOK_EVERY, unavailable};
+use crate::service::unavailable;
 use api::saga::v1::{Saga, SagaResolution, SagaState};
 use api::{Reason, Refusal, RequestId};
 use participant::{RequestHash, RowState, SagaId, StepNo, content_hash};
 use prost::Message;
 use saga::journal::{Action, EndedAs, Operated, Operation, Record, Running, RunningState};
 use saga::outcome::Failure;
+use saga::recorded::Found;
 use saga::resolve::{Unresolvable, may_resolve};
-use saga::runtime::Script;
+use saga::runtime::{Rows, SagaInstance};
+use std::time::Duration;
 use tokio::time::Instant;
 use tonic::Status;
 
+/// How often a saga that is being aborted is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Version of [`Asked`]'s digest.
 const VERSION: u8 = 1;
 
@@ -107,7 +110,7 @@ pub(crate) async fn retry(admin: &Admin, asked: Asked) -> Result<Told, Status> {
     }
 }
 
-/// Aborts a saga by its register, and waits for its end as long as the caller does.
+/// Aborts a saga by its pivot, and waits for its end as long as the caller does.
 pub(crate) async fn abort(admin: &Admin, asked: Asked) -> Result<Told, Status> {
     let answer_by = platform::context::current().answer_by();
     let operation = asked.operation(Action::Abort, Vec::new())?;
@@ -152,27 +155,27 @@ async fn decide(
     asked: &Asked,
     running: &Running,
 ) -> Result<(Vec<u8>, Vec<u8>), Status> {
-    let script = admin.script(&running.start)?;
-    let rows = Rows::read(&admin.orchestrator.participants, &running.start).await;
+    let instance = admin.instance(&running.start)?;
+    let rows = admin.orchestrator.engine.rows(&running.start, &*instance).await;
     if rows.some_are_missing() {
         return Err(Refusal::new(Reason::Unavailable).into());
     }
-    let states = rows.states(script.steps());
-    let shape = script.shape();
+    let states = rows.states(instance.steps());
+    let shape = instance.shape();
     may_resolve(shape, &states).map_err(|why| {
         let step = match why {
-            Unresolvable::Open => shape.register,
-            Unresolvable::PastRegister => {
+            Unresolvable::Open => shape.pivot,
+            Unresolvable::PastPivot => {
                 let done = |step: &StepNo| states.get(step) == Some(&RowState::Done);
-                shape.steps().find(|step| !done(step)).unwrap_or(shape.register)
+                shape.steps().find(|step| !done(step)).unwrap_or(shape.pivot)
             }
             Unresolvable::MayStillRun(step) => step,
         };
-        not_resolvable(asked, script.name(step))
+        not_resolvable(asked, instance.name(step))
     })?;
     let named = |wanted: RowState| {
         let of_state = states.iter().filter(move |(_, state)| **state == wanted);
-        of_state.map(|(step, _)| script.name(*step).to_owned()).collect()
+        of_state.map(|(step, _)| instance.name(*step).to_owned()).collect()
     };
     let decision = SagaResolution {
         actor: asked.actor.clone(),
@@ -181,18 +184,23 @@ async fn decide(
         standing_steps: named(RowState::Done),
         undone_steps: named(RowState::Compensated),
     };
-    Ok((result(&*script, &rows), decision.encode_to_vec()))
+    Ok((result(&*instance, &rows)?, decision.encode_to_vec()))
 }
 
-/// What the client of a resolved saga is told: the refusal, if there was one.
-fn result(script: &dyn Script, rows: &Rows) -> Vec<u8> {
-    match rows.rejection(script.steps()) {
-        Some((step, rejection)) => {
-            let reply = rejection.encode_to_vec();
-            record::failed(&Failure::Rejected { step, reply }, script.name(step))
-        }
-        None => record::resolved(script.name(script.shape().register)),
-    }
+/// What the client of a resolved saga is told: the rejection, if there was one.
+fn result(instance: &dyn SagaInstance, rows: &Rows) -> Result<Vec<u8>, Refusal> {
+    let rejected = instance.steps().iter().find_map(|info| match rows.found(info) {
+        Found::Row(RowState::Rejected, reply) => Some((info, reply)),
+        _ => None,
+    });
+    let failure = match rejected {
+        Some((info, reply)) => Failure::Rejected { step: info.step, reply },
+        None => Failure::Aborted { reason: record::RESOLVED.to_vec() },
+    };
+    instance.failed(&failure).map_err(|unreadable| {
+        tracing::error!(%unreadable, "a rejection is not readable");
+        Refusal::new(Reason::Internal)
+    })
 }
 
 fn not_resolvable(asked: &Asked, step: &str) -> Refusal {

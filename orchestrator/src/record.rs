@@ -1,52 +1,54 @@
 //! What END records of a saga, and how it is read again: a `Checkout` message without what the journal's row has anyway.
 
-use api::Refusal;
 use api::checkout::v1::{Checkout, CheckoutFailure, PlacedOrder, PlacedOrderLine};
-use api::order::v1::{ConfirmOrderResponse, FinishCancelResponse, Order};
+use api::order::v1::Order;
+use api::saga::v1::StepRejection;
+use participant::StepNo;
 use prost::Message;
+use saga::decide::Known;
 use saga::outcome::{AbortReason, Failure};
+use saga::runtime::Unreadable;
 
 /// The reason of a checkout that nobody refused and that was aborted.
 pub(crate) const ABORTED: &str = "SAGA_ABORTED";
 
-/// A placed order, from the register's reply.
-pub(crate) fn placed(reply: &[u8]) -> Vec<u8> {
-    let order = ConfirmOrderResponse::decode(reply).ok().and_then(|reply| reply.order);
-    succeeded(order)
+/// The reason of a saga that a person closed, and that nobody refused.
+pub(crate) const RESOLVED: &[u8] = b"RESOLVED";
+
+/// The recorded reply of a step that is done.
+pub(crate) fn reply<R: Message + Default>(known: &Known, step: StepNo) -> Result<R, Unreadable> {
+    let reply = known.reply(step);
+    let reply = reply.ok_or_else(|| Unreadable(format!("step {step} has no reply")))?;
+    R::decode(reply)
+        .map_err(|error| Unreadable(format!("the reply of step {step} does not decode: {error}")))
 }
 
-/// A cancelled order, from the last step's reply.
-pub(crate) fn cancelled(reply: &[u8]) -> Vec<u8> {
-    let order = FinishCancelResponse::decode(reply).ok().and_then(|reply| reply.order);
-    succeeded(order)
-}
-
-fn succeeded(order: Option<Order>) -> Vec<u8> {
-    Checkout { order: order.map(placed_order), ..Checkout::default() }.encode_to_vec()
+/// A success, with the order that the last reply names.
+pub(crate) fn succeeded(order: Option<Order>) -> Result<Vec<u8>, Unreadable> {
+    let order = order.ok_or_else(|| Unreadable("the last reply names no order".to_owned()))?;
+    Ok(Checkout { order: Some(placed_order(order)), ..Checkout::default() }.encode_to_vec())
 }
 
 /// A failure at the step of this name.
-pub(crate) fn failed(failure: &Failure, step: &str) -> Vec<u8> {
-    let step = step.to_owned();
+pub(crate) fn failed(failure: &Failure, step: &str) -> Result<Vec<u8>, Unreadable> {
     let failure = match failure {
-        Failure::Rejected { reply, .. } => match Refusal::decode(reply) {
-            Ok(refusal) => CheckoutFailure {
-                step,
-                reason: refusal.reason.as_str().to_owned(),
+        Failure::Rejected { reply, .. } => {
+            // Its reason may be one of a newer participant that this program does not know: it is recorded as it is.
+            let rejection = StepRejection::decode(reply.as_slice())
+                .map_err(|error| Unreadable(format!("the rejection by {step}: {error}")))?;
+            if rejection.reason.is_empty() {
+                return Err(Unreadable(format!("the rejection by {step} names no reason")));
+            }
+            CheckoutFailure {
+                step: step.to_owned(),
+                reason: rejection.reason,
                 message: String::new(),
-                metadata: refusal.metadata,
-            },
-            Err(_) => aborted(step, "UNREADABLE_REFUSAL"),
-        },
-        Failure::Aborted { reason } => aborted(step, cause(reason)),
+                metadata: rejection.metadata,
+            }
+        }
+        Failure::Aborted { reason } => aborted(step.to_owned(), cause(reason)),
     };
-    Checkout { failure: Some(failure), ..Checkout::default() }.encode_to_vec()
-}
-
-/// A saga that a person closed; `step` is its register.
-pub(crate) fn resolved(step: &str) -> Vec<u8> {
-    let failure = aborted(step.to_owned(), "RESOLVED");
-    Checkout { failure: Some(failure), ..Checkout::default() }.encode_to_vec()
+    Ok(Checkout { failure: Some(failure), ..Checkout::default() }.encode_to_vec())
 }
 
 fn aborted(step: String, cause: &str) -> CheckoutFailure {
@@ -59,6 +61,7 @@ fn cause(reason: &[u8]) -> &'static str {
         Some(AbortReason::Deadline) => "DEADLINE_EXCEEDED",
         Some(AbortReason::Operator) => "OPERATOR",
         Some(AbortReason::CannotHeal { .. }) => "PARTICIPANT_REFUSES",
+        None if reason == RESOLVED => "RESOLVED",
         None => "UNDONE",
     }
 }

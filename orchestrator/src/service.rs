@@ -1,13 +1,13 @@
 //! `CheckoutService`: accepting sagas, and answering for them.
 
 use crate::admin;
-use crate::answer::{self, Standing};
-use crate::calls::Participants;
+use crate::answer::{self, CheckoutStatus};
 use crate::cancel::{self, CancelPlan};
 use crate::checkout::{self, CheckoutPlan};
+use crate::kind;
 use crate::order_ids::OrderIds;
 use crate::request::{CancelOrder, PlaceOrder};
-use crate::unfinished::ByRows;
+use crate::submit::{self, Submit};
 use api::checkout::v1::checkout_service_server::{CheckoutService, CheckoutServiceServer};
 use api::checkout::v1::get_checkout_request::Key;
 use api::checkout::v1::{
@@ -16,35 +16,29 @@ use api::checkout::v1::{
     PlaceOrderResponse, PlacedOrder,
 };
 use api::saga::v1::saga_admin_service_server::SagaAdminServiceServer;
+use api::saga::v1::saga_service_server::SagaServiceServer;
 use api::{Check, Reason, Refusal, RequestId};
 use db::Db;
-use participant::{RequestHash, RequestKey, SagaId, Trace};
+use participant::{RequestHash, RequestKey, SagaId, Steps, Trace};
 use platform::page::{PageSize, PageToken};
 use prost::Message;
-use saga::journal::{
-    Ended, EndedAs, Filter, Journal, NewSaga, PlanId, Record, RunningState, Start,
-};
-use saga::runtime::{Accepted, Engine, NotAccepted, Options, Progress, StepInfo};
+use saga::journal::{EndedAs, Filter, Journal, NewSaga, PlanId, Record, RunningState, Start};
+use saga::runtime::{Answer, Engine, NoStanding, Options, Patience, Plan, Standing};
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::sync::watch;
-use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 /// The calls, in the journal's request table; stable for ever.
 const PLACE_ORDER: i8 = 1;
 const CANCEL_ORDER: i8 = 2;
-/// How often a saga that another replica runs is looked at.
-pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(50);
-
 /// One orchestrator replica. Cheap to clone.
 #[derive(Clone)]
 pub struct Orchestrator {
     pub(crate) engine: Engine,
-    pub(crate) participants: Participants,
     order_ids: Arc<OrderIds>,
+    submittable: Arc<BTreeSet<String>>,
 }
 
 /// What a client's request asks for, ready for START.
@@ -67,20 +61,20 @@ struct Told {
 }
 
 impl Orchestrator {
-    /// Starts the engine with its plans, and its recovery.
+    /// Starts the engine with its plans and those whom they call, and its recovery.
     pub fn start(
         db: Db,
-        participants: Participants,
+        participants: Vec<Arc<dyn Steps>>,
         options: Options,
         lane: lane::Options,
         tasks: &TaskTracker,
     ) -> Self {
         let journal = Journal::open(db.clone(), lane, tasks);
-        let checkout = CheckoutPlan { participants: participants.clone() };
-        let cancel = CancelPlan { participants: participants.clone() };
-        let engine =
-            Engine::start(journal, vec![Arc::new(checkout), Arc::new(cancel)], options, tasks);
-        Self { engine, participants, order_ids: Arc::new(OrderIds::new(db)) }
+        let plans: Vec<Arc<dyn Plan>> =
+            vec![Arc::new(CheckoutPlan), Arc::new(CancelPlan), Arc::new(submit::plan())];
+        let engine = Engine::start(journal, plans, participants, options, tasks);
+        let order_ids = Arc::new(OrderIds::new(db));
+        Self { engine, order_ids, submittable: Arc::default() }
     }
 
     /// The public service.
@@ -93,37 +87,30 @@ impl Orchestrator {
         platform::served!(SagaAdminServiceServer::new(admin::Admin::new(self.clone())))
     }
 
-    /// The plans that this program knows, by kind and version, with all their steps.
-    pub fn plans(&self) -> Vec<(PlanId, &'static [StepInfo])> {
-        self.engine.plans().map(|plan| (plan.id(), plan.steps())).collect()
+    /// The same, with these actions allowed in submitted sagas; without it none is.
+    #[must_use]
+    pub fn with_submittable(mut self, methods: BTreeSet<String>) -> Self {
+        self.submittable = Arc::new(methods);
+        self
     }
 
-    /// Whether a saga is in flight here.
-    pub fn is_driving(&self, saga: SagaId) -> bool {
-        self.engine.watch(saga).is_some()
+    /// The service of submitted sagas.
+    pub fn submit(&self) -> SagaServiceServer<Submit> {
+        let submit = Submit::new(self.clone(), Arc::clone(&self.submittable));
+        platform::served!(SagaServiceServer::new(submit))
     }
 
-    /// Sagas in flight here.
-    pub fn live(&self) -> usize {
-        self.engine.live()
-    }
-
-    /// What the journal's lanes last achieved.
-    pub fn health(&self) -> Vec<lane::Health> {
-        self.engine.journal().health()
-    }
-
-    /// Lets the sagas in flight end, for `patience` at most, and leaves the rest to others.
-    pub async fn stop(&self, patience: Duration) {
-        self.engine.stop(patience).await;
+    /// The engine that runs its sagas.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
     }
 
     /// Begins or joins the saga of a request and waits for its outcome, as long as the caller does.
     async fn run(&self, asked: Asked) -> Result<Told, Status> {
         let context = platform::context::current();
-        let answer_by = context.answer_by();
+        let patience = Patience { answer_by: context.answer_by(), deadline: context.deadline };
         let placed_at = db::now_micros();
-        let deadline_at = placed_at + self.engine.options().deadline;
+        let deadline_at = placed_at + self.engine.deadline(asked.plan);
         let start = Start {
             saga: SagaId::from(db::new_id()),
             plan: asked.plan,
@@ -139,133 +126,37 @@ impl Orchestrator {
         let request_id = asked.request.request_id;
         let owns_object = asked.plan == checkout::ID;
         let saga = NewSaga { start, owns_object, request: asked.request, hash: asked.hash };
-        let Accepted { progress, joined } =
-            self.engine.submit(saga).map_err(|error| not_accepted(&error, request_id))?;
-        self.await_outcome(progress, joined, request_id, answer_by).await
+        let answer = self.engine.run(saga, patience).await;
+        let Answer { saga, standing, joined } = answer.map_err(|error| match error {
+            NoStanding::Reused => reused(request_id),
+            other => not_told(&other),
+        })?;
+        tell(saga, CheckoutStatus::new(saga, &standing)?, joined)
     }
 
-    async fn await_outcome(
-        &self,
-        mut progress: watch::Receiver<Progress>,
-        joined: bool,
-        request_id: [u8; 16],
-        answer_by: Instant,
-    ) -> Result<Told, Status> {
-        let open =
-            |progress: &Progress| matches!(progress, Progress::Starting | Progress::Running(_));
-        // Whether it came, or the time did, or the executor is gone: what counts is what stands there now.
-        let _ = tokio::time::timeout_at(answer_by, progress.wait_for(|p| !open(p))).await;
-        let seen = progress.borrow().clone();
-        match seen {
-            Progress::Decided { saga, outcome, result } => {
-                tell(saga, Standing::of_result(saga, outcome, &result)?, joined)
-            }
-            Progress::Running(saga) => self.tell_running(saga, joined).await,
-            Progress::Elsewhere(saga) => self.await_elsewhere(saga, answer_by).await,
-            Progress::Reused => Err(reused(request_id)),
-            Progress::Overloaded(retry_after) => Err(Refusal::overloaded(retry_after).into()),
-            // Not known to be durable: neither failed nor running may be told.
-            Progress::Starting | Progress::Unknown => Err(Refusal::new(Reason::Unavailable).into()),
-        }
-    }
-
-    /// The answer of a saga whose executor here is not at its end when the caller's time is up. Another replica may have
-    /// told the end already, where it took the saga over or read its rows. A participant that cannot be reached from here
-    /// is what the executor waits for: then the saga is on its way.
-    async fn tell_running(&self, saga: SagaId, replayed: bool) -> Result<Told, Status> {
-        // Half of the time that is kept for the answer's way.
-        let patience = platform::context::current().time_left() / 2;
-        let known = tokio::time::timeout(patience, self.look_up(saga)).await;
-        let standing = match known {
-            Ok(Ok((_, standing))) => standing,
-            Ok(Err(_)) | Err(_) => Standing::Running,
-        };
-        tell(saga, standing, replayed)
-    }
-
-    /// The outcome of a saga that an earlier request began and that does not run here.
-    async fn await_elsewhere(&self, saga: SagaId, answer_by: Instant) -> Result<Told, Status> {
-        loop {
-            let known = tokio::time::timeout_at(answer_by, self.look_up(saga)).await;
-            let known = known.unwrap_or_else(|_| Err(Refusal::new(Reason::Unavailable).into()));
-            let is_last = Instant::now() + LOOK_EVERY >= answer_by;
-            match known {
-                Ok((_, Standing::Running)) if !is_last => {}
-                Ok((_, standing)) => return tell(saga, standing, true),
-                Err(status) if is_last || status.code() != Code::Unavailable => return Err(status),
-                Err(_) => {}
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-    }
-
-    /// A saga's record, and how it stands: by END, or an operator's decision, in the journal; by what its executor here
-    /// has told; by its rows. Never running after anybody was told its end.
+    /// A saga's record, and how it stands.
     ///
     /// # Errors
     /// `CHECKOUT_NOT_FOUND`; UNAVAILABLE where the journal or a participant that matters cannot be reached.
-    async fn look_up(&self, saga: SagaId) -> Result<(Record, Standing), Status> {
-        // Before the journal: a saga is forgotten here only after its END is written, so that one of the two tells.
-        let here = self.told_here(saga).transpose()?;
-        let start = match self.find(saga).await? {
-            Record::Ended(ended) => return Ok(of_end(ended)?),
-            running @ Record::Running(_) => match here {
-                Some(standing) => return Ok((running, standing)),
-                None => running.start().clone(),
-            },
-        };
-        let by_rows = self.by_rows(&start).await?;
-        // The rows go when END has been written for long; and an operator's decision stands above them.
-        let record = match self.find(saga).await? {
-            Record::Ended(ended) => return Ok(of_end(ended)?),
-            running @ Record::Running(_) => running,
-        };
-        match by_rows {
-            ByRows::Ended(standing) => Ok((record, standing)),
-            ByRows::Open => Ok((record, Standing::Running)),
-            ByRows::Unknown if self.engine.watch(saga).is_some() => Ok((record, Standing::Running)),
-            ByRows::Unknown => Err(Refusal::new(Reason::Unavailable).into()),
-        }
-    }
-
-    async fn find(&self, saga: SagaId) -> Result<Record, Status> {
-        let found = self.engine.find(saga).await.map_err(|error| unavailable(&error))?;
+    async fn look_up(&self, saga: SagaId) -> Result<(Record, CheckoutStatus), Status> {
         let not_found = || Refusal::new(Reason::CheckoutNotFound).with("checkout_id", saga);
-        Ok(found.ok_or_else(not_found)?)
-    }
-
-    /// What the executor of a saga has told on this replica; it counts though END is not written yet.
-    fn told_here(&self, saga: SagaId) -> Option<Result<Standing, Refusal>> {
-        match &*self.engine.watch(saga)?.borrow() {
-            Progress::Decided { outcome, result, .. } => {
-                Some(Standing::of_result(saga, *outcome, result))
-            }
-            _ => None,
+        let found = self.engine.look_up(saga).await;
+        let (record, standing) = found.map_err(|error| match error {
+            NoStanding::NotFound => not_found(),
+            other => not_told(&other),
+        })?;
+        if record.start().plan.kind == kind::SUBMITTED {
+            return Err(not_found().into());
         }
+        Ok((record, CheckoutStatus::new(saga, &standing)?))
     }
 
     /// The saga of a client's request, as far as it is recorded.
-    ///
-    /// # Errors
-    /// UNAVAILABLE where the journal cannot be asked, or where the request's own commit is still under way here when the
-    /// caller's time is up: it may be recorded any moment.
     async fn saga_of_request(&self, key: RequestKey) -> Result<Option<SagaId>, Status> {
-        if let Some(mut progress) = self.engine.request(key) {
-            let answer_by = platform::context::current().answer_by();
-            let is_known = |progress: &Progress| !matches!(progress, Progress::Starting);
-            match tokio::time::timeout_at(answer_by, progress.wait_for(is_known)).await {
-                // Known, or its task is gone: what it committed can be read.
-                Ok(_) => {}
-                Err(_) => return Err(Refusal::new(Reason::Unavailable).into()),
-            }
-        }
-        self.engine.of_request(key).await.map_err(|error| unavailable(&error))
+        let answer_by = platform::context::current().answer_by();
+        let found = self.engine.saga_of_request(key, answer_by).await;
+        Ok(found.map_err(|error| not_told(&error))?)
     }
-}
-
-fn of_end(ended: Ended) -> Result<(Record, Standing), Refusal> {
-    let standing = Standing::of_result(ended.start.saga, ended.outcome, &ended.result)?;
-    Ok((Record::Ended(ended), standing))
 }
 
 #[tonic::async_trait]
@@ -285,7 +176,7 @@ impl CheckoutService for Orchestrator {
                 order_id,
                 weight: content.weight(),
                 content: content.encode_to_vec(),
-                request: key(&request.request_id, request.user_id, PLACE_ORDER)?,
+                request: request_key(&request.request_id, request.user_id, PLACE_ORDER)?,
                 hash: content.hash(),
             })
             .await?;
@@ -308,7 +199,7 @@ impl CheckoutService for Orchestrator {
                 order_id: request.order_id,
                 weight: 0,
                 content: content.encode_to_vec(),
-                request: key(&request.request_id, request.user_id, CANCEL_ORDER)?,
+                request: request_key(&request.request_id, request.user_id, CANCEL_ORDER)?,
                 hash: content.hash(),
             })
             .await?;
@@ -328,7 +219,7 @@ impl CheckoutService for Orchestrator {
             Some(Key::Request(named)) => {
                 let mut found = None;
                 for method in [PLACE_ORDER, CANCEL_ORDER] {
-                    let key = key(&named.request_id, named.user_id, method)?;
+                    let key = request_key(&named.request_id, named.user_id, method)?;
                     found = self.saga_of_request(key).await?;
                     if found.is_some() {
                         break;
@@ -339,8 +230,8 @@ impl CheckoutService for Orchestrator {
             None => None,
         };
         let saga = saga.ok_or_else(|| Refusal::new(Reason::CheckoutNotFound))?;
-        let (record, standing) = self.look_up(saga).await?;
-        let checkout = Some(answer::checkout(&record, standing));
+        let (record, status) = self.look_up(saga).await?;
+        let checkout = Some(answer::checkout(&record, status));
         Ok(Response::new(GetCheckoutResponse { checkout }))
     }
 
@@ -363,8 +254,8 @@ impl CheckoutService for Orchestrator {
         let (records, next_page_token) = size.cut(records, token);
         let mut checkouts = Vec::with_capacity(records.len());
         for record in records {
-            let (record, standing) = self.listed(record).await?;
-            checkouts.push(answer::checkout(&record, standing));
+            let (record, status) = self.listed(record).await?;
+            checkouts.push(answer::checkout(&record, status));
         }
         Ok(Response::new(ListCheckoutsResponse { checkouts, next_page_token }))
     }
@@ -372,10 +263,11 @@ impl CheckoutService for Orchestrator {
 
 impl Orchestrator {
     /// How a saga of a list stands. One that was unfinished is looked up: it may have ended since it was read.
-    async fn listed(&self, record: Record) -> Result<(Record, Standing), Status> {
-        match record {
-            Record::Ended(ended) => Ok(of_end(ended)?),
-            Record::Running(running) => self.look_up(running.start.saga).await,
+    async fn listed(&self, record: Record) -> Result<(Record, CheckoutStatus), Status> {
+        let saga = record.start().saga;
+        match Standing::recorded(&record) {
+            Standing::Running => self.look_up(saga).await,
+            ended @ Standing::Ended { .. } => Ok((record, CheckoutStatus::new(saga, &ended)?)),
         }
     }
 }
@@ -393,14 +285,18 @@ fn states(state: CheckoutState) -> (Vec<RunningState>, Vec<EndedAs>) {
     }
 }
 
-fn key(request_id: &str, user_id: i64, method: i8) -> Result<RequestKey, Refusal> {
+pub(crate) fn request_key(
+    request_id: &str,
+    user_id: i64,
+    method: i8,
+) -> Result<RequestKey, Refusal> {
     let request_id = *RequestId::parse(request_id)?.as_bytes();
     Ok(RequestKey { request_id, user_id, method })
 }
 
-fn tell(saga: SagaId, standing: Standing, replayed: bool) -> Result<Told, Status> {
-    let state = standing.state();
-    match standing.into_order(saga) {
+fn tell(saga: SagaId, status: CheckoutStatus, replayed: bool) -> Result<Told, Status> {
+    let state = status.state();
+    match status.into_order(saga) {
         Ok(order) => Ok(Told { saga, state, order, replayed }),
         Err(refusal) if replayed => Err(platform::replayed_refusal(refusal)),
         Err(refusal) => Err(refusal.into()),
@@ -412,15 +308,19 @@ fn respond<T>(message: T, replayed: bool) -> Response<T> {
     if replayed { platform::replayed(response) } else { response }
 }
 
-fn reused(request_id: [u8; 16]) -> Status {
+pub(crate) fn reused(request_id: [u8; 16]) -> Refusal {
     let request_id = Uuid::from_bytes(request_id);
-    Refusal::new(Reason::RequestIdReused).with("request_id", request_id).into()
+    Refusal::new(Reason::RequestIdReused).with("request_id", request_id)
 }
 
-fn not_accepted(error: &NotAccepted, request_id: [u8; 16]) -> Status {
+/// Why nothing is told.
+pub(crate) fn not_told(error: &NoStanding) -> Refusal {
     match error {
-        NotAccepted::Overloaded { retry_after } => Refusal::overloaded(*retry_after).into(),
-        NotAccepted::Reused => reused(request_id),
+        NoStanding::NotFound => Refusal::new(Reason::CheckoutNotFound),
+        NoStanding::Overloaded { retry_after } => Refusal::overloaded(*retry_after),
+        NoStanding::Reused => Refusal::new(Reason::RequestIdReused),
+        NoStanding::Unavailable => Refusal::new(Reason::Unavailable),
+        NoStanding::Unreadable(saga) => answer::unreadable(*saga),
     }
 }
 

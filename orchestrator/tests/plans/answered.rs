@@ -3,7 +3,7 @@
 use crate::scenarios::Case;
 use crate::shop::{Stage, patient};
 use crate::snapshot::until;
-use crate::wire::Fault;
+use crate::wire::{Fault, READ};
 use api::checkout::v1::CheckoutState;
 use api::{Reason, Refusal};
 use std::sync::Arc;
@@ -40,7 +40,7 @@ async fn refusals(stage: Arc<Stage>, case: Case) {
 
 /// Once for each plan, with and without a coupon.
 async fn successes(stage: Arc<Stage>, case: Case) {
-    if !case.is_register() {
+    if !case.is_pivot() {
         return;
     }
     let world = stage.world(&case).await;
@@ -62,16 +62,16 @@ async fn a_replica_that_cannot_read_the_rows_says_so_and_nothing_else() {
 }
 
 async fn unreadable(stage: Arc<Stage>, case: Case) {
-    if !case.is_register() {
+    if !case.is_pivot() {
         return;
     }
     let world = stage.world(&case).await;
     let told = stage.ask(&world).await.unwrap();
     assert_eq!(told.state, CheckoutState::Succeeded, "{case}");
-    stage.shop.wire.always(&world.trace, "GetSteps", Fault::REQUEST_LOST);
+    stage.shop.wire.always(&told.checkout_id, READ, Fault::REQUEST_LOST);
     let status = stage.other().checkout_of(&world.ask).await.expect_err("nobody can know");
     assert_eq!(status.code(), Code::Unavailable, "{case}");
-    stage.shop.wire.heal(&world.trace, "GetSteps");
+    stage.shop.wire.heal(&told.checkout_id, READ);
     let found = stage.other().checkout_of(&world.ask).await.unwrap();
     assert_eq!(found.state(), CheckoutState::Succeeded, "{case}");
 }

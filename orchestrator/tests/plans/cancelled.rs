@@ -7,7 +7,6 @@ use crate::shop::{Shop, Stage, World, cancel, one_attempt, patient, trace};
 use crate::snapshot::until;
 use crate::wire::Fault;
 use api::checkout::v1::{CancelOrderRequest, CheckoutState};
-use api::outcome::IDEMPOTENCY_REPLAYED;
 use api::{Reason, Refusal};
 use futures_util::future::join_all;
 use orchestrator::kind::{CANCEL, CHECKOUT};
@@ -19,7 +18,7 @@ const AT_ONCE: usize = 10;
 
 /// The scenarios of cancelling, with and without a coupon.
 fn cancels(node: &Node) -> Vec<&'static Scenario> {
-    let cases = cases(node).into_iter().map(|case| (case.is_register(), case.scenario));
+    let cases = cases(node).into_iter().map(|case| (case.is_pivot(), case.scenario));
     cases.filter(|(once, it)| *once && it.plan.kind == CANCEL).map(|(_, it)| it).collect()
 }
 
@@ -60,7 +59,7 @@ async fn of_many_cancels_at_once_one_refunds_and_restocks_and_the_others_are_tol
 struct Met {
     what: String,
     world: World,
-    call: &'static str,
+    call: String,
     order_id: i64,
     cancel: Ask,
     /// The cancel's trace.
@@ -73,7 +72,7 @@ impl Met {
     async fn begin(
         (shop, node, other): (&Shop, &Node, &Node),
         world: World,
-        call: &'static str,
+        call: &str,
         fault: Fault,
     ) -> Self {
         shop.wire.next(&world.trace, call, &[fault]);
@@ -89,6 +88,7 @@ impl Met {
         let (cancel, trace) = (Ask::Cancel(cancel(world.user, order_id)), trace());
         let answer = other.ask(&trace, cancel.clone()).await;
         let what = format!("{call} {fault:?} of {:?}", world.ask);
+        let call = call.to_owned();
         Self { what, world, call, order_id, cancel, trace, answer }
     }
 }
@@ -105,7 +105,7 @@ async fn a_cancel_beside_an_order_that_runs_or_dies_in_any_step_undoes_it_once_o
             let cancelling = cancels(&node).into_iter().find(same).unwrap();
             let success = shop.success(&other, cancelling).await;
             let world = shop.world(&other, case.scenario).await;
-            let confirmed = case.is_register() && fault.is_done();
+            let confirmed = case.is_pivot() && fault.is_done();
             let of = (&shop, &node, &other);
             met.push((confirmed, success, Met::begin(of, world, case.step(), fault).await));
         }
@@ -114,7 +114,7 @@ async fn a_cancel_beside_an_order_that_runs_or_dies_in_any_step_undoes_it_once_o
 
     for (confirmed, success, met) in met {
         let Met { what, world, call, order_id, cancel: first, trace: traced, answer } = met;
-        // There is an order as soon as the register is done, whether or not anybody knows.
+        // There is an order as soon as the pivot is done, whether or not anybody knows.
         if confirmed {
             assert_eq!(answer.as_ref().unwrap().state, CheckoutState::Succeeded, "{what}");
         } else {
@@ -147,8 +147,8 @@ async fn a_cancel_beside_an_order_that_runs_or_dies_in_any_step_undoes_it_once_o
         assert_eq!(shop.snapshot(&cancelled).await, success, "{what}");
 
         // What was on its way when the order's replica died revives nothing.
-        for late in shop.deliver_late(&world, call).await {
-            assert_eq!(late.mark(IDEMPOTENCY_REPLAYED), Some("true"), "{what}");
+        for late in shop.deliver_late(&world, &call).await {
+            assert_eq!(late.unwrap(), shop.wire.answer(&world.trace, &call), "{what}");
         }
         assert_eq!(shop.snapshot(&cancelled).await, success, "{what}");
     }
@@ -166,7 +166,7 @@ async fn a_cancel_beside_an_order_that_is_being_undone_finds_no_order_and_refund
             let world = shop.world(&other, case.scenario).await;
             shop.doom(&world, case);
             let before = shop.standing(&world).await;
-            met.push((before, Met::begin((&shop, &node, &other), world, undo, fault).await));
+            met.push((before, Met::begin((&shop, &node, &other), world, &undo, fault).await));
         }
     }
     node.kill();

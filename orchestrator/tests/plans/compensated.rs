@@ -4,57 +4,54 @@ use crate::node::is_replayed;
 use crate::scenarios::Case;
 use crate::shop::{Stage, World, patient};
 use crate::wire::{Delivered, Fault, Packet};
-use api::saga::v1::StepFound;
-use api::{Reason, Refusal};
+use api::Refusal;
+use participant::{ActReply, Found, StepAnswer};
 use saga::runtime::Options;
 use std::sync::Arc;
 use std::time::Duration;
 use tonic::Code;
 use uuid::Uuid;
 
-/// The answer of every compensation and void, as far as they are alike.
-#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
-struct Undone {
-    #[prost(enumeration = "StepFound", tag = "1")]
-    found: i32,
-}
-
-/// A step's messages as the orchestrator sends them, for any saga.
-struct Messages {
+/// A step's calls as the orchestrator makes them, for any saga.
+struct Calls {
     action: Packet,
     undo: Packet,
-    of: Uuid,
 }
 
-impl Messages {
+impl Calls {
     /// Those of a saga that was voided and undone, so that its world is as before.
     async fn of_failed_saga(stage: &Stage, case: &Case, world: &World, undo: &str) -> Self {
         stage.shop.doom(world, case);
-        let status = stage.ask(world).await.expect_err("a doomed saga fails");
-        let refusal = Refusal::from_status(&status).unwrap();
+        stage.ask(world).await.expect_err("a doomed saga fails");
         Self {
             action: stage.shop.wire.first(&world.trace, case.step()),
             undo: stage.shop.wire.first(&world.trace, undo),
-            of: refusal.metadata["checkout_id"].parse().unwrap(),
         }
     }
 
     fn action(&self, saga: Uuid) -> Packet {
-        self.action.readdressed(self.of, saga)
+        self.action.readdressed(saga)
     }
 
     fn undo(&self, saga: Uuid) -> Packet {
-        self.undo.readdressed(self.of, saga)
+        self.undo.readdressed(saga)
     }
 }
 
-fn found(answer: &Delivered) -> StepFound {
-    answer.ok::<Undone>().unwrap().found()
+fn found(answer: &Delivered) -> Found {
+    match answer {
+        Ok(StepAnswer::Found { found, .. }) => *found,
+        other => panic!("not the answer of an undo: {other:?}"),
+    }
+}
+
+fn assert_done(answer: &Delivered, what: &str) {
+    assert!(matches!(answer, Ok(StepAnswer::Acted(ActReply::Done(_)))), "{what}: {answer:?}");
 }
 
 fn assert_tombstoned(answer: &Delivered, what: &str) {
-    assert_eq!(answer.ok::<()>().unwrap_err().code(), Code::Aborted, "{what}");
-    assert_eq!(answer.reason(), Some(Reason::SagaStepTombstoned), "{what}");
+    let tombstoned = StepAnswer::Acted(ActReply::Tombstoned);
+    assert_eq!(answer.as_ref().unwrap(), &tombstoned, "{what}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -68,23 +65,19 @@ async fn undone_first(stage: Arc<Stage>, case: Case) {
     let what = case.to_string();
     let Stage { shop, .. } = &*stage;
     let world = stage.world(&case).await;
-    let messages = Messages::of_failed_saga(&stage, &case, &world, undo).await;
+    let calls = Calls::of_failed_saga(&stage, &case, &world, &undo).await;
     let before = shop.snapshot(&world).await;
 
     let saga = Uuid::now_v7();
-    assert_eq!(found(&shop.wire.deliver(messages.undo(saga)).await), StepFound::Nothing, "{what}");
-    for late in shop.deliver_twice(&messages.action(saga)).await {
+    assert_eq!(found(&shop.wire.deliver(calls.undo(saga)).await), Found::Nothing, "{what}");
+    for late in shop.deliver_twice(&calls.action(saga)).await {
         assert_tombstoned(&late, &what);
     }
-    assert_eq!(
-        found(&shop.wire.deliver(messages.undo(saga)).await),
-        StepFound::Tombstone,
-        "{what}"
-    );
+    assert_eq!(found(&shop.wire.deliver(calls.undo(saga)).await), Found::Tombstone, "{what}");
     assert_eq!(shop.snapshot(&world).await, before, "{what}");
 
     // It is the undo that refuses it: the same message of a saga without one is done.
-    shop.wire.deliver(messages.action(Uuid::now_v7())).await.ok::<()>().expect(&what);
+    assert_done(&shop.wire.deliver(calls.action(Uuid::now_v7())).await, &what);
     assert_ne!(shop.snapshot(&world).await, before, "{what}");
 }
 
@@ -99,27 +92,28 @@ async fn undone_twice(stage: Arc<Stage>, case: Case) {
     let what = case.to_string();
     let Stage { shop, .. } = &*stage;
     let world = stage.world(&case).await;
-    let messages = Messages::of_failed_saga(&stage, &case, &world, undo).await;
+    let calls = Calls::of_failed_saga(&stage, &case, &world, &undo).await;
     let before = shop.standing(&world).await;
 
     let saga = Uuid::now_v7();
-    shop.wire.deliver(messages.action(saga)).await.ok::<()>().expect(&what);
+    let acted = shop.wire.deliver(calls.action(saga)).await;
+    assert_done(&acted, &what);
     let done = shop.standing(&world).await;
-    let mut both = shop.deliver_twice(&messages.undo(saga)).await.map(|answer| found(&answer));
+    let mut both = shop.deliver_twice(&calls.undo(saga)).await.map(|answer| found(&answer));
     both.sort_unstable();
-    let again = found(&shop.wire.deliver(messages.undo(saga)).await);
-    let late = shop.wire.deliver(messages.action(saga)).await;
-    if case.is_register() {
+    let again = found(&shop.wire.deliver(calls.undo(saga)).await);
+    let late = shop.wire.deliver(calls.action(saga)).await;
+    if case.is_pivot() {
         // What is decided stays decided.
-        assert_eq!((both, again), ([StepFound::Done; 2], StepFound::Done), "{what}");
-        assert_eq!(late.mark("idempotency-replayed"), Some("true"), "{what}");
+        assert_eq!((both, again), ([Found::Done; 2], Found::Done), "{what}");
+        assert_eq!(late.unwrap(), acted.unwrap(), "{what}");
         assert_eq!(shop.standing(&world).await, done, "{what}");
     } else {
         // The second may have joined the first in its lane, and shares its answer then.
         let second = both[1];
-        assert_eq!(both[0], StepFound::Done, "{what}");
-        assert!([StepFound::Done, StepFound::Compensated].contains(&second), "{what}: {second:?}");
-        assert_eq!(again, StepFound::Compensated, "{what}");
+        assert_eq!(both[0], Found::Done, "{what}");
+        assert!([Found::Done, Found::Compensated].contains(&second), "{what}: {second:?}");
+        assert_eq!(again, Found::Compensated, "{what}");
         assert_tombstoned(&late, &what);
         assert_eq!(shop.standing(&world).await, before, "{what}");
     }
@@ -148,14 +142,14 @@ async fn every_mishap(stage: Arc<Stage>, case: Case) {
         let world = stage.world(&case).await;
         let before = shop.standing(&world).await;
         shop.doom(&world, &case);
-        shop.wire.next(&world.trace, undo, faults);
+        shop.wire.next(&world.trace, &undo, faults);
 
         let status = stage.ask(&world).await.expect_err(&what);
         let refusal = Refusal::from_status(&status).unwrap();
         assert_eq!(refusal.metadata["cause"], "PARTICIPANT_REFUSES", "{what}");
         assert!(!is_replayed(status.metadata()), "{what}");
-        for late in shop.deliver_late(&world, undo).await {
-            late.ok::<Undone>().expect(&what);
+        for late in shop.deliver_late(&world, &undo).await {
+            found(&late);
         }
         let after = shop.snapshot(&world).await;
         assert_eq!(after.standing, before, "{what}");

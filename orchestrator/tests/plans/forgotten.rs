@@ -3,17 +3,16 @@
 //! "Long ago" is a moment here: the tests forget with no retention at all.
 
 use crate::node::{Node, Verb};
-use crate::scenarios::{Case, cases};
+use crate::scenarios::{Case, cases, undo_of};
 use crate::shop::{Shop, Stage, World, patient};
 use crate::snapshot::{Snapshot, until};
-use crate::wire::Fault;
-use api::Reason;
+use crate::wire::{Delivered, Fault};
 use api::checkout::v1::CheckoutState;
 use api::outcome::IDEMPOTENCY_REPLAYED;
-use api::saga::v1::SagaStepState;
+use api::saga::v1::StepState;
 use chrono::TimeDelta;
 use diesel_async::SimpleAsyncConnection;
-use participant::{Housekeeper, Housekeeping, SagaId};
+use participant::{ActReply, Found, Housekeeper, Housekeeping, SagaId, StepAnswer};
 use std::time::Duration;
 use testkit::request_id;
 use tonic::Code;
@@ -36,7 +35,15 @@ struct Past {
     world: World,
     after: Snapshot,
     /// What it sent: actions, compensations and voids.
-    sent: Vec<&'static str>,
+    sent: Vec<String>,
+}
+
+/// Whether a step's rows are gone, by the answer of its action or of what undoes it.
+fn is_purged(answer: &Delivered) -> bool {
+    match answer.as_ref().unwrap() {
+        StepAnswer::Acted(reply) => *reply == ActReply::Purged,
+        StepAnswer::Found { found, .. } => *found == Found::Purged,
+    }
 }
 
 /// Sagas of every scenario: some that succeeded and some that were undone.
@@ -44,7 +51,7 @@ async fn past(shop: &Shop, node: &Node) -> Vec<Past> {
     let mut all = Vec::new();
     for case in cases(node) {
         let world = shop.world(node, case.scenario).await;
-        if case.is_register() {
+        if case.is_pivot() {
             shop.doom(&world, &case);
             node.ask(&world.trace, world.ask.clone()).await.unwrap_err();
         } else {
@@ -53,7 +60,8 @@ async fn past(shop: &Shop, node: &Node) -> Vec<Past> {
         }
         let ended = || async { node.checkout_of(&world.ask).await.unwrap().ended_at };
         until("the end is recorded", ended).await;
-        let names = case.steps().iter().flat_map(|info| [Some(info.name), info.undo]);
+        let steps = case.steps().iter();
+        let names = steps.flat_map(|info| [Some(info.name.to_string()), undo_of(info)]);
         let sent = names.flatten().filter(|name| shop.wire.answered(&world.trace, name) > 0);
         let sent = sent.collect();
         let after = shop.snapshot(&world).await;
@@ -77,12 +85,9 @@ async fn nothing_that_comes_late_of_a_forgotten_saga_has_an_effect() {
     for Past { world, after, sent } in &past {
         for name in sent {
             let late = shop.wire.deliver(shop.wire.first(&world.trace, name)).await;
+            assert!(is_purged(&late), "{name}: {late:?}");
             let is_action = cases(&node).iter().any(|case| case.step() == *name);
-            if is_action {
-                assert_eq!(late.reason(), Some(Reason::SagaPurged), "{name}");
-            } else {
-                late.ok::<()>().expect(name);
-            }
+            assert_eq!(matches!(late, Ok(StepAnswer::Acted(_))), is_action, "{name}");
         }
         assert_eq!(shop.snapshot(world).await, *after);
     }
@@ -96,7 +101,7 @@ async fn an_executor_that_missed_the_end_and_the_purge_changes_nothing() {
     let stage = Stage::start(patient()).await;
     let Stage { shop, node, .. } = &*stage;
     let mut missed = Vec::new();
-    for case in cases(node).into_iter().filter(|case| !case.is_past_register()) {
+    for case in cases(node).into_iter().filter(|case| !case.is_past_pivot()) {
         let world = stage.world(&case).await;
         let before = shop.standing(&world).await;
         shop.wire.always(&world.trace, case.step(), Fault::REQUEST_LOST);
@@ -124,18 +129,18 @@ async fn an_executor_that_missed_the_end_and_the_purge_changes_nothing() {
 async fn a_saga_that_a_person_resolved_stays_and_its_steps_are_shown_as_purged() {
     let stage = Stage::start(patient()).await;
     let Stage { shop, node, .. } = &*stage;
-    let can_be_undone = |case: &Case| case.undo().is_some() && !case.is_register();
+    let can_be_undone = |case: &Case| case.undo().is_some() && !case.is_pivot();
     let case = cases(node).into_iter().find(can_be_undone).unwrap();
     let world = stage.world(&case).await;
     shop.doom(&world, &case);
-    shop.wire.always(&world.trace, case.undo().unwrap(), Fault::refused(Code::PermissionDenied));
+    shop.wire.always(&world.trace, &case.undo().unwrap(), Fault::refused(Code::PermissionDenied));
     let saga = stage.ask(&world).await.unwrap().checkout_id;
     let resolved = || async { node.operate(Verb::Resolve, &request_id(), &saga).await.ok() };
     let told = until("the saga can be resolved", resolved).await.saga;
-    assert!(node.steps(&saga).await.values().any(|state| *state == SagaStepState::Done));
+    assert!(node.steps(&saga).await.values().any(|state| *state == StepState::Done));
     forget(shop, node).await;
     assert_eq!(node.saga(&saga).await.saga.unwrap(), told);
-    assert!(node.steps(&saga).await.values().all(|state| *state == SagaStepState::Purged));
+    assert!(node.steps(&saga).await.values().all(|state| *state == StepState::Purged));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -167,9 +172,9 @@ async fn a_saga_that_has_not_ended_keeps_all_that_began_after_it() {
     let later = past(&shop, &node).await;
     forget(&shop, &node).await;
     for Past { world, after, sent } in &later {
-        let name = sent[0];
+        let name = &sent[0];
         let late = shop.wire.deliver(shop.wire.first(&world.trace, name)).await;
-        assert_ne!(late.reason(), Some(Reason::SagaPurged), "{name}");
+        assert!(!is_purged(&late), "{name}: {late:?}");
         assert_eq!(shop.snapshot(world).await, *after, "{name}");
         let told = node.ask(&world.trace, world.ask.clone()).await;
         let replayed = told.map_or_else(
@@ -184,44 +189,47 @@ async fn a_saga_that_has_not_ended_keeps_all_that_began_after_it() {
     assert!(forget(&shop, &node).await > later.len());
 }
 
-/// Sets every floor to an id, as clocks may have done that were wrong.
-async fn set_floors(shop: &Shop, floor: SagaId) {
-    let sql = format!("UPDATE saga_floor SET floor = X'{}'", Uuid::from(floor).simple());
+/// Sets every watermark to an id, as clocks may have done that were wrong.
+async fn set_watermarks(shop: &Shop, watermark: SagaId) {
+    let sql =
+        format!("UPDATE saga_watermark SET watermark = X'{}'", Uuid::from(watermark).simple());
     for db in shop.schemas() {
         Shop::execute(db, &sql).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn orders_are_taken_though_the_floor_is_days_ahead_of_every_clock() {
+async fn orders_are_taken_though_the_watermark_is_days_ahead_of_every_clock() {
     let shop = Shop::start().await;
     let node = shop.node(patient()).await;
     let mut days_ahead = (db::now_micros() + TimeDelta::days(8)).timestamp_millis();
-    for case in cases(&node).into_iter().filter(Case::is_register) {
+    for case in cases(&node).into_iter().filter(Case::is_pivot) {
         let world = shop.world(&node, case.scenario).await;
         days_ahead += 60_000;
-        let floor = SagaId((u128::try_from(days_ahead).unwrap() << 80).to_be_bytes());
-        set_floors(&shop, floor).await;
+        let watermark = SagaId((u128::try_from(days_ahead).unwrap() << 80).to_be_bytes());
+        set_watermarks(&shop, watermark).await;
         let told = node.ask(&world.trace, world.ask.clone()).await.unwrap();
         assert_eq!(told.state, CheckoutState::Succeeded, "{case}");
-        assert!(SagaId::from(told.checkout_id.parse::<Uuid>().unwrap()) > floor, "{case}");
+        assert!(SagaId::from(told.checkout_id.parse::<Uuid>().unwrap()) > watermark, "{case}");
         let again = node.ask(&world.trace, world.ask.clone()).await.unwrap();
         assert!(again.replayed && again.checkout_id == told.checkout_id, "{case}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_floor_rises_no_higher_than_the_newest_saga_that_has_ended() {
+async fn the_watermark_rises_no_higher_than_the_newest_saga_that_has_ended() {
     let shop = Shop::start().await;
     let node = shop.node(patient()).await;
-    let case = cases(&node).into_iter().find(Case::is_register).unwrap();
+    let case = cases(&node).into_iter().find(Case::is_pivot).unwrap();
     let world = shop.world(&node, case.scenario).await;
     let told = node.ask(&world.trace, world.ask.clone()).await.unwrap();
     let ended = || async { node.checkout(&told.checkout_id).await.ended_at };
     until("the end is recorded", ended).await;
     assert!(forget(&shop, &node).await > 0);
-    let at =
-        format!("saga_floor WHERE id = 1 AND floor <= X'{}'", told.checkout_id.replace('-', ""));
+    let at = format!(
+        "saga_watermark WHERE id = 1 AND watermark <= X'{}'",
+        told.checkout_id.replace('-', "")
+    );
     for db in shop.schemas() {
         assert_eq!(Shop::rows(db, &at).await, 1, "above all that ever began");
     }
@@ -235,28 +243,28 @@ async fn a_step_that_found_no_row_before_its_saga_was_purged_does_nothing() {
     let Stage { shop, node, .. } = &*stage;
     let case = cases(node).into_iter().find(|case| case.step() == "DebitWallet").unwrap();
     let world = stage.world(&case).await;
-    let told = stage.ask(&world).await.unwrap();
+    stage.ask(&world).await.unwrap();
     let after = shop.snapshot(&world).await;
     // The same debit for a saga that is over when it comes.
-    let (of, other) = (told.checkout_id.parse().unwrap(), Uuid::now_v7());
-    let packet = shop.wire.first(&world.trace, "DebitWallet").readdressed(of, other);
+    let other = Uuid::now_v7();
+    let packet = shop.wire.first(&world.trace, "DebitWallet").readdressed(other);
 
     let mut holder = shop.wallet.session().await.unwrap();
     let hold = format!("UPDATE wallet SET balance = balance WHERE user_id = {}", world.user);
     holder.conn().batch_execute(&hold).await.unwrap();
     let purge = async {
-        // It has looked for its row, read the floor, and waits for the wallet's row.
+        // It has looked for its row, read the watermark, and waits for the wallet's row.
         let waits = || async {
             // The server renews its list only when nobody has looked for 100 ms.
             tokio::time::sleep(Duration::from_millis(150)).await;
             (Shop::rows(&shop.wallet, WAITS).await > 0).then_some(())
         };
         until("the step waits", waits).await;
-        set_floors(shop, other.into()).await;
+        set_watermarks(shop, other.into()).await;
         holder.rollback().await.unwrap();
     };
     let (late, ()) = tokio::join!(shop.wire.deliver(packet), purge);
-    assert_eq!(late.reason(), Some(Reason::SagaPurged));
+    assert_eq!(late.unwrap(), StepAnswer::Acted(ActReply::Purged));
     assert_eq!(shop.snapshot(&world).await, after);
 }
 

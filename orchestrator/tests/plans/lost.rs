@@ -6,9 +6,9 @@ use crate::shop::{Stage, World, patient};
 use crate::snapshot::{Snapshot, until};
 use crate::wire::Fault;
 use api::checkout::v1::CheckoutState;
-use api::outcome::IDEMPOTENCY_REPLAYED;
 use api::{Reason, Refusal};
 use chrono::{DateTime, Utc};
+use participant::{ActReply, StepAnswer};
 use saga::runtime::Options;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +31,7 @@ fn mishaps(case: &Case) -> Vec<(&'static str, Vec<Fault>)> {
     ];
     let not_done = |code: &Code| Fault::refused(*code);
     let done = |code: &Code| Fault::done_and_refused(*code);
-    let unrecorded = |spoil: Spoil| Fault::unrecorded(spoil.reason());
+    let worded = |spoil: Spoil| Fault::worded(spoil.reason());
     vec![
         ("the request is lost", vec![Fault::REQUEST_LOST; 3]),
         ("the reply is lost", vec![Fault::REPLY_LOST; 3]),
@@ -41,7 +41,7 @@ fn mishaps(case: &Case) -> Vec<(&'static str, Vec<Fault>)> {
         ("done, and an error", broken.iter().map(done).collect()),
         ("not done, and a refusal's code", business.iter().map(not_done).collect()),
         ("done, and a refusal's code", business.iter().map(done).collect()),
-        ("a refusal that nobody recorded", case.spoils().into_iter().map(unrecorded).collect()),
+        ("a refusal's words in a status", case.spoils().into_iter().map(worded).collect()),
     ]
 }
 
@@ -66,8 +66,7 @@ async fn every_mishap(stage: Arc<Stage>, case: Case) {
         assert!(shop.wire.sent(&world.trace, case.step()) > faults.len(), "{what}");
 
         for late in shop.deliver_late(&world, case.step()).await {
-            late.ok::<()>().expect(&what);
-            assert_eq!(late.mark(IDEMPOTENCY_REPLAYED), Some("true"), "{what}");
+            assert_eq!(late.unwrap(), shop.wire.answer(&world.trace, case.step()), "{what}");
         }
         assert_eq!(shop.snapshot(&world).await, success, "{what}");
     }
@@ -85,7 +84,7 @@ async fn never_done(stage: Arc<Stage>, case: Case) {
     let world = stage.world(&case).await;
     shop.wire.next(&world.trace, case.step(), &[Fault::DELAYED]);
     shop.wire.always(&world.trace, case.step(), Fault::REQUEST_LOST);
-    if case.is_past_register() {
+    if case.is_past_pivot() {
         return rolls_forward(&stage, &case, &world, &success).await;
     }
     ends_at_deadline(&stage, &case, &world).await;
@@ -102,20 +101,20 @@ async fn never_heard(stage: Arc<Stage>, case: Case) {
     let success = stage.success(&case).await;
     let world = stage.world(&case).await;
     shop.wire.always(&world.trace, case.step(), Fault::REPLY_LOST);
-    if case.is_past_register() {
+    if case.is_past_pivot() {
         return rolls_forward(&stage, &case, &world, &success).await;
     }
-    if !case.is_register() {
+    if !case.is_pivot() {
         return ends_at_deadline(&stage, &case, &world).await;
     }
-    // The void finds the register done.
+    // The void finds the pivot done.
     let told = stage.ask(&world).await.unwrap();
     assert_eq!(told.state, CheckoutState::Succeeded, "{case}");
     assert_eq!(shop.snapshot(&world).await, success, "{case}");
-    assert!(shop.wire.sent(&world.trace, case.undo().unwrap()) > 0, "{case}");
+    assert!(shop.wire.sent(&world.trace, &case.void()) > 0, "{case}");
 }
 
-/// A saga past its register has no deadline: it goes on until the step is heard.
+/// A saga past its pivot has no deadline: it goes on until the step is heard.
 async fn rolls_forward(stage: &Stage, case: &Case, world: &World, success: &Snapshot) {
     let Stage { shop, node, .. } = stage;
     let heal = async {
@@ -139,7 +138,7 @@ async fn rolls_forward(stage: &Stage, case: &Case, world: &World, success: &Snap
     assert_eq!(told.unwrap().state, CheckoutState::Succeeded, "{case}");
     assert_eq!(shop.snapshot(world).await, *success, "{case}");
     for late in shop.deliver_late(world, case.step()).await {
-        assert_eq!(late.mark(IDEMPOTENCY_REPLAYED), Some("true"), "{case}");
+        assert_eq!(late.unwrap(), shop.wire.answer(&world.trace, case.step()), "{case}");
     }
     assert_eq!(shop.snapshot(world).await, *success, "{case}");
 }
@@ -153,13 +152,13 @@ async fn ends_at_deadline(stage: &Stage, case: &Case, world: &World) {
     let refusal = Refusal::from_status(&status).unwrap();
     assert_eq!(refusal.reason, Reason::SagaAborted, "{case}");
     assert_eq!(refusal.metadata["cause"], "DEADLINE_EXCEEDED", "{case}");
-    assert_eq!(refusal.metadata["step"], case.register().name, "{case}");
+    assert_eq!(refusal.metadata["step"], case.pivot().name, "{case}");
     told_alike(stage, world, &status).await;
 
     let late = shop.deliver_late(world, case.step()).await;
     let again = shop.wire.deliver(shop.wire.first(&world.trace, case.step())).await;
-    for late in late.iter().chain([&again]) {
-        assert_eq!(late.reason(), Some(Reason::SagaStepTombstoned), "{case}");
+    for late in late.into_iter().chain([again]) {
+        assert_eq!(late.unwrap(), StepAnswer::Acted(ActReply::Tombstoned), "{case}");
     }
     assert_eq!(shop.standing(world).await, before, "{case}");
 }

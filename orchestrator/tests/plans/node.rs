@@ -13,14 +13,16 @@ use api::saga::v1::saga_admin_service_client::SagaAdminServiceClient;
 use api::saga::v1::{
     AbortSagaRequest, GetRecoveryRequest, GetSagaRequest, GetSagaResponse, ListSagasRequest,
     PauseRecoveryRequest, ResolveSagaRequest, ResumeRecoveryRequest, RetrySagaRequest, Saga,
-    SagaState, SagaStepState,
+    SagaState, StepState,
 };
 use http::Request;
-use orchestrator::{Orchestrator, Participants};
+use orchestrator::Orchestrator;
+use participant::Steps;
 use platform::{Chassis, Limits, Services, Transport};
 use saga::journal::PlanId;
 use saga::runtime::{Options, StepInfo};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio_util::task::TaskTracker;
@@ -105,7 +107,7 @@ pub(crate) fn is_replayed(metadata: &MetadataMap) -> bool {
 /// An orchestrator replica.
 pub(crate) struct Node {
     runtime: Option<Runtime>,
-    plans: Vec<(PlanId, &'static [StepInfo])>,
+    plans: Vec<(PlanId, Vec<StepInfo>)>,
     orchestrator: Orchestrator,
     checkout: CheckoutServiceClient<Transport>,
     admin: SagaAdminServiceClient<Transport>,
@@ -113,7 +115,11 @@ pub(crate) struct Node {
 
 impl Node {
     /// A replica on the journal at `url`.
-    pub(crate) async fn start(url: String, participants: Participants, options: Options) -> Self {
+    pub(crate) async fn start(
+        url: String,
+        participants: Vec<Arc<dyn Steps>>,
+        options: Options,
+    ) -> Self {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let tasks = TaskTracker::new();
         let chassis = Chassis::new(Limits::default(), tasks.clone());
@@ -125,8 +131,10 @@ impl Node {
         let services = Services::default().with(orchestrator.checkout()).with(orchestrator.admin());
         let service = Transport::new(chassis.layer(Routes::from(services)));
         let transport = far(service, runtime.handle().clone());
+        // That of submitted sagas has no steps of its own.
+        let plans = orchestrator.engine().plans().filter(|plan| !plan.steps().is_empty());
         Self {
-            plans: orchestrator.plans(),
+            plans: plans.map(|plan| (plan.id(), plan.steps().to_vec())).collect(),
             orchestrator,
             checkout: CheckoutServiceClient::new(transport.clone()),
             admin: SagaAdminServiceClient::new(transport),
@@ -136,8 +144,8 @@ impl Node {
 
     /// Forgets all that has ended. Tells how many sagas that were.
     pub(crate) async fn forget(&self) -> usize {
-        let orchestrator = self.orchestrator.clone();
-        let forgetting = async move { orchestrator.forget(Duration::ZERO).await };
+        let engine = self.orchestrator.engine().clone();
+        let forgetting = async move { engine.forget(Duration::ZERO).await };
         let runtime = self.runtime.as_ref().unwrap();
         runtime.spawn(forgetting).await.unwrap().unwrap()
     }
@@ -145,22 +153,32 @@ impl Node {
     /// Whether the replica works on a saga.
     pub(crate) fn is_driving(&self, saga: &str) -> bool {
         let saga = Uuid::parse_str(saga).unwrap();
-        self.orchestrator.is_driving(saga.into())
+        self.orchestrator.engine().watch(saga.into()).is_some()
     }
 
     /// The plans that the replica knows, with all their steps.
-    pub(crate) fn plans(&self) -> &[(PlanId, &'static [StepInfo])] {
+    pub(crate) fn plans(&self) -> &[(PlanId, Vec<StepInfo>)] {
         &self.plans
     }
 
     /// Sends a client's request and waits for the answer. The saga carries this trace id.
     pub(crate) async fn ask(&self, trace: &str, ask: Ask) -> Result<Told, Status> {
-        ask_on(self.checkout.clone(), trace.to_owned(), ask).await
+        self.ask_within(trace, ask, PATIENCE).await
+    }
+
+    /// The same, by somebody who waits so long.
+    pub(crate) async fn ask_within(
+        &self,
+        trace: &str,
+        ask: Ask,
+        patience: Duration,
+    ) -> Result<Told, Status> {
+        ask_on(self.checkout.clone(), trace.to_owned(), ask, patience).await
     }
 
     /// Sends a client's request and lets nobody wait for it.
     pub(crate) fn ask_and_leave(&self, trace: &str, ask: Ask) {
-        tokio::spawn(ask_on(self.checkout.clone(), trace.to_owned(), ask));
+        tokio::spawn(ask_on(self.checkout.clone(), trace.to_owned(), ask, PATIENCE));
     }
 
     /// A checkout, named by its id.
@@ -195,7 +213,7 @@ impl Node {
 
     /// Sagas in flight here.
     pub(crate) fn live(&self) -> usize {
-        self.orchestrator.live()
+        self.orchestrator.engine().live()
     }
 
     async fn get(&self, key: Key) -> Result<Checkout, Status> {
@@ -211,7 +229,7 @@ impl Node {
     }
 
     /// What is on record of each step that applies to a saga, by name.
-    pub(crate) async fn steps(&self, id: &str) -> BTreeMap<String, SagaStepState> {
+    pub(crate) async fn steps(&self, id: &str) -> BTreeMap<String, StepState> {
         let steps = self.saga(id).await.steps.into_iter();
         steps.map(|step| (step.name.clone(), step.state())).collect()
     }
@@ -332,10 +350,11 @@ async fn ask_on(
     mut checkout: CheckoutServiceClient<Transport>,
     trace: String,
     ask: Ask,
+    patience: Duration,
 ) -> Result<Told, Status> {
     match ask {
         Ask::Place(request) => {
-            let answer = checkout.place_order(with_trace(request, &trace)).await?;
+            let answer = checkout.place_order(with_trace(request, &trace, patience)).await?;
             let replayed = is_replayed(answer.metadata());
             let answer = answer.into_inner();
             let state = answer.state();
@@ -343,7 +362,7 @@ async fn ask_on(
             Ok(Told { checkout_id, state, order, replayed })
         }
         Ask::Cancel(request) => {
-            let answer = checkout.cancel_order(with_trace(request, &trace)).await?;
+            let answer = checkout.cancel_order(with_trace(request, &trace, patience)).await?;
             let replayed = is_replayed(answer.metadata());
             let answer = answer.into_inner();
             let state = answer.state();
@@ -353,8 +372,9 @@ async fn ask_on(
     }
 }
 
-fn with_trace<T>(message: T, trace: &str) -> tonic::Request<T> {
-    let mut request = patiently(message);
+fn with_trace<T>(message: T, trace: &str, patience: Duration) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    request.set_timeout(patience);
     request.metadata_mut().insert(X_TRACE_ID, trace.parse().unwrap());
     request
 }

@@ -24,7 +24,7 @@ async fn a_parked_saga_that_is_retried_goes_on_to_its_end() {
 
 async fn retried(stage: Arc<Stage>, case: Case) {
     let Stage { shop, node, .. } = &*stage;
-    if !case.is_past_register() {
+    if !case.is_past_pivot() {
         return;
     }
     let success = stage.success(&case).await;
@@ -68,7 +68,7 @@ async fn a_saga_that_is_aborted_ends_by_its_register() {
 
 async fn aborted(stage: Arc<Stage>, case: Case) {
     let Stage { shop, node, .. } = &*stage;
-    if case.is_past_register() {
+    if case.is_past_pivot() {
         return;
     }
     // By the replica that runs the saga, and by another.
@@ -107,7 +107,7 @@ async fn a_saga_past_its_register_is_not_aborted() {
 
 async fn certain(stage: Arc<Stage>, case: Case) {
     let Stage { shop, node, .. } = &*stage;
-    if !case.is_past_register() {
+    if !case.is_past_pivot() {
         return;
     }
     let success = stage.success(&case).await;
@@ -132,7 +132,7 @@ async fn resolved(stage: Arc<Stage>, case: Case) {
     let resolve =
         async |saga: &Saga| node.operate(Verb::Resolve, &request_id(), &saga.saga_id).await;
     let Some(undo) = case.undo() else {
-        // Past its register it can only be finished.
+        // Past its pivot it can only be finished.
         shop.wire.always(&world.trace, case.step(), NEVER);
         let parked = parked(&stage, &world).await;
         let refusal = refusal(&resolve(&parked).await.unwrap_err());
@@ -140,10 +140,10 @@ async fn resolved(stage: Arc<Stage>, case: Case) {
         return;
     };
     shop.doom(&world, &case);
-    shop.wire.always(&world.trace, undo, NEVER);
+    shop.wire.always(&world.trace, &undo, NEVER);
     let parked = parked(&stage, &world).await;
-    if case.is_register() {
-        // The register could not be closed.
+    if case.is_pivot() {
+        // The pivot could not be closed.
         let refusal = refusal(&resolve(&parked).await.unwrap_err());
         assert_eq!(refusal.reason, Reason::SagaNotResolvable, "{case}");
         assert_eq!(refusal.metadata["step"], case.step(), "{case}");
@@ -153,11 +153,11 @@ async fn resolved(stage: Arc<Stage>, case: Case) {
     let told = node.operate(Verb::Resolve, &request, &parked.saga_id).await.unwrap();
     assert_eq!(told.saga.state(), SagaState::Resolved, "{case}");
     let decision = told.saga.resolution.clone().unwrap();
-    let before: Vec<&str> = case.before().iter().map(|info| info.name).collect();
+    let before: Vec<&str> = case.before().iter().map(|info| &*info.name).collect();
     let standing = [before, vec![case.step()]].concat();
     assert_eq!(decision.standing_steps, standing, "{case}");
     let undone: Vec<&str> =
-        case.compensable().map(|info| info.name).filter(|it| !standing.contains(it)).collect();
+        case.compensable().map(|info| &*info.name).filter(|it| !standing.contains(it)).collect();
     assert_eq!(decision.undone_steps, undone, "{case}");
     assert_eq!((decision.actor.as_str(), decision.reason.as_str()), ("ann", "ticket 17"));
     let again = node.operate(Verb::Resolve, &request, &parked.saga_id).await.unwrap();
@@ -177,10 +177,10 @@ async fn an_executor_leaves_the_saga_that_was_resolved_under_it() {
 
 async fn left(stage: Arc<Stage>, case: Case) {
     let Stage { shop, node, .. } = &*stage;
-    let Some(undo) = case.undo().filter(|_| !case.is_register()) else { return };
+    let Some(undo) = case.undo().filter(|_| !case.is_pivot()) else { return };
     let world = stage.world(&case).await;
     shop.doom(&world, &case);
-    shop.wire.always(&world.trace, undo, Fault::REQUEST_LOST);
+    shop.wire.always(&world.trace, &undo, Fault::REQUEST_LOST);
     node.ask_and_leave(&world.trace, world.ask.clone());
     let saga = node.started(&world.ask).await;
     until("the saga calls for a person", || standing_still(&stage, &saga)).await;
@@ -199,18 +199,19 @@ async fn a_saga_that_is_resolved_while_it_ends_has_one_cause() {
 
 async fn one_cause(stage: Arc<Stage>, case: Case) {
     let Stage { shop, node, .. } = &*stage;
-    let Some(undo) = case.undo().filter(|_| !case.is_register()) else { return };
+    let Some(undo) = case.undo().filter(|_| !case.is_pivot()) else { return };
     let world = stage.world(&case).await;
     shop.doom(&world, &case);
-    shop.wire.always(&world.trace, undo, Fault::REQUEST_LOST);
+    shop.wire.always(&world.trace, &undo, Fault::REQUEST_LOST);
     let asked = stage.ask(&world);
     let operated = async {
         let saga = node.started(&world.ask).await;
         until("the saga calls for a person", || standing_still(&stage, &saga)).await;
         let mut held = shop.hold_saga(&saga).await;
-        let answered = shop.wire.answered(&world.trace, undo);
-        shop.wire.heal(&world.trace, undo);
-        let undone = || async { (shop.wire.answered(&world.trace, undo) > answered).then_some(()) };
+        let answered = shop.wire.answered(&world.trace, &undo);
+        shop.wire.heal(&world.trace, &undo);
+        let undone =
+            || async { (shop.wire.answered(&world.trace, &undo) > answered).then_some(()) };
         until("the saga is undone", undone).await;
         // Whoever tells before END is written tells by now.
         let told = || async {
@@ -241,11 +242,10 @@ async fn an_abort_outlives_the_replica_that_was_asked_for_it() {
     let shop = Shop::start().await;
     let node = shop.node(patient()).await;
     let mut wanted = Vec::new();
-    for case in cases(&node).into_iter().filter(|case| !case.is_past_register()) {
+    for case in cases(&node).into_iter().filter(|case| !case.is_past_pivot()) {
         let world = shop.world(&node, case.scenario).await;
-        let void = case.register().undo.unwrap();
         shop.wire.always(&world.trace, case.step(), Fault::REQUEST_LOST);
-        shop.wire.always(&world.trace, void, Fault::REQUEST_LOST);
+        shop.wire.always(&world.trace, &case.void(), Fault::REQUEST_LOST);
         node.ask_and_leave(&world.trace, world.ask.clone());
         let saga = node.started(&world.ask).await;
         node.want_abort(&saga).await;
@@ -254,7 +254,7 @@ async fn an_abort_outlives_the_replica_that_was_asked_for_it() {
     node.kill();
     for (case, world, _) in &wanted {
         shop.wire.heal(&world.trace, case.step());
-        shop.wire.heal(&world.trace, case.register().undo.unwrap());
+        shop.wire.heal(&world.trace, &case.void());
     }
 
     let node = shop.node(patient()).await;

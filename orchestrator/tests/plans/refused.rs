@@ -6,7 +6,7 @@ use crate::shop::{Stage, World, patient};
 use crate::wire::Fault;
 use api::Refusal;
 use api::checkout::v1::{Checkout, CheckoutState};
-use api::saga::v1::SagaStepState;
+use api::saga::v1::StepState;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tonic::Status;
@@ -38,7 +38,7 @@ async fn every_doubled_refusal(stage: Arc<Stage>, case: Case) {
     }
 }
 
-async fn refused(stage: &Stage, case: &Case, spoil: Spoil, world: &World) {
+pub(crate) async fn refused(stage: &Stage, case: &Case, spoil: Spoil, world: &World) {
     let Stage { shop, node, .. } = stage;
     let what = format!("{case}, {spoil:?}");
     let before = shop.standing(world).await;
@@ -65,10 +65,10 @@ async fn refused(stage: &Stage, case: &Case, spoil: Spoil, world: &World) {
 }
 
 /// The rows of a saga that was refused at the case's step.
-fn on_record(case: &Case) -> Vec<(&'static str, SagaStepState)> {
-    let before = case.before().iter().map(|info| (info.name, SagaStepState::Compensated));
-    let after = case.after().iter().map(|info| (info.name, SagaStepState::Nothing));
-    before.chain([(case.step(), SagaStepState::Rejected)]).chain(after).collect()
+fn on_record(case: &Case) -> Vec<(&str, StepState)> {
+    let before = case.before().iter().map(|info| (&*info.name, StepState::Compensated));
+    let after = case.after().iter().map(|info| (&*info.name, StepState::Nothing));
+    before.chain([(case.step(), StepState::Rejected)]).chain(after).collect()
 }
 
 /// A read tells, in its body, what the error of the call told.

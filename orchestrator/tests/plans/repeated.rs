@@ -1,10 +1,10 @@
 //! An action that arrives more than once has one effect.
 
-use crate::scenarios::Case;
+use crate::scenarios::{Case, undo_of};
 use crate::shop::{Stage, one_attempt, patient};
 use crate::wire::Fault;
 use api::checkout::v1::CheckoutState;
-use api::outcome::{IDEMPOTENCY_REPLAYED, SAGA_OUTCOME};
+use participant::{ActReply, StepAnswer};
 use std::sync::Arc;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -20,8 +20,8 @@ async fn once(stage: Arc<Stage>, case: Case) {
     assert_eq!((told.state, told.replayed), (CheckoutState::Succeeded, false), "{case}");
     assert_ne!(stage.shop.standing(&world).await, before, "{case}");
     assert_eq!(stage.shop.wire.sent(&world.trace, case.step()), 1, "{case}");
-    for undo in case.before().iter().chain(case.after()).filter_map(|info| info.undo) {
-        assert_eq!(stage.shop.wire.sent(&world.trace, undo), 0, "{case}: {undo}");
+    for undo in case.steps().iter().filter_map(undo_of) {
+        assert_eq!(stage.shop.wire.sent(&world.trace, &undo), 0, "{case}: {undo}");
     }
 }
 
@@ -42,10 +42,10 @@ async fn repeated(stage: Arc<Stage>, case: Case) {
     assert_eq!(shop.snapshot(&world).await, success, "{case}");
 
     let first = shop.wire.first(&world.trace, case.step());
+    let answer = shop.wire.answer(&world.trace, case.step());
+    assert!(matches!(answer, StepAnswer::Acted(ActReply::Done(_))), "{case}: {answer:?}");
     for late in shop.deliver_twice(&first).await {
-        late.ok::<()>().unwrap();
-        assert_eq!(late.mark(SAGA_OUTCOME), Some("done"), "{case}");
-        assert_eq!(late.mark(IDEMPOTENCY_REPLAYED), Some("true"), "{case}");
+        assert_eq!(late.unwrap(), answer, "{case}");
     }
     assert_eq!(shop.snapshot(&world).await, success, "{case}");
 }

@@ -2,6 +2,7 @@
 
 use crate::node::Node;
 use api::Reason;
+use api::saga::v1::StepRole;
 use orchestrator::kind::{CANCEL, CHECKOUT};
 use participant::StepNo;
 use saga::journal::PlanId;
@@ -111,13 +112,28 @@ impl Case {
     }
 
     /// The step.
-    pub(crate) fn step(&self) -> &'static str {
-        self.steps[self.at].name
+    pub(crate) fn step(&self) -> &str {
+        &self.steps[self.at].name
     }
 
-    /// Its compensation, or its void if it is the register.
-    pub(crate) fn undo(&self) -> Option<&'static str> {
-        self.steps[self.at].undo
+    /// Its stable number.
+    pub(crate) fn number(&self) -> StepNo {
+        self.steps[self.at].step
+    }
+
+    /// The participant that runs it.
+    pub(crate) fn participant(&self) -> &str {
+        &self.steps[self.at].participant
+    }
+
+    /// The call that undoes it: its compensation, or its void if it is the pivot.
+    pub(crate) fn undo(&self) -> Option<String> {
+        undo_of(&self.steps[self.at])
+    }
+
+    /// The call that closes the pivot.
+    pub(crate) fn void(&self) -> String {
+        undo_of(self.pivot()).unwrap()
     }
 
     /// The steps before it, in order.
@@ -130,23 +146,28 @@ impl Case {
         &self.steps[self.at + 1..]
     }
 
-    /// The step that decides: the last one that an undo belongs to.
-    pub(crate) fn register(&self) -> &StepInfo {
-        self.steps.iter().rfind(|info| info.undo.is_some()).unwrap()
+    /// The step that decides.
+    pub(crate) fn pivot(&self) -> &StepInfo {
+        self.steps.iter().find(|info| role(info) == StepRole::Pivot).unwrap()
     }
 
-    /// The steps that a failed saga may have to undo: those before the register.
+    /// The steps that a failed saga may have to undo: those before the pivot.
     pub(crate) fn compensable(&self) -> impl Iterator<Item = &StepInfo> {
-        self.steps.iter().take_while(|info| info.step != self.register().step)
+        self.steps.iter().take_while(|info| info.step != self.pivot().step)
     }
 
     /// Whether it is the step that decides.
-    pub(crate) fn is_register(&self) -> bool {
-        self.register().step == self.steps[self.at].step
+    pub(crate) fn is_pivot(&self) -> bool {
+        self.pivot().step == self.steps[self.at].step
+    }
+
+    /// Whether it is undone when its saga fails.
+    pub(crate) fn is_compensable(&self) -> bool {
+        !self.is_pivot() && !self.is_past_pivot()
     }
 
     /// Whether its saga can fail no more.
-    pub(crate) fn is_past_register(&self) -> bool {
+    pub(crate) fn is_past_pivot(&self) -> bool {
         self.undo().is_none()
     }
 
@@ -184,13 +205,13 @@ fn cases_of(plan: PlanId, steps: &[StepInfo]) -> Vec<Case> {
             let known = steps.iter().any(|info| info.name == *name);
             assert!(known, "{}: {plan:?} has no step {name}", scenario.name);
         }
-        let taken = steps.iter().filter(|info| !scenario.skipped.contains(&info.name));
-        let taken: Vec<StepInfo> = taken.copied().collect();
+        let taken = steps.iter().filter(|info| !scenario.skipped.contains(&&*info.name));
+        let taken: Vec<StepInfo> = taken.cloned().collect();
         cases.extend((0..taken.len()).map(|at| Case { scenario, steps: taken.clone(), at }));
     }
     assert!(!cases.is_empty(), "{plan:?} has no scenario");
     for info in steps {
-        let name = info.name;
+        let name = &*info.name;
         assert!(spoils(name).is_some(), "{plan:?}: how can {name} refuse?");
         let tried = cases.iter().any(|case| case.step() == name);
         assert!(tried, "{plan:?}: no scenario has the step {name}");
@@ -198,8 +219,23 @@ fn cases_of(plan: PlanId, steps: &[StepInfo]) -> Vec<Case> {
     cases
 }
 
-const MADE_UP: StepInfo =
-    StepInfo { step: StepNo(99), name: "WrapGift", undo: None, participant: "gift" };
+/// The call that undoes a step, as the wire names it; none for one after the pivot.
+pub(crate) fn undo_of(info: &StepInfo) -> Option<String> {
+    match role(info) {
+        StepRole::Compensatable => Some(format!("Compensate {}", info.step)),
+        StepRole::Pivot => Some(format!("Void {}", info.step)),
+        StepRole::Retriable | StepRole::Unspecified => None,
+    }
+}
+
+/// What the contract says of a step.
+fn role(info: &StepInfo) -> StepRole {
+    let mut actions = api::participants::ALL.iter().flat_map(|it| it.actions);
+    let action = actions.find(|action| action.method == info.method);
+    action.unwrap_or_else(|| panic!("the contract has no {}", info.method)).role
+}
+
+const MADE_UP: StepInfo = StepInfo::new(StepNo(99), "WrapGift", "gift", "gift.v1.Gift/WrapGift");
 
 #[test]
 #[should_panic(expected = "PlanId { kind: 99, version: 1 } has no scenario")]
@@ -210,6 +246,7 @@ fn a_plan_without_a_scenario_is_named() {
 #[test]
 #[should_panic(expected = "how can WrapGift refuse?")]
 fn a_step_that_the_tables_do_not_know_is_named() {
-    let known = ["RedeemCoupon", "ConfirmOrder"].map(|name| StepInfo { name, ..MADE_UP });
-    cases_of(PlanId { kind: CHECKOUT, version: 1 }, &[known[0], known[1], MADE_UP]);
+    let [one, other] =
+        ["RedeemCoupon", "ConfirmOrder"].map(|name| StepInfo { name: name.into(), ..MADE_UP });
+    cases_of(PlanId { kind: CHECKOUT, version: 1 }, &[one, other, MADE_UP]);
 }

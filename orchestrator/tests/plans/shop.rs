@@ -5,15 +5,11 @@ use crate::scenarios::{Case, Scenario, Spoil, cases};
 use crate::snapshot::Snapshot;
 use crate::wire::{Delivered, Fault, Packet, Wire};
 use api::checkout::v1::{CancelOrderRequest, CheckoutLine, CheckoutState, PlaceOrderRequest};
-use api::coupon::v1::coupon_participant_service_client::CouponParticipantServiceClient;
 use api::coupon::v1::coupon_service_client::CouponServiceClient;
 use api::coupon::v1::create_coupon_request::Discount;
 use api::coupon::v1::{CancelPolicy, CreateCouponRequest, IssueCouponRequest, PercentDiscount};
-use api::order::v1::order_participant_service_client::OrderParticipantServiceClient;
 use api::product::v1::CreateProductRequest;
-use api::product::v1::product_participant_service_client::ProductParticipantServiceClient;
 use api::product::v1::product_service_client::ProductServiceClient;
-use api::wallet::v1::wallet_participant_service_client::WalletParticipantServiceClient;
 use api::wallet::v1::wallet_service_client::WalletServiceClient;
 use api::wallet::v1::{ChargeWalletRequest, CreateWalletRequest};
 use db::{Conn, Db, Session};
@@ -21,10 +17,11 @@ use diesel::sql_types::BigInt;
 use diesel::{QueryableByName, sql_query};
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 use migrations::Schema;
-use orchestrator::Participants;
 use orchestrator::kind::CHECKOUT;
+use participant::{ActionServer, SagaParticipants, Steps};
 use platform::{Chassis, Limits, Services, Transport};
 use saga::runtime::Options;
+use saga::transport::Remote;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -39,6 +36,9 @@ const NOBODYS: i64 = 9_000_000_000_000_000;
 
 /// Longer than any test takes: nothing ends because the machine is slow.
 const AGES: Duration = Duration::from_mins(10);
+
+/// Steps that the participants' process runs at once.
+const MAX_CALLS: usize = 1_000;
 
 /// A patient engine.
 pub(crate) fn patient() -> Options {
@@ -72,6 +72,10 @@ pub(crate) struct Shop {
     pub(crate) wallet: Db,
     pub(crate) order: Db,
     pub(crate) wire: Wire,
+    /// Behind the wire.
+    participants: Vec<Arc<dyn Steps>>,
+    /// The same, as a process of their own serves them.
+    pub(crate) served: Transport,
     journal: String,
     db: Db,
     products: ProductServiceClient<Transport>,
@@ -118,18 +122,32 @@ impl Shop {
             .with(coupons.public())
             .with(wallets.public());
         let public = platform::transport::local(public, &chassis);
-        let participants = Services::default()
-            .with(products.participant())
-            .with(coupons.participant())
-            .with(wallets.participant())
-            .with(orders.participant());
-        let participants = platform::transport::local(participants, &chassis);
+        let wire = Wire::new(Handle::current());
+        let [products, coupons, wallets, orders] =
+            [products.steps(), coupons.steps(), wallets.steps(), orders.steps()]
+                .map(|steps| wire.steps(steps));
+        let participants = vec![
+            Arc::clone(&products),
+            Arc::clone(&coupons),
+            Arc::clone(&wallets),
+            Arc::clone(&orders),
+        ];
+        let all = SagaParticipants::new(participants.iter().cloned(), MAX_CALLS, tasks.clone());
+        let served = Services::default()
+            .with(all.server())
+            .with(ActionServer::<product::Product>::new(products))
+            .with(ActionServer::<coupon::Coupon>::new(coupons))
+            .with(ActionServer::<wallet::Wallet>::new(wallets))
+            .with(ActionServer::<order::Order>::new(orders));
+        let served = platform::transport::local(served, &chassis);
         Self {
             product,
             coupon,
             wallet,
             order,
-            wire: Wire::new(far(participants, Handle::current())),
+            wire,
+            participants,
+            served: far(served, Handle::current()),
             journal,
             db,
             products: ProductServiceClient::new(public.clone()),
@@ -141,13 +159,15 @@ impl Shop {
 
     /// A replica of the orchestrator on the shop's journal.
     pub(crate) async fn node(&self, options: Options) -> Node {
-        let wire = || self.wire.transport();
-        let participants = Participants {
-            product: Arc::new(ProductParticipantServiceClient::new(wire())),
-            coupon: Arc::new(CouponParticipantServiceClient::new(wire())),
-            wallet: Arc::new(WalletParticipantServiceClient::new(wire())),
-            order: Arc::new(OrderParticipantServiceClient::new(wire())),
+        Node::start(self.journal.clone(), self.participants.clone(), options).await
+    }
+
+    /// A replica of the orchestrator that calls the participants over a connection.
+    pub(crate) async fn node_over(&self, connection: Transport, options: Options) -> Node {
+        let remote = |steps: &Arc<dyn Steps>| -> Arc<dyn Steps> {
+            Arc::new(Remote::new(steps.name(), connection.clone()))
         };
+        let participants = self.participants.iter().map(remote).collect();
         Node::start(self.journal.clone(), participants, options).await
     }
 
@@ -214,6 +234,17 @@ impl Shop {
             Ok(())
         });
         done.await.unwrap();
+    }
+
+    /// What a participant has.
+    pub(crate) fn database(&self, participant: &str) -> &Db {
+        match participant {
+            "product" => &self.product,
+            "coupon" => &self.coupon,
+            "wallet" => &self.wallet,
+            "order" => &self.order,
+            other => panic!("there is no {other}"),
+        }
     }
 
     /// The journal and every participant.
@@ -294,16 +325,16 @@ impl Shop {
         self.snapshot(&world).await
     }
 
-    /// The register's participant refuses it for good, so that a saga of this world is voided and undone.
+    /// The pivot's participant refuses it for good, so that a saga of this world is voided and undone.
     pub(crate) fn doom(&self, world: &World, case: &Case) {
         let refused = Fault::refused(Code::PermissionDenied);
-        self.wire.always(&world.trace, case.register().name, refused);
+        self.wire.always(&world.trace, &case.pivot().name, refused);
     }
 
     /// Sends requests that were late.
-    pub(crate) async fn deliver_late(&self, world: &World, method: &str) -> Vec<Delivered> {
+    pub(crate) async fn deliver_late(&self, world: &World, call: &str) -> Vec<Delivered> {
         let mut all = Vec::new();
-        for packet in self.wire.take_kept(&world.trace, method) {
+        for packet in self.wire.take_kept(&world.trace, call) {
             all.push(self.wire.deliver(packet).await);
         }
         all
@@ -379,8 +410,13 @@ pub(crate) struct Stage {
 impl Stage {
     pub(crate) async fn start(options: Options) -> Arc<Self> {
         let shop = Shop::start().await;
-        let stagehand = shop.node(patient()).await;
         let node = shop.node(options).await;
+        Self::of(shop, node).await
+    }
+
+    /// A shop with this replica for what is tested.
+    pub(crate) async fn of(shop: Shop, node: Node) -> Arc<Self> {
+        let stagehand = shop.node(patient()).await;
         Arc::new(Self { shop, stagehand, node })
     }
 

@@ -1,13 +1,14 @@
-//! Errors that no retry can heal: before the register they end the saga, after it they call for a person.
+//! Errors that no retry can heal: before the pivot they end the saga, after it they call for a person.
 
 use crate::refused::told_alike;
-use crate::scenarios::Case;
+use crate::scenarios::{Case, undo_of};
 use crate::shop::{Stage, World, patient};
 use crate::snapshot::until;
 use crate::wire::Fault;
 use api::checkout::v1::CheckoutState;
 use api::saga::v1::SagaState;
 use api::{Reason, Refusal};
+use participant::never_heals;
 use std::sync::Arc;
 use tonic::Code;
 
@@ -20,6 +21,13 @@ const CODES: [Code; 5] = [
     Code::OutOfRange,
 ];
 
+#[test]
+fn no_other_code_is_one_that_no_retry_can_heal() {
+    for code in (0..=16).map(Code::from_i32) {
+        assert_eq!(never_heals(code), CODES.contains(&code), "{code:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_step_that_can_never_be_done_ends_the_saga_or_calls_for_a_person() {
     let stage = Stage::start(patient()).await;
@@ -30,7 +38,7 @@ async fn every_code(stage: Arc<Stage>, case: Case) {
     for code in CODES {
         let world = stage.world(&case).await;
         stage.shop.wire.always(&world.trace, case.step(), Fault::refused(code));
-        if case.is_past_register() {
+        if case.is_past_pivot() {
             parks(&stage, &case, &world).await;
         } else {
             ends(&stage, &case, &world).await;
@@ -50,13 +58,13 @@ async fn done_and_refused(stage: Arc<Stage>, case: Case) {
     let world = stage.world(&case).await;
     let fault = Fault::done_and_refused(Code::PermissionDenied);
     shop.wire.always(&world.trace, case.step(), fault);
-    if case.is_past_register() {
+    if case.is_past_pivot() {
         return parks(&stage, &case, &world).await;
     }
-    if !case.is_register() {
+    if !case.is_pivot() {
         return ends(&stage, &case, &world).await;
     }
-    // The void finds the register done.
+    // The void finds the pivot done.
     let told = stage.ask(&world).await.unwrap();
     assert_eq!(told.state, CheckoutState::Succeeded, "{case}");
     assert_eq!(shop.snapshot(&world).await, success, "{case}");
@@ -73,12 +81,12 @@ async fn never_undone(stage: Arc<Stage>, case: Case) {
     for code in CODES {
         let world = stage.world(&case).await;
         stage.shop.doom(&world, &case);
-        stage.shop.wire.always(&world.trace, undo, Fault::refused(code));
+        stage.shop.wire.always(&world.trace, &undo, Fault::refused(code));
         parks(&stage, &case, &world).await;
     }
 }
 
-async fn ends(stage: &Stage, case: &Case, world: &World) {
+pub(crate) async fn ends(stage: &Stage, case: &Case, world: &World) {
     let Stage { shop, .. } = stage;
     let before = shop.standing(world).await;
     let status = stage.ask(world).await.expect_err("it can never be done");
@@ -89,7 +97,7 @@ async fn ends(stage: &Stage, case: &Case, world: &World) {
     assert_eq!(refusal.metadata["step"], case.step(), "{case}");
     told_alike(stage, world, &status).await;
     for info in case.compensable() {
-        assert!(shop.wire.sent(&world.trace, info.undo.unwrap()) > 0, "{case}: {}", info.name);
+        assert!(shop.wire.sent(&world.trace, &undo_of(info).unwrap()) > 0, "{case}: {}", info.name);
     }
 }
 
@@ -105,7 +113,7 @@ async fn parks(stage: &Stage, case: &Case, world: &World) {
     let saga = until("the saga calls for a person", listed).await;
     assert_eq!(saga.state(), SagaState::NeedsAttention, "{case}");
     let attention = saga.attention.clone().unwrap().message;
-    let named = [case.step(), "register"].iter().any(|name| attention.contains(name));
+    let named = [case.step(), "pivot"].iter().any(|name| attention.contains(name));
     assert!(named, "{case}: {attention}");
     assert_eq!(node.saga(&told.checkout_id).await.saga.unwrap(), saga, "{case}");
 }

@@ -1,21 +1,28 @@
 //! The wire between the orchestrator and its participants, which loses, doubles and delays what a test tells it to.
 //!
-//! Faults are aimed at one method of one saga, which the wire knows by the trace id that all calls of a saga carry.
+//! Faults are aimed at one call of one saga, by its name: that of an action, or `Compensate 2` and `Void 4` for what
+//! undoes step 2 and what closes step 4. The saga is known by the trace id that all its calls carry; reads of its rows,
+//! which carry none, by its own id.
 
-use api::outcome::X_TRACE_ID;
 use api::{Reason, Refusal};
-use http::{HeaderMap, Request, Response, Uri};
-use http_body_util::{BodyExt, Full};
-use platform::Transport;
-use prost::Message;
-use prost::bytes::Bytes;
+use participant::{ActReply, ActionInfo, CallKind, SagaId, StepAnswer, StepCall, StepRow, Steps};
 use std::collections::{HashMap, VecDeque};
-use std::convert::Infallible;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
-use tonic::body::Body;
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::time::Instant;
 use tonic::{Code, Status};
-use tower::ServiceExt;
 use uuid::Uuid;
+
+/// The name of a read of a saga's rows.
+pub(crate) const READ: &str = "GetSteps";
+
+/// How long a test waits for a call that it makes itself.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What a participant answers.
+pub(crate) type Delivered = Result<StepAnswer, Status>;
 
 /// What happens to one call.
 #[derive(Debug, Clone, Copy)]
@@ -40,8 +47,10 @@ enum Answer {
     Reply,
     /// An error that is not the participant's.
     Code(Code),
-    /// A refusal in the participant's words, which is on no record.
-    Unrecorded(Reason),
+    /// An error that says what a client would be told of a refusal. Only an answer says that a step was refused.
+    Worded(Reason),
+    /// Done, with a reply that does not decode.
+    Garbage,
     /// None, ever.
     Silence,
 }
@@ -68,202 +77,238 @@ impl Fault {
         Self { delivery: Delivery::Never, answer: Answer::Code(code) }
     }
 
-    /// A refusal that nobody recorded, in place of the call.
-    pub(crate) const fn unrecorded(reason: Reason) -> Self {
-        Self { delivery: Delivery::Never, answer: Answer::Unrecorded(reason) }
+    /// An error with a refusal's words in place of the call.
+    pub(crate) const fn worded(reason: Reason) -> Self {
+        Self { delivery: Delivery::Never, answer: Answer::Worded(reason) }
     }
 
-    /// Whether the participant does it.
-    pub(crate) fn is_done(self) -> bool {
-        matches!(self.delivery, Delivery::Once | Delivery::Twice)
+    /// The participant did it, and its reply does not decode.
+    pub(crate) const fn garbage() -> Self {
+        Self { delivery: Delivery::Once, answer: Answer::Garbage }
     }
 
     /// An error though the participant did it.
     pub(crate) const fn done_and_refused(code: Code) -> Self {
         Self { delivery: Delivery::Once, answer: Answer::Code(code) }
     }
+
+    /// Whether the participant does it.
+    pub(crate) fn is_done(self) -> bool {
+        matches!(self.delivery, Delivery::Once | Delivery::Twice)
+    }
 }
 
-/// A request as it was sent, to be sent again.
-#[derive(Debug, Clone)]
+/// A call as it was made, to be made again.
+#[derive(Clone)]
 pub(crate) struct Packet {
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
+    participant: Arc<dyn Steps>,
+    call: StepCall,
+}
+
+impl fmt::Debug for Packet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} to {}", self.call, self.participant.name())
+    }
 }
 
 impl Packet {
-    /// The same request for another saga.
-    pub(crate) fn readdressed(&self, from: Uuid, to: Uuid) -> Self {
-        let places = self.body.windows(16).enumerate().filter(|(_, it)| *it == from.as_bytes());
-        let places: Vec<usize> = places.map(|(place, _)| place).collect();
-        assert_eq!(places.len(), 1, "{} names its saga once", self.uri);
-        let mut body = self.body.to_vec();
-        body[places[0]..places[0] + 16].copy_from_slice(to.as_bytes());
-        Self { body: body.into(), ..self.clone() }
+    /// The same call for another saga.
+    pub(crate) fn readdressed(&self, to: Uuid) -> Self {
+        let mut packet = self.clone();
+        packet.call.saga = to.into();
+        packet
     }
 
-    fn request(self) -> Request<Body> {
-        let mut request = Request::post(self.uri).body(Body::new(Full::new(self.body))).unwrap();
-        *request.headers_mut() = self.headers;
-        request
-    }
-}
-
-/// A participant's answer, read to its end.
-#[derive(Debug)]
-pub(crate) struct Delivered {
-    headers: HeaderMap,
-    body: Bytes,
-}
-
-impl Delivered {
-    /// What the answer says if it is no error.
-    pub(crate) fn ok<M: Message + Default>(&self) -> Result<M, Status> {
-        match Status::from_header_map(&self.headers) {
-            Some(status) if status.code() != Code::Ok => Err(status),
-            // Behind the frame's flag and length.
-            _ => Ok(M::decode(self.body.clone().slice(5..)).unwrap()),
-        }
+    /// The trace and name that faults are aimed at.
+    fn key(&self) -> (String, String) {
+        let StepCall { step, kind, trace, .. } = &self.call;
+        let name = match kind {
+            CallKind::Act { .. } => kind.name().to_owned(),
+            CallKind::Compensate | CallKind::Void(_) => format!("{} {step}", kind.name()),
+        };
+        (trace.trace_id.clone(), name)
     }
 
-    /// The reason of an error.
-    pub(crate) fn reason(&self) -> Option<Reason> {
-        Refusal::from_status(&self.ok::<()>().err()?).map(|refusal| refusal.reason)
-    }
-
-    /// The value of a header or trailer.
-    pub(crate) fn mark(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).map(|value| value.to_str().unwrap())
+    async fn run(&self) -> Delivered {
+        self.participant.run(self.call.clone()).await
     }
 }
 
 /// The wire, with what it saw. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Wire {
-    participants: Transport,
+    /// The participants'.
+    runtime: Handle,
     lines: Arc<Mutex<HashMap<(String, String), Line>>>,
 }
 
-/// One method of one saga.
+/// The calls of one saga that have one name.
 #[derive(Default)]
 struct Line {
     next: VecDeque<Fault>,
     always: Option<Fault>,
     sent: Vec<Packet>,
     kept: Vec<Packet>,
-    answered: usize,
+    answers: Vec<StepAnswer>,
+}
+
+impl Line {
+    fn fault(&mut self) -> Fault {
+        self.next.pop_front().or(self.always).unwrap_or(Fault::NONE)
+    }
 }
 
 impl Wire {
-    pub(crate) fn new(participants: Transport) -> Self {
-        Self { participants, lines: Arc::default() }
+    /// A wire to participants that run in this runtime.
+    pub(crate) fn new(runtime: Handle) -> Self {
+        Self { runtime, lines: Arc::default() }
     }
 
-    /// What generated clients are made of.
-    pub(crate) fn transport(&self) -> Transport {
-        let wire = self.clone();
-        platform::transport::over(tower::service_fn(move |request| {
-            let wire = wire.clone();
-            async move { Ok::<_, Infallible>(wire.carry(request).await) }
-        }))
+    /// A participant at the end of the wire.
+    pub(crate) fn steps(&self, inner: Arc<dyn Steps>) -> Arc<dyn Steps> {
+        Arc::new(Wired { wire: self.clone(), inner })
     }
 
-    /// The next calls of a method go wrong, one after the other.
-    pub(crate) fn next(&self, trace: &str, method: &str, faults: &[Fault]) {
-        self.line(trace, method, |line| line.next.extend(faults));
+    /// The next calls of a name go wrong, one after the other.
+    pub(crate) fn next(&self, trace: &str, call: &str, faults: &[Fault]) {
+        self.line(trace, call, |line| line.next.extend(faults));
     }
 
-    /// Every call of a method goes wrong, after those that were told to.
-    pub(crate) fn always(&self, trace: &str, method: &str, fault: Fault) {
-        self.line(trace, method, |line| line.always = Some(fault));
+    /// Every call of a name goes wrong, after those that were told to.
+    pub(crate) fn always(&self, trace: &str, call: &str, fault: Fault) {
+        self.line(trace, call, |line| line.always = Some(fault));
     }
 
-    /// No call of a method goes wrong any more.
-    pub(crate) fn heal(&self, trace: &str, method: &str) {
-        self.line(trace, method, |line| {
+    /// No call of a name goes wrong any more.
+    pub(crate) fn heal(&self, trace: &str, call: &str) {
+        self.line(trace, call, |line| {
             line.always = None;
             line.next.clear();
         });
     }
 
-    /// The calls of a method that the orchestrator made.
-    pub(crate) fn sent(&self, trace: &str, method: &str) -> usize {
-        self.line(trace, method, |line| line.sent.len())
+    /// The calls of a name that the orchestrator made.
+    pub(crate) fn sent(&self, trace: &str, call: &str) -> usize {
+        self.line(trace, call, |line| line.sent.len())
     }
 
-    /// The calls of a method that the participant answered, whoever heard it.
-    pub(crate) fn answered(&self, trace: &str, method: &str) -> usize {
-        self.line(trace, method, |line| line.answered)
+    /// The calls of a name that the participant answered, whoever heard it.
+    pub(crate) fn answered(&self, trace: &str, call: &str) -> usize {
+        self.line(trace, call, |line| line.answers.len())
     }
 
-    /// The first call of a method.
-    pub(crate) fn first(&self, trace: &str, method: &str) -> Packet {
-        let first = self.line(trace, method, |line| line.sent.first().cloned());
-        first.unwrap_or_else(|| panic!("{method} was never sent"))
+    /// What the participant answered first, whoever heard it.
+    pub(crate) fn answer(&self, trace: &str, call: &str) -> StepAnswer {
+        let answer = self.line(trace, call, |line| line.answers.first().cloned());
+        answer.unwrap_or_else(|| panic!("{call} was never answered"))
     }
 
-    /// The late calls of a method, which are on their way no more.
-    pub(crate) fn take_kept(&self, trace: &str, method: &str) -> Vec<Packet> {
-        self.line(trace, method, |line| std::mem::take(&mut line.kept))
+    /// The first call of a name.
+    pub(crate) fn first(&self, trace: &str, call: &str) -> Packet {
+        let first = self.line(trace, call, |line| line.sent.first().cloned());
+        first.unwrap_or_else(|| panic!("{call} was never sent"))
     }
 
-    /// Sends a request to its participant, with no fault in the way.
-    pub(crate) async fn deliver(&self, packet: Packet) -> Delivered {
-        let response = self.pass(packet.request()).await;
-        let (mut parts, body) = response.into_parts();
-        let body = body.collect().await.unwrap();
-        parts.headers.extend(body.trailers().cloned().unwrap_or_default());
-        Delivered { headers: parts.headers, body: body.to_bytes() }
+    /// The late calls of a name, which are on their way no more.
+    pub(crate) fn take_kept(&self, trace: &str, call: &str) -> Vec<Packet> {
+        self.line(trace, call, |line| std::mem::take(&mut line.kept))
     }
 
-    fn line<T>(&self, trace: &str, method: &str, look: impl FnOnce(&mut Line) -> T) -> T {
-        look(self.lines().entry((trace.to_owned(), method.to_owned())).or_default())
+    /// Makes a call of its participant, with no fault in the way. One that comes late is not late by its own deadline.
+    pub(crate) async fn deliver(&self, mut packet: Packet) -> Delivered {
+        packet.call.deadline = Instant::now() + PATIENCE;
+        packet.run().await
+    }
+
+    fn line<T>(&self, trace: &str, call: &str, look: impl FnOnce(&mut Line) -> T) -> T {
+        look(self.lines().entry((trace.to_owned(), call.to_owned())).or_default())
     }
 
     fn lines(&self) -> MutexGuard<'_, HashMap<(String, String), Line>> {
         self.lines.lock().unwrap()
     }
 
-    async fn pass(&self, request: Request<Body>) -> Response<Body> {
-        let Ok(response) = self.participants.clone().oneshot(request).await;
-        response
+    /// Works where the participants are, as if in another process: what has begun there goes on when its caller is gone.
+    async fn far<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Status>> + Send + 'static,
+    ) -> Result<T, Status> {
+        let done = self.runtime.spawn(work).await;
+        done.unwrap_or_else(|_| Err(Status::unavailable("the process is gone")))
     }
 
-    async fn carry(&self, request: Request<Body>) -> Response<Body> {
-        let (parts, body) = request.into_parts();
-        let trace = parts.headers.get(X_TRACE_ID).map(|id| id.to_str().unwrap().to_owned());
-        let trace = trace.unwrap_or_default();
-        let method = parts.uri.path().rsplit('/').next().unwrap().to_owned();
-        let body = body.collect().await.unwrap().to_bytes();
-        let mut packet = Packet { uri: parts.uri, headers: parts.headers, body };
-        let request = packet.clone().request();
-        // A copy that comes late is not late by its own deadline.
-        packet.headers.remove("grpc-timeout");
-        let fault = self.line(&trace, &method, |line| {
+    async fn pass(&self, packet: Packet, twice: bool) -> Delivered {
+        let wire = self.clone();
+        let work = async move {
+            let answer = if twice {
+                tokio::join!(packet.run(), packet.run()).0?
+            } else {
+                packet.run().await?
+            };
+            let (trace, call) = packet.key();
+            wire.line(&trace, &call, |line| line.answers.push(answer.clone()));
+            Ok(answer)
+        };
+        self.far(work).await
+    }
+
+    async fn carry(&self, packet: Packet) -> Delivered {
+        let (trace, call) = packet.key();
+        let fault = self.line(&trace, &call, |line| {
             line.sent.push(packet.clone());
-            line.next.pop_front().or(line.always).unwrap_or(Fault::NONE)
+            line.fault()
         });
         let reply = match fault.delivery {
             Delivery::Never => None,
-            Delivery::Once => Some(self.pass(request).await),
-            Delivery::Twice => {
-                let both = tokio::join!(self.pass(request), self.pass(packet.request()));
-                Some(both.0)
-            }
+            Delivery::Once => Some(self.pass(packet, false).await),
+            Delivery::Twice => Some(self.pass(packet, true).await),
             Delivery::Kept => {
-                self.line(&trace, &method, |line| line.kept.push(packet));
+                self.line(&trace, &call, |line| line.kept.push(packet));
                 None
             }
         };
-        if reply.is_some() {
-            self.line(&trace, &method, |line| line.answered += 1);
-        }
         match (fault.answer, reply) {
             (Answer::Reply, Some(reply)) => reply,
-            (Answer::Code(code), _) => Status::new(code, "injected").into_http(),
-            (Answer::Unrecorded(reason), _) => Status::from(Refusal::new(reason)).into_http(),
+            (Answer::Code(code), _) => Err(Status::new(code, "injected")),
+            (Answer::Worded(reason), _) => Err(Refusal::new(reason).into()),
+            // No field of a message has this type.
+            (Answer::Garbage, _) => Ok(StepAnswer::Acted(ActReply::Done(vec![0x0f]))),
             (Answer::Silence | Answer::Reply, _) => std::future::pending().await,
         }
+    }
+}
+
+/// A participant at the end of the wire.
+struct Wired {
+    wire: Wire,
+    inner: Arc<dyn Steps>,
+}
+
+#[tonic::async_trait]
+impl Steps for Wired {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    async fn describe(&self, deadline: Instant) -> Result<Vec<ActionInfo>, Status> {
+        let inner = Arc::clone(&self.inner);
+        self.wire.far(async move { inner.describe(deadline).await }).await
+    }
+
+    async fn run(&self, call: StepCall) -> Result<StepAnswer, Status> {
+        self.wire.carry(Packet { participant: Arc::clone(&self.inner), call }).await
+    }
+
+    async fn recorded(&self, saga: SagaId, deadline: Instant) -> Result<Vec<StepRow>, Status> {
+        if let Answer::Code(code) = self.wire.line(&saga.to_string(), READ, Line::fault).answer {
+            return Err(Status::new(code, "injected"));
+        }
+        let inner = Arc::clone(&self.inner);
+        self.wire.far(async move { inner.recorded(saga, deadline).await }).await
+    }
+
+    async fn raise_watermark(&self, to: SagaId, deadline: Instant) -> Result<SagaId, Status> {
+        let inner = Arc::clone(&self.inner);
+        self.wire.far(async move { inner.raise_watermark(to, deadline).await }).await
     }
 }
