@@ -4,12 +4,13 @@ use crate::domain::{Coupon, CouponId, Issued, IssuedId, OrderId, Refused, UserId
 use crate::store::Owner;
 use crate::{store, wire};
 use ::participant::{Moment, Task, Verdict};
-use api::coupon::v1::{IssueCouponResponse, RestoreCouponResponse};
-use api::{Reason, Refusal};
+use api::Reason;
+use api::coupon::v1::{IssueCouponResponse, RestoreCouponReply};
 use chrono::{DateTime, Utc};
 use db::{Conn, Error, LockWait, Result, Script};
 use events::{Event, outbox};
 use prost::Message;
+use service::rejected;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A hot write.
@@ -85,9 +86,7 @@ impl participant::Desk for Desk {
 
     fn act(&self, sheet: &mut Sheet, op: &Op, moment: &Moment<'_>) -> Verdict {
         match *op {
-            Op::Issue { user, known: false, .. } => {
-                Verdict::Rejected(Refused::NoSuchUser(user).into())
-            }
+            Op::Issue { user, known: false, .. } => rejected(Refused::NoSuchUser(user)),
             Op::Issue { coupon, user, id, known: true, .. } => {
                 verdict(sheet.issue((coupon, user), id, moment))
             }
@@ -203,7 +202,7 @@ impl Sheet {
         let campaign = self.campaigns.get(&coupon).ok_or_else(corrupt)?;
         let issued = self.issued.get_mut(&owner).ok_or_else(corrupt)?;
         issued.order_cancelled(order, campaign.terms.cancel_policy).ok_or_else(corrupt)?;
-        let reply = RestoreCouponResponse { state: wire::state(issued.state).into() };
+        let reply = RestoreCouponReply { state: wire::state(issued.state).into() };
         self.events.push(wire::order_cancelled(issued, order, moment));
         self.note(owner);
         Ok(Verdict::Done(reply.encode_to_vec()))
@@ -228,7 +227,7 @@ impl Sheet {
     /// Keeps the batch from being stored. The verdict is never told: the transaction is rolled back.
     fn fail(&mut self, defect: Error) -> Verdict {
         self.defect.get_or_insert(defect);
-        Verdict::Rejected(Refusal::new(Reason::Internal))
+        rejected(Reason::Internal)
     }
 }
 
@@ -240,6 +239,6 @@ fn recorded_use(recorded: &[u8]) -> Result<wire::Use> {
 fn verdict(decided: Result<impl Message, Refused>) -> Verdict {
     match decided {
         Ok(reply) => Verdict::Done(reply.encode_to_vec()),
-        Err(refused) => Verdict::Rejected(refused.into()),
+        Err(refused) => rejected(refused),
     }
 }

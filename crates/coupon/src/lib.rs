@@ -10,18 +10,17 @@ mod store;
 mod users;
 mod wire;
 
-use ::participant::{Call, Calls, Lanes, Options, Outcome, Trace};
-use api::coupon::v1::coupon_participant_service_server::CouponParticipantServiceServer;
+use ::participant::{ActionServer, ActionService, Calls, Health, Options, Steps};
+use ::service::Writes;
 use api::coupon::v1::coupon_service_server::CouponServiceServer;
 use api::wallet::v1::wallet_service_client::WalletServiceClient;
 use db::IdBlocks;
-use desk::{Desk, Op};
+use desk::Desk;
 use platform::{Transport, served};
 use sold_out::SoldOut;
 pub use sold_out::{Notices, TurnedAway};
 use std::sync::Arc;
 use tokio_util::task::TaskTracker;
-use tonic::Status;
 use users::Users;
 
 /// Ids of campaigns taken from the table at a time.
@@ -34,11 +33,15 @@ const ISSUED_BLOCK: i64 = 10_000;
 #[derive(Clone)]
 pub struct Coupon {
     db: db::Db,
-    lanes: Arc<Lanes<Desk>>,
+    writes: Writes<Desk>,
     campaign_ids: Arc<IdBlocks>,
     issued_ids: Arc<IdBlocks>,
     users: Arc<Users>,
     sold_out: Arc<SoldOut>,
+}
+
+impl ActionService for Coupon {
+    const CONTRACT: saga_api::Participant = api::participants::COUPON;
 }
 
 impl Coupon {
@@ -51,13 +54,13 @@ impl Coupon {
         notices: Notices,
         tasks: &TaskTracker,
     ) -> Self {
-        let lanes = Arc::new(Lanes::start("coupon", &db, Desk, options, tasks));
+        let writes = Writes::start(Self::CONTRACT, &db, Desk, options, tasks);
         let blocks = |name, size| Arc::new(IdBlocks::new(db.clone(), name, size));
         let campaign_ids = blocks("coupon", CAMPAIGN_BLOCK);
         let issued_ids = blocks("issued_coupon", ISSUED_BLOCK);
         let users = Arc::new(Users::new(wallets));
         let sold_out = Arc::new(SoldOut::new(notices));
-        Self { db, lanes, campaign_ids, issued_ids, users, sold_out }
+        Self { db, writes, campaign_ids, issued_ids, users, sold_out }
     }
 
     /// The calls for everybody.
@@ -65,14 +68,19 @@ impl Coupon {
         served!(CouponServiceServer::new(self.clone()))
     }
 
-    /// The saga's steps, for the orchestrator.
-    pub fn participant(&self) -> CouponParticipantServiceServer<Self> {
-        served!(CouponParticipantServiceServer::new(self.clone()))
+    /// Its steps in sagas.
+    pub fn steps(&self) -> Arc<dyn Steps> {
+        self.writes.steps()
+    }
+
+    /// The steps as calls of their own.
+    pub fn actions(&self) -> ActionServer<Self> {
+        ActionServer::new(self.steps())
     }
 
     /// How often each of its steps was called.
     pub fn calls(&self) -> Calls {
-        self.lanes.calls()
+        self.writes.steps().calls()
     }
 
     /// How many calls were told that a campaign is sold out, by who knew it.
@@ -81,25 +89,12 @@ impl Coupon {
     }
 
     /// What its lanes last achieved.
-    pub fn health(&self) -> Vec<::participant::Health> {
-        self.lanes.health()
+    pub fn health(&self) -> Vec<Health> {
+        self.writes.health()
     }
 
     /// Takes no more writes; what is queued still runs.
     pub fn close(&self) {
-        self.lanes.close();
+        self.writes.close();
     }
-
-    /// Runs a call in the lane of an entity, which is the campaign wherever the call names one.
-    async fn run(&self, entity: i64, call: Call<Op>) -> Result<Outcome, Status> {
-        let deadline = platform::context::current().deadline;
-        let outcome = self.lanes.call(entity, call, deadline).await;
-        outcome.map_err(|error| ::participant::refuse_lane(&error))
-    }
-}
-
-/// The trace of the call that this runs in.
-fn trace() -> Trace {
-    let context = platform::context::current();
-    Trace { traceparent: context.traceparent(), trace_id: context.trace_id }
 }

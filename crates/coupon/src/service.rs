@@ -2,16 +2,16 @@
 
 use crate::desk::Op;
 use crate::domain::{self, CouponId, IssuedId, Refused, Terms, UserId};
-use crate::{Coupon, store, trace, wire};
-use ::participant::grpc::refuse_db;
-use ::participant::{Call, Moment, Outcome, RequestKey, Trace, Verdict, content_hash};
+use crate::{Coupon, store, wire};
+use ::participant::{Moment, Told, Trace, Verdict, content_hash};
+use ::service::{answer, refuse_db, request_key, trace};
 use api::coupon::v1::coupon_service_server::CouponService;
 use api::coupon::v1::{
     CreateCouponRequest, CreateCouponResponse, GetCouponRequest, GetCouponResponse,
     GetIssuedCouponRequest, GetIssuedCouponResponse, IssueCouponRequest, IssueCouponResponse,
     ListCouponsRequest, ListCouponsResponse, ListIssuedCouponsRequest, ListIssuedCouponsResponse,
 };
-use api::{Check, Refusal, RequestId};
+use api::{Check, Refusal};
 use db::{Conn, Script, SendAsyncFn};
 use events::outbox;
 use platform::page::{PageSize, PageToken, Place};
@@ -21,6 +21,9 @@ use tonic::{Request, Response, Status};
 /// The calls' numbers in idempotency rows, stable for ever.
 const CREATE: i8 = 1;
 const ISSUE: i8 = 2;
+
+/// The user of requests that name none.
+const NOBODY: i64 = 0;
 
 /// The encoding of requests that idempotency rows digest.
 const ENCODING: u8 = 1;
@@ -38,14 +41,14 @@ impl CouponService for Coupon {
         let request = request.into_inner();
         request.check()?;
         let terms = wire::terms(&request)?;
-        let key = request_key(&request.request_id, 0, CREATE)?;
+        let key = request_key(&request.request_id, NOBODY, CREATE)?;
         let content = CreateCouponRequest { request_id: String::new(), ..request };
         let hash = content_hash(ENCODING, &content);
         let id = CouponId(self.campaign_ids.next().await.map_err(|error| refuse_db(&error))?);
         let trace = trace();
         let work = async move |conn: &mut Conn| create(conn, id, terms, &trace).await;
         let outcome = ::participant::once(&self.db, key, hash, work).await;
-        outcome.map_err(|error| refuse_db(&error))?.into_answer()
+        answer(outcome.map_err(|error| refuse_db(&error))?)
     }
 
     async fn get_coupon(
@@ -94,12 +97,12 @@ impl CouponService for Coupon {
         // Drawn here, for the lane's own transaction must not wait for another one.
         let id = IssuedId(self.issued_ids.next().await.map_err(|error| refuse_db(&error))?);
         let op = Op::Issue { coupon, user, known, sold_out: heard.is_some(), id };
-        let outcome = self.run(coupon.0, Call::request(key, hash, op, trace())).await?;
+        let told = self.writes.request(coupon.0, key, hash, op).await?;
         match heard {
-            Some(heard) if !is_replayed(&outcome) => heard.confirmed(&outcome),
-            _ => self.sold_out.learn(coupon, &outcome),
+            Some(heard) if !is_replayed(&told) => heard.confirmed(&told),
+            _ => self.sold_out.learn(coupon, &told),
         }
-        outcome.into_answer()
+        answer(told)
     }
 
     async fn get_issued_coupon(
@@ -147,11 +150,8 @@ impl Coupon {
     }
 }
 
-fn is_replayed(outcome: &Outcome) -> bool {
-    matches!(
-        outcome,
-        Outcome::Done { replayed: true, .. } | Outcome::Rejected { replayed: true, .. }
-    )
+fn is_replayed(told: &Told) -> bool {
+    matches!(told, Told::Done { replayed: true, .. } | Told::Rejected { replayed: true, .. })
 }
 
 /// Makes a campaign, in the transaction of its request id.
@@ -164,9 +164,4 @@ async fn create(conn: &mut Conn, id: CouponId, terms: Terms, trace: &Trace) -> d
     writes.run(conn).await?;
     let reply = CreateCouponResponse { coupon: Some((&coupon).into()) };
     Ok(Verdict::Done(reply.encode_to_vec()))
-}
-
-fn request_key(request_id: &str, user_id: i64, method: i8) -> Result<RequestKey, Refusal> {
-    let request_id = *RequestId::parse(request_id)?.as_bytes();
-    Ok(RequestKey { request_id, user_id, method })
 }

@@ -11,7 +11,7 @@
 //! Nothing is remembered for long, so that even a database that was put back to an earlier state is heard before soon.
 
 use crate::domain::CouponId;
-use ::participant::Outcome;
+use ::participant::Told;
 use api::{Reason, Refusal};
 use redis::{AsyncCommands, RedisError};
 use redis_link::Link;
@@ -53,7 +53,7 @@ pub struct Notices {
 pub(crate) struct SoldOut {
     memory: RwLock<HashMap<CouponId, Remembered>>,
     notices: Notices,
-    told: Told,
+    counters: Counters,
 }
 
 /// What was last heard of a campaign.
@@ -63,8 +63,9 @@ struct Remembered {
     until: Instant,
 }
 
+/// See [`TurnedAway`].
 #[derive(Default)]
-struct Told {
+struct Counters {
     memory: AtomicU64,
     redis: AtomicU64,
     database: AtomicU64,
@@ -119,13 +120,13 @@ impl Notices {
 
 impl SoldOut {
     pub(crate) fn new(notices: Notices) -> Self {
-        Self { memory: RwLock::default(), notices, told: Told::default() }
+        Self { memory: RwLock::default(), notices, counters: Counters::default() }
     }
 
     /// Who knows the campaign to be sold out.
     pub(crate) async fn heard_by(&self, coupon: CouponId) -> Option<Heard<'_>> {
         if let Some(remembered) = self.remembered(coupon) {
-            return remembered.map(|_| Heard(&self.told.memory));
+            return remembered.map(|_| Heard(&self.counters.memory));
         }
         let Ok(posted) = self.notices.read(coupon).await else {
             self.remember(coupon, None, MEMORY);
@@ -135,22 +136,22 @@ impl SoldOut {
         let lasts = if refusal.is_some() { MEMORY } else { OPEN };
         let is_sold_out = refusal.is_some();
         self.remember(coupon, refusal, lasts);
-        is_sold_out.then_some(Heard(&self.told.redis))
+        is_sold_out.then_some(Heard(&self.counters.redis))
     }
 
     /// Learns from what a committed transaction answered.
-    pub(crate) fn learn(&self, coupon: CouponId, outcome: &Outcome) {
-        let Outcome::Rejected { refusal: encoded, .. } = outcome else { return };
-        let Some(refusal) = sold_out(encoded) else { return };
-        self.told.database.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn learn(&self, coupon: CouponId, told: &Told) {
+        let Told::Rejected { rejection, .. } = told else { return };
+        let Some(refusal) = sold_out(rejection) else { return };
+        self.counters.database.fetch_add(1, Ordering::Relaxed);
         // The calls that were in the lane together learn together: one of them tells.
         if self.remember(coupon, Some(refusal), MEMORY) {
-            self.notices.post(coupon, encoded.clone());
+            self.notices.post(coupon, rejection.clone());
         }
     }
 
     pub(crate) fn turned_away(&self) -> TurnedAway {
-        let Told { memory, redis, database } = &self.told;
+        let Counters { memory, redis, database } = &self.counters;
         let [memory, redis, database] =
             [memory, redis, database].map(|count| count.load(Ordering::Relaxed));
         TurnedAway { memory, redis, database }
@@ -188,9 +189,9 @@ impl SoldOut {
 
 impl Heard<'_> {
     /// Counts the refusal, if the rows confirmed it.
-    pub(crate) fn confirmed(self, outcome: &Outcome) {
-        if let Outcome::Rejected { refusal, .. } = outcome
-            && sold_out(refusal).is_some()
+    pub(crate) fn confirmed(self, told: &Told) {
+        if let Told::Rejected { rejection, .. } = told
+            && sold_out(rejection).is_some()
         {
             self.0.fetch_add(1, Ordering::Relaxed);
         }

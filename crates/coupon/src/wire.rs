@@ -10,7 +10,7 @@ use api::coupon::v1::create_coupon_request::Discount as Wanted;
 use api::coupon::v1::{
     self, CouponCreated, CouponForfeited, CouponIssued, CouponRedeemUndone, CouponRedeemed,
     CouponRestored, CreateCouponRequest, FixedDiscount, IssuedCoupon, IssuedCouponState,
-    PercentDiscount, RedeemCouponResponse,
+    PercentDiscount, RedeemCouponReply,
 };
 use api::{Reason, Refusal};
 use chrono::{DateTime, SecondsFormat, SubsecRound, Utc};
@@ -169,8 +169,8 @@ pub(crate) struct Use {
 }
 
 /// The reply of a use, which is also all that undoing it needs.
-pub(crate) fn redeemed(issued: &Issued, order: OrderId, discount: i64) -> RedeemCouponResponse {
-    RedeemCouponResponse {
+pub(crate) fn redeemed(issued: &Issued, order: OrderId, discount: i64) -> RedeemCouponReply {
+    RedeemCouponReply {
         discount,
         issued_coupon_id: issued.id.0,
         coupon_id: issued.coupon.0,
@@ -181,7 +181,7 @@ pub(crate) fn redeemed(issued: &Issued, order: OrderId, discount: i64) -> Redeem
 
 /// A recorded use; `None` for what no version recorded.
 pub(crate) fn recorded_use(recorded: &[u8]) -> Option<Use> {
-    let reply = RedeemCouponResponse::decode(recorded).ok()?;
+    let reply = RedeemCouponReply::decode(recorded).ok()?;
     let owner = (CouponId(reply.coupon_id), UserId(reply.user_id));
     Some(Use { owner, order: OrderId(reply.order_id) })
 }

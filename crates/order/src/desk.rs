@@ -2,13 +2,14 @@
 
 use crate::domain::{Order, Refused};
 use crate::{store, wire};
-use api::order::v1::{BeginCancelResponse, ConfirmOrderResponse, FinishCancelResponse};
-use api::{Reason, Refusal};
+use api::Reason;
+use api::order::v1::{BeginCancelReply, ConfirmOrderReply, FinishCancelReply};
 use chrono::{DateTime, Utc};
 use db::{Conn, Error, LockWait, Result, Script};
 use events::{Event, outbox};
 use participant::{Moment, Task, Verdict};
 use prost::Message;
+use service::rejected;
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
@@ -92,18 +93,18 @@ impl Sheet {
         self.new.insert(order.id);
         self.orders.insert(order.id, order.clone());
         self.events.push(wire::confirmed(order, moment));
-        done(&ConfirmOrderResponse { order: Some(order.into()) })
+        done(&ConfirmOrderReply { order: Some(order.into()) })
     }
 
     fn begin_cancel(&mut self, order_id: i64, user_id: i64, saga: Uuid) -> Verdict {
         let Some(order) = self.orders.get_mut(&order_id) else {
-            return Verdict::Rejected(Refused::NotFound { order_id }.into());
+            return rejected(Refused::NotFound { order_id });
         };
         if let Err(refused) = order.begin_cancel(user_id, saga) {
-            return Verdict::Rejected(refused.into());
+            return rejected(refused);
         }
         self.changed.insert(order_id);
-        done(&BeginCancelResponse { order: Some((&*order).into()) })
+        done(&BeginCancelReply { order: Some((&*order).into()) })
     }
 
     fn finish_cancel(
@@ -122,13 +123,13 @@ impl Sheet {
         };
         self.changed.insert(order_id);
         self.events.push(wire::cancelled(order, at, moment));
-        done(&FinishCancelResponse { order: Some((&*order).into()) })
+        done(&FinishCancelReply { order: Some((&*order).into()) })
     }
 
     /// Keeps the batch from being stored. The verdict is never told: the transaction is rolled back.
     fn fail(&mut self, defect: Error) -> Verdict {
         self.defect.get_or_insert(defect);
-        Verdict::Rejected(Refusal::new(Reason::Internal))
+        rejected(Reason::Internal)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Orders: placed orders to be read, and the registers that decide whether a checkout or a cancel succeeds.
+//! Orders: placed orders to be read, and the pivots that decide whether a checkout or a cancel succeeds.
 
 mod desk;
 pub mod domain;
@@ -7,28 +7,30 @@ mod service;
 mod store;
 mod wire;
 
-use ::participant::{Call, Calls, Lanes, Options, Outcome, Trace, refuse_lane};
-use api::order::v1::order_participant_service_server::OrderParticipantServiceServer;
+use ::participant::{ActionServer, ActionService, Calls, Health, Options, Steps};
+use ::service::Writes;
 use api::order::v1::order_service_server::OrderServiceServer;
-use desk::{Desk, Op};
-use platform::context::current;
+use desk::Desk;
 use platform::served;
 use std::sync::Arc;
 use tokio_util::task::TaskTracker;
-use tonic::Status;
 
 /// The order service. Cheap to clone.
 #[derive(Clone)]
 pub struct Order {
     db: db::Db,
-    lanes: Arc<Lanes<Desk>>,
+    writes: Writes<Desk>,
+}
+
+impl ActionService for Order {
+    const CONTRACT: saga_api::Participant = api::participants::ORDER;
 }
 
 impl Order {
     /// Starts the service on its schema; its lanes run as `tasks`.
     pub fn start(db: db::Db, options: Options, tasks: &TaskTracker) -> Self {
-        let lanes = Arc::new(Lanes::start("order", &db, Desk, options, tasks));
-        Self { db, lanes }
+        let writes = Writes::start(Self::CONTRACT, &db, Desk, options, tasks);
+        Self { db, writes }
     }
 
     /// The calls for everybody.
@@ -36,36 +38,28 @@ impl Order {
         served!(OrderServiceServer::new(self.clone()))
     }
 
-    /// The saga's steps, for the orchestrator.
-    pub fn participant(&self) -> OrderParticipantServiceServer<Self> {
-        served!(OrderParticipantServiceServer::new(self.clone()))
+    /// Its steps in sagas.
+    pub fn steps(&self) -> Arc<dyn Steps> {
+        self.writes.steps()
+    }
+
+    /// The steps as calls of their own.
+    pub fn actions(&self) -> ActionServer<Self> {
+        ActionServer::new(self.steps())
     }
 
     /// How often each of its steps was called.
     pub fn calls(&self) -> Calls {
-        self.lanes.calls()
+        self.writes.steps().calls()
     }
 
     /// What its lanes last achieved.
-    pub fn health(&self) -> Vec<::participant::Health> {
-        self.lanes.health()
+    pub fn health(&self) -> Vec<Health> {
+        self.writes.health()
     }
 
     /// Takes no more writes; what is queued still runs.
     pub fn close(&self) {
-        self.lanes.close();
+        self.writes.close();
     }
-
-    /// Runs a call in the order's lane.
-    async fn run(&self, order_id: i64, call: Call<Op>) -> Result<Outcome, Status> {
-        let deadline = current().deadline;
-        let outcome = self.lanes.call(order_id, call, deadline).await;
-        outcome.map_err(|error| refuse_lane(&error))
-    }
-}
-
-/// The trace of the call that this runs in.
-fn trace() -> Trace {
-    let context = current();
-    Trace { traceparent: context.traceparent(), trace_id: context.trace_id }
 }

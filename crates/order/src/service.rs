@@ -3,7 +3,7 @@
 use crate::domain::{self, Refused};
 use crate::store::{self, Filter, StateCode};
 use crate::{Order, wire};
-use ::participant::grpc::refuse_db;
+use ::service::refuse_db;
 use api::order::v1::order_service_server::OrderService;
 use api::order::v1::{
     self, GetOrderRequest, GetOrderResponse, ListOrdersRequest, ListOrdersResponse, OrderState,

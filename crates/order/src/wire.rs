@@ -2,7 +2,7 @@
 
 use crate::domain::{Cost, Inconsistent, Line, Order, Placement, Refused, State, UsedCoupon, Won};
 use api::order::v1::{
-    self, ConfirmOrderRequest, ConfirmedLine, OrderCancelled, OrderConfirmed, OrderLine, OrderState,
+    self, ConfirmOrderPayload, ConfirmedLine, OrderCancelled, OrderConfirmed, OrderLine, OrderState,
 };
 use api::{Reason, Refusal};
 use chrono::{DateTime, SubsecRound, Utc};
@@ -84,9 +84,9 @@ impl From<Inconsistent> for Refusal {
 ///
 /// # Errors
 /// `INVALID_FIELD`, where its parts contradict each other.
-pub(crate) fn placed(request: &ConfirmOrderRequest, saga: SagaId) -> Result<Order, Refusal> {
-    let lines: Result<Vec<Line>, Refusal> = request.lines.iter().map(line).collect();
-    let coupon = match (request.coupon_id, request.issued_coupon_id) {
+pub(crate) fn placed(payload: &ConfirmOrderPayload, saga: SagaId) -> Result<Order, Refusal> {
+    let lines: Result<Vec<Line>, Refusal> = payload.lines.iter().map(line).collect();
+    let coupon = match (payload.coupon_id, payload.issued_coupon_id) {
         (None, None) => None,
         (Some(coupon_id), Some(issued_coupon_id)) => {
             Some(UsedCoupon { coupon_id, issued_coupon_id })
@@ -94,17 +94,17 @@ pub(crate) fn placed(request: &ConfirmOrderRequest, saga: SagaId) -> Result<Orde
         _ => return Err(Refusal::invalid_field("issued_coupon_id", "must go with coupon_id")),
     };
     let placement = Placement {
-        id: request.order_id,
-        user_id: request.user_id,
+        id: payload.order_id,
+        user_id: payload.user_id,
         saga: saga.into(),
         lines: lines?,
         cost: Cost::new(
-            won("total", request.total)?,
-            won("discount", request.discount)?,
-            won("paid", request.paid)?,
+            won("total", payload.total)?,
+            won("discount", payload.discount)?,
+            won("paid", payload.paid)?,
         )?,
         coupon,
-        placed_at: instant("placed_at", request.placed_at.as_ref())?,
+        placed_at: instant("placed_at", payload.placed_at.as_ref())?,
     };
     Ok(Order::place(placement)?)
 }

@@ -1,43 +1,48 @@
 //! The order service on a real database, through its clients.
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
+use api::order::v1::begin_cancel_response::Outcome as Begun;
+use api::order::v1::confirm_order_response::Outcome as Confirmed;
 use api::order::v1::order_participant_service_client::OrderParticipantServiceClient;
-use api::order::v1::order_participant_service_server::OrderParticipantServiceServer;
 use api::order::v1::order_service_client::OrderServiceClient;
 use api::order::v1::order_service_server::OrderServiceServer;
 use api::order::v1::{
-    BeginCancelRequest, BeginCancelResponse, ConfirmOrderRequest, ConfirmOrderResponse,
-    ConfirmedLine, FinishCancelRequest, FinishCancelResponse, GetOrderRequest, GetStepsRequest,
-    ListOrdersRequest, ListOrdersResponse, Order as Found, OrderCancelled, OrderConfirmed,
-    OrderState, VoidCancelRequest, VoidCancelResponse, VoidOrderRequest, VoidOrderResponse,
+    BeginCancelPayload, BeginCancelReply, BeginCancelRequest, ConfirmOrderPayload,
+    ConfirmOrderReply, ConfirmOrderRequest, ConfirmedLine, FinishCancelPayload, FinishCancelReply,
+    GetOrderRequest, ListOrdersRequest, ListOrdersResponse, Order as Placed, OrderCancelled,
+    OrderConfirmed, OrderState,
 };
-use api::saga::v1::{StepFound, StepKey};
+use api::saga::v1::StepKey;
 use api::{Reason, Refusal};
 use chrono::{DateTime, Utc};
 use migrations::Schema;
 use order::Order;
+use participant::{ActionServer, Found, RowState, SagaId, StepNo, content_digest};
 use platform::page::PageToken;
 use prost::Message;
 use prost_types::Timestamp;
 use std::collections::BTreeSet;
+use testkit::{Acted, Stepper};
 use tokio_util::task::TaskTracker;
-use tonic::{Response, Status};
+use tonic::{Code, Response, Status};
 use uuid::Uuid;
 
 const USER: i64 = 7;
-const CONFIRM: i32 = 4;
-const BEGIN: i32 = 1;
-const FINISH: i32 = 5;
+const CONFIRM: i16 = 4;
+const BEGIN: i16 = 1;
+const FINISH: i16 = 5;
 const PLACED: Timestamp = Timestamp { seconds: 1_750_000_000, nanos: 123_456_000 };
 const CANCELLED: Timestamp = Timestamp { seconds: 1_750_000_100, nanos: 0 };
 
 type Answer<T> = Result<Response<T>, Status>;
+type Step<R> = Result<Acted<R>, Status>;
 
 /// An order service with a database of its own.
 struct Desk {
     db: db::Db,
+    order: Order,
     public: OrderServiceClient<OrderServiceServer<Order>>,
-    steps: OrderParticipantServiceClient<OrderParticipantServiceServer<Order>>,
+    steps: Stepper,
 }
 
 impl Desk {
@@ -49,8 +54,8 @@ impl Desk {
     fn on(db: db::Db) -> Self {
         let order = Order::start(db.clone(), participant::Options::default(), &TaskTracker::new());
         let public = OrderServiceClient::new(order.public());
-        let steps = OrderParticipantServiceClient::new(order.participant());
-        Self { db, public, steps }
+        let steps = Stepper::new(order.steps());
+        Self { db, order, public, steps }
     }
 
     /// Another process on the same database.
@@ -58,7 +63,7 @@ impl Desk {
         Self::on(self.db.clone())
     }
 
-    async fn get(&self, order_id: i64, user_id: i64) -> Result<Found, Status> {
+    async fn get(&self, order_id: i64, user_id: i64) -> Result<Placed, Status> {
         let answer = self.public.clone().get_order(GetOrderRequest { order_id, user_id }).await?;
         Ok(answer.into_inner().order.unwrap())
     }
@@ -73,31 +78,37 @@ impl Desk {
         page.orders.iter().map(|order| order.order_id).collect()
     }
 
-    async fn confirm(&self, request: ConfirmOrderRequest) -> Answer<ConfirmOrderResponse> {
-        self.steps.clone().confirm_order(request).await
+    async fn confirm(&self, saga: Uuid, payload: &ConfirmOrderPayload) -> Step<ConfirmOrderReply> {
+        self.steps.act("ConfirmOrder", saga, CONFIRM, payload).await
     }
 
-    async fn void(&self, saga: Uuid, order_id: i64, reason: &str) -> VoidOrderResponse {
-        let (key, reason) = (Some(key(saga, CONFIRM)), reason.to_owned());
-        let request = VoidOrderRequest { key, order_id, reason };
-        self.steps.clone().void_order(request).await.unwrap().into_inner()
+    /// The order of a checkout of its own.
+    async fn place(&self, payload: &ConfirmOrderPayload) -> Placed {
+        let confirmed = self.confirm(Uuid::now_v7(), payload).await.unwrap();
+        confirmed.done().order.unwrap()
     }
 
-    async fn begin(&self, saga: Uuid, order_id: i64, user_id: i64) -> Answer<BeginCancelResponse> {
-        let request = BeginCancelRequest { key: Some(key(saga, BEGIN)), order_id, user_id };
-        self.steps.clone().begin_cancel(request).await
+    async fn void(&self, saga: Uuid, reason: &str) -> (Found, Vec<u8>) {
+        self.steps.void(saga, CONFIRM, reason).await
     }
 
-    async fn void_cancel(&self, saga: Uuid, order_id: i64, reason: &str) -> VoidCancelResponse {
-        let (key, reason) = (Some(key(saga, BEGIN)), reason.to_owned());
-        let request = VoidCancelRequest { key, order_id, reason };
-        self.steps.clone().void_cancel(request).await.unwrap().into_inner()
+    async fn begin(&self, saga: Uuid, order_id: i64, user_id: i64) -> Acted<BeginCancelReply> {
+        let payload = BeginCancelPayload { order_id, user_id };
+        self.steps.act("BeginCancel", saga, BEGIN, &payload).await.unwrap()
     }
 
-    async fn finish(&self, saga: Uuid, order_id: i64) -> Answer<FinishCancelResponse> {
-        let key = Some(key(saga, FINISH));
-        let request = FinishCancelRequest { key, order_id, cancelled_at: Some(CANCELLED) };
-        self.steps.clone().finish_cancel(request).await
+    async fn void_cancel(&self, saga: Uuid, reason: &str) -> (Found, Vec<u8>) {
+        self.steps.void(saga, BEGIN, reason).await
+    }
+
+    async fn finish(&self, saga: Uuid, order_id: i64) -> Step<FinishCancelReply> {
+        let payload = FinishCancelPayload { order_id, cancelled_at: Some(CANCELLED) };
+        self.steps.act("FinishCancel", saga, FINISH, &payload).await
+    }
+
+    /// A client of its actions.
+    fn actions(&self) -> OrderParticipantServiceClient<ActionServer<Order>> {
+        OrderParticipantServiceClient::new(self.order.actions())
     }
 
     /// Type, version and payload of every event, in the order of their rows.
@@ -107,16 +118,17 @@ impl Desk {
     }
 }
 
-fn key(saga: Uuid, step: i32) -> StepKey {
-    StepKey { saga_id: saga.as_bytes().to_vec(), step }
+/// The key of a step with this payload.
+fn key(saga: Uuid, step: i16, payload: &impl Message) -> StepKey {
+    let digest = content_digest("its method", &payload.encode_to_vec());
+    participant::wire::key(SagaId::from(saga), StepNo(step), Some(digest))
 }
 
 /// 10 × 1,000 + 5 × 2,000, less a coupon of 10 %; the products are named in descending order.
-fn placement(saga: Uuid, order_id: i64) -> ConfirmOrderRequest {
+fn placement(order_id: i64) -> ConfirmOrderPayload {
     let line =
         |product_id, quantity, unit_price| ConfirmedLine { product_id, quantity, unit_price };
-    ConfirmOrderRequest {
-        key: Some(key(saga, CONFIRM)),
+    ConfirmOrderPayload {
         order_id,
         user_id: USER,
         placed_at: Some(PLACED),
@@ -140,8 +152,7 @@ fn refusal<T: std::fmt::Debug>(answer: Result<T, Status>) -> Refusal {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_confirmed_order_is_read_by_its_user_alone() {
     let desk = Desk::open().await;
-    let saga = Uuid::now_v7();
-    let placed = desk.confirm(placement(saga, 1)).await.unwrap().into_inner().order.unwrap();
+    let placed = desk.place(&placement(1)).await;
     let order = desk.get(1, USER).await.unwrap();
     assert_eq!(order, placed);
     assert_eq!(
@@ -160,12 +171,9 @@ async fn a_confirmed_order_is_read_by_its_user_alone() {
 async fn a_confirmation_repeated_makes_one_order_and_other_content_none() {
     let desk = Desk::open().await;
     let saga = Uuid::now_v7();
-    let first = desk.confirm(placement(saga, 1)).await.unwrap().into_inner();
-    let again = desk.confirm(placement(saga, 1)).await.unwrap();
-    assert!(again.metadata().contains_key(api::outcome::IDEMPOTENCY_REPLAYED));
-    assert_eq!(again.into_inner(), first);
-    let other = ConfirmOrderRequest { order_id: 2, ..placement(saga, 2) };
-    assert_eq!(refusal(desk.confirm(other).await).reason, Reason::Internal);
+    let first = desk.confirm(saga, &placement(1)).await.unwrap().done();
+    assert_eq!(desk.confirm(saga, &placement(1)).await.unwrap(), Acted::Done(first));
+    assert_eq!(desk.confirm(saga, &placement(2)).await.unwrap(), Acted::OtherContent);
     assert_eq!(desk.ids(mine()).await, [1]);
     assert_eq!(desk.events().await.len(), 1);
 }
@@ -173,86 +181,86 @@ async fn a_confirmation_repeated_makes_one_order_and_other_content_none() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_whose_numbers_contradict_each_other_is_refused() {
     let desk = Desk::open().await;
-    let good = || placement(Uuid::now_v7(), 1);
+    let saga = Uuid::now_v7();
+    let good = || placement(1);
     let twice = vec![ConfirmedLine { product_id: 9, quantity: 10, unit_price: 1_000 }; 2];
     let bad = [
-        ("total", ConfirmOrderRequest { total: 20_001, paid: 18_001, ..good() }),
-        ("discount", ConfirmOrderRequest { discount: 20_001, ..good() }),
-        ("paid", ConfirmOrderRequest { paid: 17_999, ..good() }),
-        ("lines", ConfirmOrderRequest { lines: twice, ..good() }),
-        ("issued_coupon_id", ConfirmOrderRequest { issued_coupon_id: None, ..good() }),
+        ("total", ConfirmOrderPayload { total: 20_001, paid: 18_001, ..good() }),
+        ("discount", ConfirmOrderPayload { discount: 20_001, ..good() }),
+        ("paid", ConfirmOrderPayload { paid: 17_999, ..good() }),
+        ("lines", ConfirmOrderPayload { lines: twice, ..good() }),
+        ("issued_coupon_id", ConfirmOrderPayload { issued_coupon_id: None, ..good() }),
     ];
-    for (field, request) in bad {
-        let refused = refusal(desk.confirm(request).await);
+    for (field, payload) in bad {
+        let refused = refusal(desk.confirm(saga, &payload).await);
         assert_eq!(refused.reason, Reason::InvalidField);
         assert_eq!(refused.metadata["field"], field);
     }
-    assert!(desk.confirm(good()).await.is_ok());
+    assert!(desk.steps.recorded(saga).await.is_empty());
+    desk.confirm(saga, &good()).await.unwrap().done();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_voided_checkout_never_makes_its_order() {
     let desk = Desk::open().await;
     let saga = Uuid::now_v7();
-    let first = desk.void(saga, 1, "DEADLINE_EXCEEDED").await;
-    assert_eq!((first.found(), &*first.reason), (StepFound::Nothing, "DEADLINE_EXCEEDED"));
-    let second = desk.void(saga, 1, "OPERATOR").await;
-    assert_eq!((second.found(), &*second.reason), (StepFound::Tombstone, "DEADLINE_EXCEEDED"));
-    let late = refusal(desk.confirm(placement(saga, 1)).await);
-    assert_eq!(late.reason, Reason::SagaStepTombstoned);
+    let reason = b"DEADLINE_EXCEEDED".to_vec();
+    let first = desk.void(saga, "DEADLINE_EXCEEDED").await;
+    assert_eq!(first, (Found::Nothing, reason.clone()));
+    assert_eq!(desk.void(saga, "OPERATOR").await, (Found::Tombstone, reason.clone()));
+    assert_eq!(desk.confirm(saga, &placement(1)).await.unwrap(), Acted::Tombstoned);
     assert_eq!(refusal(desk.get(1, USER).await).reason, Reason::OrderNotFound);
-    let request = GetStepsRequest { saga_ids: vec![saga.as_bytes().to_vec()] };
-    let records = desk.steps.clone().get_steps(request).await.unwrap().into_inner().records;
-    assert_eq!((records.len(), records[0].state()), (1, StepFound::Tombstone));
-    assert_eq!(records[0].void_reason, "DEADLINE_EXCEEDED");
+    let rows = desk.steps.recorded(saga).await.into_iter();
+    let rows: Vec<_> = rows.map(|row| (row.step, row.state, row.reply)).collect();
+    assert_eq!(rows, [(StepNo(CONFIRM), RowState::Tombstone, reason)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_void_leaves_a_confirmed_order_and_answers_it() {
     let desk = Desk::open().await;
     let saga = Uuid::now_v7();
-    let placed = desk.confirm(placement(saga, 1)).await.unwrap().into_inner().order;
+    let placed = desk.confirm(saga, &placement(1)).await.unwrap().done();
     for _ in 0..2 {
-        let found = desk.void(saga, 1, "OPERATOR").await;
-        assert_eq!((found.found(), &found.order, &*found.reason), (StepFound::Done, &placed, ""));
+        let (found, recorded) = desk.void(saga, "OPERATOR").await;
+        assert_eq!(found, Found::Done);
+        assert_eq!(ConfirmOrderReply::decode(&*recorded).unwrap(), placed);
     }
-    assert_eq!(desk.get(1, USER).await.ok(), placed);
+    assert_eq!(desk.get(1, USER).await.ok(), placed.order);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_cancel_wins_and_finishes() {
     let desk = Desk::open().await;
-    desk.confirm(placement(Uuid::now_v7(), 1)).await.unwrap();
+    desk.place(&placement(1)).await;
     let (first, second, third) = (Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7());
-    let begun = desk.begin(first, 1, USER).await.unwrap().into_inner().order.unwrap();
-    assert_eq!(begun.state(), OrderState::Cancelling);
-    let refused = refusal(desk.begin(second, 1, USER).await);
+    let begun = desk.begin(first, 1, USER).await.done();
+    assert_eq!(begun.order.as_ref().unwrap().state(), OrderState::Cancelling);
+    let refused = desk.begin(second, 1, USER).await.rejection();
     assert_eq!(refused.reason, Reason::OrderNotCancellable);
     assert_eq!(refused.metadata["state"], "CANCELLING");
     assert_eq!(refused.metadata["saga_id"], first.to_string());
-    assert_eq!(refusal(desk.finish(second, 1).await).reason, Reason::Internal);
+    assert_eq!(desk.finish(second, 1).await.unwrap_err().code(), Code::Internal);
 
-    let finished = desk.finish(first, 1).await.unwrap().into_inner();
-    assert_eq!(desk.finish(first, 1).await.unwrap().into_inner(), finished);
+    let finished = desk.finish(first, 1).await.unwrap().done();
+    assert_eq!(desk.finish(first, 1).await.unwrap().done(), finished);
     let order = desk.get(1, USER).await.unwrap();
     assert_eq!(Some(&order), finished.order.as_ref());
     assert_eq!((order.state(), order.cancelled_at), (OrderState::Cancelled, Some(CANCELLED)));
-    assert_eq!(refusal(desk.begin(second, 1, USER).await), refused);
-    assert_eq!(refusal(desk.begin(third, 1, USER).await).metadata["state"], "CANCELLED");
-    assert_eq!(desk.begin(first, 1, USER).await.unwrap().into_inner().order.unwrap(), begun);
+    assert_eq!(desk.begin(second, 1, USER).await.rejection(), refused);
+    assert_eq!(desk.begin(third, 1, USER).await.rejection().metadata["state"], "CANCELLED");
+    assert_eq!(desk.begin(first, 1, USER).await.done(), begun);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_users_order_cannot_be_cancelled_nor_one_that_is_not_there() {
     let desk = Desk::open().await;
-    desk.confirm(placement(Uuid::now_v7(), 1)).await.unwrap();
+    desk.place(&placement(1)).await;
     for (order_id, user_id) in [(1, USER + 1), (2, USER)] {
         let saga = Uuid::now_v7();
-        let refused = refusal(desk.begin(saga, order_id, user_id).await);
+        let refused = desk.begin(saga, order_id, user_id).await.rejection();
         assert_eq!(refused.reason, Reason::OrderNotFound);
-        let found = desk.void_cancel(saga, order_id, "OPERATOR").await;
-        assert_eq!(found.found(), StepFound::Rejected);
-        assert_eq!(found.rejection.unwrap().reason, "ORDER_NOT_FOUND");
+        let (found, recorded) = desk.void_cancel(saga, "OPERATOR").await;
+        assert_eq!((found, Refusal::decode(&recorded).unwrap()), (Found::Rejected, refused));
     }
     assert_eq!(desk.get(1, USER).await.unwrap().state(), OrderState::Confirmed);
 }
@@ -260,13 +268,13 @@ async fn another_users_order_cannot_be_cancelled_nor_one_that_is_not_there() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_voided_cancel_never_begins_and_a_begun_one_is_left() {
     let desk = Desk::open().await;
-    desk.confirm(placement(Uuid::now_v7(), 1)).await.unwrap();
+    desk.place(&placement(1)).await;
     let (voided, begun) = (Uuid::now_v7(), Uuid::now_v7());
-    assert_eq!(desk.void_cancel(voided, 1, "OPERATOR").await.found(), StepFound::Nothing);
-    assert_eq!(refusal(desk.begin(voided, 1, USER).await).reason, Reason::SagaStepTombstoned);
-    let order = desk.begin(begun, 1, USER).await.unwrap().into_inner().order;
-    let found = desk.void_cancel(begun, 1, "OPERATOR").await;
-    assert_eq!((found.found(), found.order), (StepFound::Done, order));
+    assert_eq!(desk.void_cancel(voided, "OPERATOR").await.0, Found::Nothing);
+    assert_eq!(desk.begin(voided, 1, USER).await, Acted::Tombstoned);
+    let reply = desk.begin(begun, 1, USER).await.done();
+    let (found, recorded) = desk.void_cancel(begun, "OPERATOR").await;
+    assert_eq!((found, BeginCancelReply::decode(&*recorded).unwrap()), (Found::Done, reply));
     assert_eq!(desk.get(1, USER).await.unwrap().state(), OrderState::Cancelling);
 }
 
@@ -274,9 +282,9 @@ async fn a_voided_cancel_never_begins_and_a_begun_one_is_left() {
 async fn events_tell_of_the_order_and_of_its_end() {
     let desk = Desk::open().await;
     let cancel = Uuid::now_v7();
-    desk.confirm(placement(Uuid::now_v7(), 1)).await.unwrap();
-    desk.begin(cancel, 1, USER).await.unwrap();
-    desk.finish(cancel, 1).await.unwrap();
+    desk.place(&placement(1)).await;
+    desk.begin(cancel, 1, USER).await.done();
+    desk.finish(cancel, 1).await.unwrap().done();
     let events = desk.events().await;
     let names: Vec<_> = events.iter().map(|(name, version, _)| (name.as_str(), *version)).collect();
     assert_eq!(names, [("OrderConfirmed", 1), ("OrderCancelled", 3)]);
@@ -297,10 +305,9 @@ async fn orders_are_listed_newest_first_by_state_and_time_in_pages() {
     let desk = Desk::open().await;
     for id in 1..=5 {
         let placed_at = Some(Timestamp { seconds: PLACED.seconds + id, nanos: 0 });
-        let request = ConfirmOrderRequest { placed_at, ..placement(Uuid::now_v7(), id) };
-        desk.confirm(request).await.unwrap();
+        desk.place(&ConfirmOrderPayload { placed_at, ..placement(id) }).await;
     }
-    desk.begin(Uuid::now_v7(), 2, USER).await.unwrap();
+    desk.begin(Uuid::now_v7(), 2, USER).await.done();
     let with = |state: OrderState| ListOrdersRequest { state: state.into(), ..mine() };
     assert_eq!(desk.ids(with(OrderState::Cancelling)).await, [2]);
     assert_eq!(desk.ids(with(OrderState::Confirmed)).await, [5, 4, 3, 1]);
@@ -332,8 +339,7 @@ async fn orders_with_ids_of_two_replicas_are_listed_newest_first_and_none_is_ski
     let other = desk.replica();
     let confirm = async |desk: &Desk, id: i64, seconds: i64| {
         let placed_at = Some(Timestamp { seconds: PLACED.seconds + seconds, nanos: 0 });
-        let request = ConfirmOrderRequest { placed_at, ..placement(Uuid::now_v7(), id) };
-        desk.confirm(request).await.unwrap();
+        desk.place(&ConfirmOrderPayload { placed_at, ..placement(id) }).await;
     };
     // Two orchestrators in turn, each with a block of ids. Two orders were placed in one instant.
     let placed = [(1, 1), (1_001, 2), (2, 3), (1_002, 4), (3, 5), (1_003, 5), (4, 6)];
@@ -385,9 +391,8 @@ async fn a_page_of_large_orders_ends_before_it_outgrows_a_message() {
     for id in 1..=150 {
         let lines = lines.clone();
         let (discount, paid) = (0, total);
-        let order =
-            ConfirmOrderRequest { lines, total, discount, paid, ..placement(Uuid::now_v7(), id) };
-        desk.confirm(order).await.unwrap();
+        let order = ConfirmOrderPayload { lines, total, discount, paid, ..placement(id) };
+        desk.place(&order).await;
     }
     let (mut token, mut ids) = (String::new(), Vec::new());
     loop {
@@ -401,4 +406,45 @@ async fn a_page_of_large_orders_ends_before_it_outgrows_a_message() {
         }
     }
     assert_eq!(ids, (1..=150).rev().collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn steps_of_a_saga_that_is_over_are_refused_as_purged() {
+    let desk = Desk::open().await;
+    let (over, next) = (Uuid::now_v7(), Uuid::now_v7());
+    assert_eq!(desk.steps.raise_watermark(over).await, over);
+    assert_eq!(desk.confirm(over, &placement(1)).await.unwrap(), Acted::Purged);
+    assert_eq!(desk.void(over, "OPERATOR").await, (Found::Purged, Vec::new()));
+    assert!(desk.ids(mine()).await.is_empty());
+    desk.confirm(next, &placement(1)).await.unwrap().done();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_of_an_action_is_answered_in_band_and_a_repeat_equally() {
+    let desk = Desk::open().await;
+    let saga = Uuid::now_v7();
+    let confirm = async |payload: ConfirmOrderPayload| -> Result<Confirmed, Status> {
+        let key = Some(key(saga, CONFIRM, &payload));
+        let request = ConfirmOrderRequest { key, payload: Some(payload) };
+        Ok(desk.actions().confirm_order(request).await?.into_inner().outcome.unwrap())
+    };
+    let refused = refusal(confirm(ConfirmOrderPayload { paid: 17_999, ..placement(1) }).await);
+    assert_eq!((refused.reason, &*refused.metadata["field"]), (Reason::InvalidField, "paid"));
+    let confirmed = confirm(placement(1)).await.unwrap();
+    let order = desk.get(1, USER).await.unwrap();
+    assert_eq!(confirmed, Confirmed::Done(ConfirmOrderReply { order: Some(order) }));
+    assert_eq!(confirm(placement(1)).await.unwrap(), confirmed);
+
+    let saga = Uuid::now_v7();
+    let begin = async |order_id: i64| -> Begun {
+        let payload = BeginCancelPayload { order_id, user_id: USER };
+        let key = Some(key(saga, BEGIN, &payload));
+        let request = BeginCancelRequest { key, payload: Some(payload) };
+        desk.actions().begin_cancel(request).await.unwrap().into_inner().outcome.unwrap()
+    };
+    let rejected = begin(2).await;
+    let Begun::Rejected(rejection) = &rejected else { panic!("not rejected: {rejected:?}") };
+    assert_eq!((&*rejection.reason, &*rejection.metadata["order_id"]), ("ORDER_NOT_FOUND", "2"));
+    desk.place(&placement(2)).await;
+    assert_eq!(begin(2).await, rejected);
 }

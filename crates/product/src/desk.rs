@@ -6,10 +6,11 @@ use crate::domain::{
 };
 use crate::{store, wire};
 use ::participant::{Moment, Task, Verdict};
-use api::product::v1::{AdjustStockResponse, RestockProductsResponse, UpdateProductResponse};
+use api::product::v1::{AdjustStockResponse, RestockProductsReply, UpdateProductResponse};
 use db::{Conn, Error, LockWait, Result, Script};
 use events::{Event, outbox};
 use prost::Message;
+use service::rejected;
 use std::collections::BTreeSet;
 
 /// A write of products that exist.
@@ -64,7 +65,7 @@ impl participant::Desk for Desk {
             Op::Restock { order, lines } => {
                 sheet.give_back(lines, &Cause::Restock(*order), moment);
                 let units = lines.iter().map(|line| line.quantity.get()).sum();
-                Verdict::Done(RestockProductsResponse { units }.encode_to_vec())
+                Verdict::Done(RestockProductsReply { units }.encode_to_vec())
             }
             Op::Adjust { id, delta, reason } => verdict(sheet.adjust(*id, *delta, reason, moment)),
             Op::Update { id, change } => verdict(sheet.update(*id, change, moment)),
@@ -168,6 +169,6 @@ fn reservation(recorded: &[u8]) -> Result<(OrderId, Vec<Line>)> {
 fn verdict(decided: Result<impl Message, Refused>) -> Verdict {
     match decided {
         Ok(reply) => Verdict::Done(reply.encode_to_vec()),
-        Err(refused) => Verdict::Rejected(refused.into()),
+        Err(refused) => rejected(refused),
     }
 }

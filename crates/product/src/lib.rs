@@ -9,16 +9,16 @@ mod service;
 mod store;
 mod wire;
 
-use ::participant::{Call, Calls, Lanes, Options, Outcome, Trace};
-use api::product::v1::product_participant_service_server::ProductParticipantServiceServer;
+use ::participant::{ActionServer, ActionService, Calls, Health, Options, Steps};
+use ::service::Writes;
 use api::product::v1::product_service_server::ProductServiceServer;
 pub use cache::{Cache, STALENESS};
 use db::IdBlocks;
-use desk::{Desk, Op};
+use desk::Desk;
+use participant::ProductSteps;
 use platform::served;
 use std::sync::Arc;
 use tokio_util::task::TaskTracker;
-use tonic::Status;
 
 /// Ids taken from the table at a time: products are made rarely, and ids are not worth saving.
 const ID_BLOCK: i64 = 100;
@@ -28,16 +28,21 @@ const ID_BLOCK: i64 = 100;
 pub struct Product {
     db: db::Db,
     ids: Arc<IdBlocks>,
-    lanes: Arc<Lanes<Desk>>,
+    writes: Writes<Desk>,
     cache: Option<Cache>,
+    tasks: TaskTracker,
+}
+
+impl ActionService for Product {
+    const CONTRACT: saga_api::Participant = api::participants::PRODUCT;
 }
 
 impl Product {
     /// Starts the service on its schema; its lanes run as `tasks`.
     pub fn start(db: db::Db, options: Options, tasks: &TaskTracker) -> Self {
         let ids = Arc::new(IdBlocks::new(db.clone(), "product", ID_BLOCK));
-        let lanes = Arc::new(Lanes::start("product", &db, Desk, options, tasks));
-        Self { db, ids, lanes, cache: None }
+        let writes = Writes::start(Self::CONTRACT, &db, Desk, options, tasks);
+        Self { db, ids, writes, cache: None, tasks: tasks.clone() }
     }
 
     /// The same with a cache in front of the calls that read single products: they may then be as old as it allows.
@@ -52,36 +57,29 @@ impl Product {
         served!(ProductServiceServer::new(self.clone()))
     }
 
-    /// The saga's steps, for the orchestrator.
-    pub fn participant(&self) -> ProductParticipantServiceServer<Self> {
-        served!(ProductParticipantServiceServer::new(self.clone()))
+    /// Its steps in sagas.
+    pub fn steps(&self) -> Arc<dyn Steps> {
+        let (cache, tasks) = (self.cache.clone(), self.tasks.clone());
+        Arc::new(ProductSteps::new(self.writes.steps(), cache, tasks))
+    }
+
+    /// The steps as calls of their own.
+    pub fn actions(&self) -> ActionServer<Self> {
+        ActionServer::new(self.steps())
     }
 
     /// How often each of its steps was called.
     pub fn calls(&self) -> Calls {
-        self.lanes.calls()
+        self.writes.steps().calls()
     }
 
     /// What its lanes last achieved.
-    pub fn health(&self) -> Vec<::participant::Health> {
-        self.lanes.health()
+    pub fn health(&self) -> Vec<Health> {
+        self.writes.health()
     }
 
     /// Takes no more writes; what is queued still runs.
     pub fn close(&self) {
-        self.lanes.close();
+        self.writes.close();
     }
-
-    /// Runs a call in the lane of an entity: the order of a saga's step, else the product.
-    async fn run(&self, entity: i64, call: Call<Op>) -> Result<Outcome, Status> {
-        let deadline = platform::context::current().deadline;
-        let outcome = self.lanes.call(entity, call, deadline).await;
-        outcome.map_err(|error| ::participant::refuse_lane(&error))
-    }
-}
-
-/// The trace of the call that this runs in.
-fn trace() -> Trace {
-    let context = platform::context::current();
-    Trace { traceparent: context.traceparent(), trace_id: context.trace_id }
 }

@@ -1,99 +1,161 @@
 //! The product's steps in sagas.
 
-use crate::desk::Op;
-use crate::domain::{OrderId, ProductId, Reservation, merge};
-use crate::{Product, trace, wire};
-use ::participant::grpc::{self, OnRecord, step_key};
-use ::participant::{Call, Outcome, content_hash};
-use api::product::v1::product_participant_service_server::ProductParticipantService;
-use api::product::v1::{
-    GetStepsRequest, GetStepsResponse, RaiseFloorRequest, RaiseFloorResponse, ReleaseStockRequest,
-    ReleaseStockResponse, ReserveStockRequest, ReserveStockResponse, RestockProductsRequest,
-    RestockProductsResponse, StockLine,
+use crate::cache::Cache;
+use crate::desk::{Desk, Op};
+use crate::domain::{Line, OrderId, ProductId, Reservation, merge};
+use crate::wire;
+use ::participant::{
+    ActReply, ActionInfo, Actions, Found, Prepared, Routed, SagaId, ServiceSteps, StepAnswer,
+    StepCall, StepNo, StepRow, Steps,
 };
-use api::{Check, Refusal};
-use tonic::{Request, Response, Status};
+use ::service::{read, unknown_action};
+use api::product::v1::{ReserveStockPayload, RestockProductsPayload, StockLine};
+use api::{Reason, Refusal};
+use std::sync::Arc;
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+use tonic::Status;
+use tracing::{Instrument, Span};
 
-/// The encoding of requests that barrier rows digest.
-const ENCODING: u8 = 1;
-
-#[tonic::async_trait]
-impl ProductParticipantService for Product {
-    async fn reserve_stock(
+impl Actions for Desk {
+    fn read(
         &self,
-        request: Request<ReserveStockRequest>,
-    ) -> Result<Response<ReserveStockResponse>, Status> {
-        let request = request.into_inner();
-        request.check()?;
-        let step = step_key("ReserveStock", request.key.as_ref())?;
-        let order_id = request.order_id;
-        let lines = lines(&request.lines)?;
-        let products: Vec<ProductId> = lines.iter().map(|line| line.product).collect();
-        let op = Op::Reserve(Reservation::new(OrderId(order_id), lines, request.expected_total));
-        let hash = content_hash(ENCODING, &ReserveStockRequest { key: None, ..request });
-        let call = Call::step(step, hash, op, trace());
-        let outcome = self.run(order_id, call).await;
-        // Also where nobody knows, and for a repeat: it is answered in place of the call that wrote.
-        if !matches!(outcome, Ok(Outcome::Rejected { .. })) {
-            self.forget_all(products);
-        }
-        outcome?.into_response()
-    }
-
-    async fn release_stock(
-        &self,
-        request: Request<ReleaseStockRequest>,
-    ) -> Result<Response<ReleaseStockResponse>, Status> {
-        let request = request.into_inner();
-        request.check()?;
-        let step = step_key("ReleaseStock", request.key.as_ref())?;
-        let outcome = self.run(request.order_id, Call::undo(step, trace())).await?;
-        let OnRecord { found, rejection, reply, .. } =
-            OnRecord::<ReserveStockResponse>::read(outcome)?;
-        let lines = reply.iter().flat_map(|reserved| &reserved.lines);
-        self.forget_all(lines.map(|line| ProductId(line.product_id)));
-        Ok(Response::new(ReleaseStockResponse { found: found.into(), rejection, reply }))
-    }
-
-    async fn restock_products(
-        &self,
-        request: Request<RestockProductsRequest>,
-    ) -> Result<Response<RestockProductsResponse>, Status> {
-        let request = request.into_inner();
-        request.check()?;
-        let step = step_key("RestockProducts", request.key.as_ref())?;
-        let order_id = request.order_id;
-        let lines = merge(lines(&request.lines)?);
-        let products: Vec<ProductId> = lines.iter().map(|line| line.product).collect();
-        let op = Op::Restock { order: OrderId(order_id), lines };
-        let hash = content_hash(ENCODING, &RestockProductsRequest { key: None, ..request });
-        let call = Call::closing_step(step, hash, op, trace());
-        let outcome = self.run(order_id, call).await;
-        self.forget_all(products);
-        outcome?.into_response()
-    }
-
-    async fn get_steps(
-        &self,
-        request: Request<GetStepsRequest>,
-    ) -> Result<Response<GetStepsResponse>, Status> {
-        let request = request.into_inner();
-        request.check()?;
-        let records = grpc::steps(&self.db, &request.saga_ids).await?;
-        Ok(Response::new(GetStepsResponse { records }))
-    }
-
-    async fn raise_floor(
-        &self,
-        request: Request<RaiseFloorRequest>,
-    ) -> Result<Response<RaiseFloorResponse>, Status> {
-        let request = request.into_inner();
-        request.check()?;
-        let floor = grpc::raise_floor(&self.db, &request.floor).await?;
-        Ok(Response::new(RaiseFloorResponse { floor }))
+        action: &str,
+        _: (SagaId, StepNo),
+        payload: &[u8],
+    ) -> Result<Routed<Op>, Status> {
+        let (order_id, op) = match action {
+            "ReserveStock" => {
+                let payload: ReserveStockPayload = read(payload)?;
+                let ReserveStockPayload { order_id, lines: wanted, expected_total, .. } = payload;
+                let wanted = lines(&wanted)?;
+                let reservation = Reservation::new(OrderId(order_id), wanted, expected_total);
+                (order_id, Op::Reserve(reservation))
+            }
+            "RestockProducts" => {
+                let RestockProductsPayload { order_id, lines: returned } = read(payload)?;
+                let lines = merge(lines(&returned)?);
+                (order_id, Op::Restock { order: OrderId(order_id), lines })
+            }
+            other => return Err(unknown_action(other)),
+        };
+        Ok(Routed { entity: order_id.cast_unsigned(), op })
     }
 }
 
-fn lines(lines: &[StockLine]) -> Result<Vec<crate::domain::Line>, Refusal> {
+fn lines(lines: &[StockLine]) -> Result<Vec<Line>, Refusal> {
     lines.iter().map(wire::line).collect()
+}
+
+/// The steps of the service with a cache of products: whatever a step may have changed is forgotten there.
+pub(crate) struct ProductSteps {
+    steps: Arc<ServiceSteps<Desk>>,
+    cache: Option<Cache>,
+    tasks: TaskTracker,
+}
+
+impl ProductSteps {
+    /// Steps that run as `tasks` where there is a cache.
+    pub(crate) fn new(
+        steps: Arc<ServiceSteps<Desk>>,
+        cache: Option<Cache>,
+        tasks: TaskTracker,
+    ) -> Self {
+        Self { steps, cache, tasks }
+    }
+
+    /// Runs a step and forgets what it may have changed, in a task of its own: whoever asked for the step may go away,
+    /// and the step is committed all the same.
+    async fn run_and_forget(
+        &self,
+        cache: Cache,
+        prepared: Prepared<Op>,
+    ) -> Result<StepAnswer, Status> {
+        let steps = Arc::clone(&self.steps);
+        let run = async move {
+            let mut forgetting = Forgetting { cache, products: touched(prepared.op()) };
+            let answer = steps.submit(prepared).await;
+            if let Ok(answer) = &answer {
+                forgetting.answered(answer);
+            }
+            answer
+        };
+        let ran = self.tasks.spawn(run.instrument(Span::current())).await;
+        ran.unwrap_or_else(|error| {
+            tracing::error!(%error, "a step did not come to its end");
+            Err(Refusal::new(Reason::Internal).into())
+        })
+    }
+}
+
+#[tonic::async_trait]
+impl Steps for ProductSteps {
+    fn name(&self) -> &str {
+        self.steps.name()
+    }
+
+    async fn describe(&self, deadline: Instant) -> Result<Vec<ActionInfo>, Status> {
+        self.steps.describe(deadline).await
+    }
+
+    async fn run(&self, call: StepCall) -> Result<StepAnswer, Status> {
+        let prepared = self.steps.prepare(call)?;
+        match self.cache.clone() {
+            Some(cache) => self.run_and_forget(cache, prepared).await,
+            None => self.steps.submit(prepared).await,
+        }
+    }
+
+    async fn recorded(&self, saga: SagaId, deadline: Instant) -> Result<Vec<StepRow>, Status> {
+        self.steps.recorded(saga, deadline).await
+    }
+
+    async fn raise_watermark(&self, to: SagaId, deadline: Instant) -> Result<SagaId, Status> {
+        self.steps.raise_watermark(to, deadline).await
+    }
+}
+
+/// The products of a step that the cache forgets when this is dropped: also where the step fails, and nobody knows its
+/// outcome.
+struct Forgetting {
+    cache: Cache,
+    products: Vec<ProductId>,
+}
+
+impl Forgetting {
+    /// Corrects the products by the answer of the step. That of a repeat counts like that of the first: it may be answered
+    /// in place of the call that wrote.
+    fn answered(&mut self, answer: &StepAnswer) {
+        match answer {
+            // It left no effect. Restocking is never rejected.
+            StepAnswer::Acted(ActReply::Rejected(_)) => self.products.clear(),
+            StepAnswer::Found { found: Found::Done | Found::Compensated, recorded } => {
+                let recorded = wire::reservation(recorded);
+                self.products = recorded.iter().flat_map(|(_, lines)| products(lines)).collect();
+            }
+            StepAnswer::Acted(_) | StepAnswer::Found { .. } => {}
+        }
+    }
+}
+
+impl Drop for Forgetting {
+    fn drop(&mut self) {
+        for product in self.products.drain(..) {
+            self.cache.forget(product);
+        }
+    }
+}
+
+/// The products that an action may change. Those of a compensation are known when it is answered.
+fn touched(op: Option<&Op>) -> Vec<ProductId> {
+    match op {
+        Some(Op::Reserve(reservation)) => products(reservation.lines()).collect(),
+        Some(Op::Restock { lines, .. }) => products(lines).collect(),
+        Some(Op::Adjust { id, .. } | Op::Update { id, .. }) => vec![*id],
+        None => Vec::new(),
+    }
+}
+
+fn products(lines: &[Line]) -> impl Iterator<Item = ProductId> {
+    lines.iter().map(|line| line.product)
 }

@@ -2,9 +2,9 @@
 
 use crate::desk::Op;
 use crate::domain::{self, Change, Draft, Movement, ProductId, Refused};
-use crate::{Product, store, trace, wire};
-use ::participant::grpc::refuse_db;
-use ::participant::{Call, Moment, RequestKey, Trace, Verdict, content_hash};
+use crate::{Product, store, wire};
+use ::participant::{Moment, Trace, Verdict, content_hash};
+use ::service::{answer, refuse_db, request_key, trace};
 use api::product::v1::product_service_server::ProductService;
 use api::product::v1::{
     AdjustStockRequest, AdjustStockResponse, BatchGetProductsRequest, BatchGetProductsResponse,
@@ -12,7 +12,7 @@ use api::product::v1::{
     ListProductsRequest, ListProductsResponse, ListStockMovementsRequest,
     ListStockMovementsResponse, Product as Item, UpdateProductRequest, UpdateProductResponse,
 };
-use api::{Check, Refusal, RequestId};
+use api::{Check, Refusal};
 use db::{Conn, Script, SendAsyncFn};
 use events::outbox;
 use platform::page::{PageSize, PageToken, Place};
@@ -26,6 +26,9 @@ use tonic::{Request, Response, Status};
 const CREATE: i8 = 1;
 const UPDATE: i8 = 2;
 const ADJUST: i8 = 3;
+
+/// The user of requests that name none.
+const NOBODY: i64 = 0;
 
 /// The encoding of requests that idempotency rows digest.
 const ENCODING: u8 = 1;
@@ -42,7 +45,7 @@ impl ProductService for Product {
     ) -> Result<Response<CreateProductResponse>, Status> {
         let request = request.into_inner();
         request.check()?;
-        let key = request_key(&request.request_id, CREATE)?;
+        let key = request_key(&request.request_id, NOBODY, CREATE)?;
         let content = CreateProductRequest { request_id: String::new(), ..request };
         let hash = content_hash(ENCODING, &content);
         let CreateProductRequest { name, price, stock, .. } = content;
@@ -51,7 +54,7 @@ impl ProductService for Product {
         let work = async move |conn: &mut Conn| create(conn, id, draft, &trace).await;
         let outcome = ::participant::once(&self.db, key, hash, work).await;
         self.forget(id);
-        outcome.map_err(|error| refuse_db(&error))?.into_answer()
+        answer(outcome.map_err(|error| refuse_db(&error))?)
     }
 
     async fn get_product(
@@ -111,13 +114,12 @@ impl ProductService for Product {
     ) -> Result<Response<UpdateProductResponse>, Status> {
         let request = request.into_inner();
         request.check()?;
-        let key = request_key(&request.request_id, UPDATE)?;
+        let key = request_key(&request.request_id, NOBODY, UPDATE)?;
         let (id, change) = (ProductId(request.product_id), change(&request)?);
         let hash = content_hash(ENCODING, &update_content(id, &change));
-        let call = Call::request(key, hash, Op::Update { id, change }, trace());
-        let outcome = self.run(id.0, call).await;
+        let told = self.writes.request(id.0, key, hash, Op::Update { id, change }).await;
         self.forget(id);
-        outcome?.into_answer()
+        answer(told?)
     }
 
     async fn adjust_stock(
@@ -126,15 +128,14 @@ impl ProductService for Product {
     ) -> Result<Response<AdjustStockResponse>, Status> {
         let request = request.into_inner();
         request.check()?;
-        let key = request_key(&request.request_id, ADJUST)?;
+        let key = request_key(&request.request_id, NOBODY, ADJUST)?;
         let content = AdjustStockRequest { request_id: String::new(), ..request };
         let hash = content_hash(ENCODING, &content);
         let AdjustStockRequest { product_id, delta, reason, .. } = content;
         let op = Op::Adjust { id: ProductId(product_id), delta, reason };
-        let call = Call::request(key, hash, op, trace());
-        let outcome = self.run(product_id, call).await;
+        let told = self.writes.request(product_id, key, hash, op).await;
         self.forget(ProductId(product_id));
-        outcome?.into_answer()
+        answer(told?)
     }
 
     async fn list_stock_movements(
@@ -186,13 +187,8 @@ impl Product {
 
     /// What the cache knows of a product that a write may have changed, however the write was answered.
     fn forget(&self, id: ProductId) {
-        self.forget_all([id]);
-    }
-
-    /// See [`Self::forget`].
-    pub(crate) fn forget_all(&self, ids: impl IntoIterator<Item = ProductId>) {
         if let Some(cache) = &self.cache {
-            ids.into_iter().for_each(|id| cache.forget(id));
+            cache.forget(id);
         }
     }
 
@@ -263,9 +259,4 @@ fn update_content(id: ProductId, change: &Change) -> UpdateProductRequest {
         price: change.price.unwrap_or_default(),
         update_mask: Some(FieldMask { paths: paths.collect() }),
     }
-}
-
-fn request_key(request_id: &str, method: i8) -> Result<RequestKey, Refusal> {
-    let request_id = *RequestId::parse(request_id)?.as_bytes();
-    Ok(RequestKey { request_id, user_id: 0, method })
 }

@@ -6,7 +6,7 @@ use crate::domain::{
 };
 use ::participant::Moment;
 use api::product::v1::{
-    self, PricedLine, ProductCreated, ProductUpdated, ReserveStockResponse, StockAdjusted,
+    self, PricedLine, ProductCreated, ProductUpdated, ReserveStockReply, StockAdjusted,
     StockChange, StockMovement, StockMovementKind, StockReleased, StockReserved, StockRestocked,
 };
 use api::{Reason, Refusal};
@@ -88,18 +88,18 @@ pub(crate) fn line(line: &v1::StockLine) -> Result<Line, Refusal> {
 }
 
 /// The reply of a reservation, which is also all that undoing it needs.
-pub(crate) fn reserved(order: OrderId, quote: &Quote) -> ReserveStockResponse {
+pub(crate) fn reserved(order: OrderId, quote: &Quote) -> ReserveStockReply {
     let lines = quote.lines.iter().map(|priced| PricedLine {
         product_id: priced.line.product.0,
         quantity: priced.line.quantity.get(),
         unit_price: priced.unit_price,
     });
-    ReserveStockResponse { lines: lines.collect(), total: quote.total, order_id: order.0 }
+    ReserveStockReply { lines: lines.collect(), total: quote.total, order_id: order.0 }
 }
 
 /// The order and the lines of a recorded reservation; `None` for what no version recorded.
 pub(crate) fn reservation(recorded: &[u8]) -> Option<(OrderId, Vec<Line>)> {
-    let reply = ReserveStockResponse::decode(recorded).ok()?;
+    let reply = ReserveStockReply::decode(recorded).ok()?;
     let lines = reply.lines.iter().map(|line| {
         let quantity = Quantity::new(line.quantity)?;
         Some(Line { product: ProductId(line.product_id), quantity })
@@ -271,7 +271,7 @@ mod tests {
     fn what_nobody_recorded_is_no_reservation() {
         assert_eq!(reservation(b"\xff\xff"), None);
         let line = PricedLine { product_id: 1, quantity: -1, unit_price: 1 };
-        let minting = ReserveStockResponse { lines: vec![line], total: 1, order_id: 1 };
+        let minting = ReserveStockReply { lines: vec![line], total: 1, order_id: 1 };
         assert_eq!(reservation(&minting.encode_to_vec()), None);
     }
 }

@@ -2,12 +2,13 @@
 
 use crate::domain::{Charge, Entry, Refused, Wallet, Won};
 use crate::{store, wire};
-use api::wallet::v1::{ChargeWalletResponse, DebitWalletResponse, RefundWalletResponse};
-use api::{Reason, Refusal};
+use api::Reason;
+use api::wallet::v1::{ChargeWalletResponse, DebitWalletReply, RefundWalletReply};
 use db::{Conn, Error, LockWait, Result, Script};
 use events::{Event, outbox};
 use participant::{Moment, Task, Verdict};
 use prost::Message;
+use service::rejected;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A hot write.
@@ -57,7 +58,7 @@ impl participant::Desk for Desk {
             Op::Debit { user_id, amount, order_id } => {
                 verdict(sheet.change(user_id, moment, |wallet| {
                     let entry = wallet.debit(amount, order_id, moment.at)?;
-                    let reply = DebitWalletResponse {
+                    let reply = DebitWalletReply {
                         balance_after: entry.balance_after.get(),
                         seq: entry.seq,
                         user_id,
@@ -74,7 +75,7 @@ impl participant::Desk for Desk {
                 booked.map_or_else(
                     |defect| sheet.fail(defect),
                     |entry| {
-                        let reply = RefundWalletResponse {
+                        let reply = RefundWalletReply {
                             balance_after: entry.balance_after.get(),
                             seq: entry.seq,
                         };
@@ -86,13 +87,12 @@ impl participant::Desk for Desk {
     }
 
     fn undo(&self, sheet: &mut Sheet, recorded: &[u8], moment: &Moment<'_>) {
-        let undone = payment(recorded).and_then(
-            |(DebitWalletResponse { user_id, order_id, .. }, amount)| {
+        let undone =
+            payment(recorded).and_then(|(DebitWalletReply { user_id, order_id, .. }, amount)| {
                 sheet.give_back(user_id, moment, |wallet| {
                     wallet.undo_debit(amount, order_id, moment.at)
                 })
-            },
-        );
+            });
         if let Err(defect) = undone {
             sheet.fail(defect);
         }
@@ -146,7 +146,7 @@ impl Sheet {
     /// Keeps the batch from being stored. The verdict is never told: the transaction is rolled back.
     fn fail(&mut self, defect: Error) -> Verdict {
         self.defect.get_or_insert(defect);
-        Verdict::Rejected(Refusal::new(Reason::Internal))
+        rejected(Reason::Internal)
     }
 }
 
@@ -160,8 +160,8 @@ fn user_id(task: &Task<'_, Op>) -> Result<i64> {
 }
 
 /// A recorded payment, with its amount as money.
-fn payment(recorded: &[u8]) -> Result<(DebitWalletResponse, Won)> {
-    let reply = DebitWalletResponse::decode(recorded)
+fn payment(recorded: &[u8]) -> Result<(DebitWalletReply, Won)> {
+    let reply = DebitWalletReply::decode(recorded)
         .map_err(|error| Error::Corrupt(format!("a recorded payment: {error}")))?;
     let amount = Won::new(reply.amount)
         .ok_or_else(|| Error::Corrupt(format!("a recorded payment of {} won", reply.amount)))?;
@@ -171,6 +171,6 @@ fn payment(recorded: &[u8]) -> Result<(DebitWalletResponse, Won)> {
 fn verdict(decided: Result<impl Message, Refused>) -> Verdict {
     match decided {
         Ok(reply) => Verdict::Done(reply.encode_to_vec()),
-        Err(refused) => Verdict::Rejected(refused.into()),
+        Err(refused) => rejected(refused),
     }
 }

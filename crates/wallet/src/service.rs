@@ -2,18 +2,18 @@
 
 use crate::desk::Op;
 use crate::domain::{self, Charge, Entry, Refused};
-use crate::{Wallet, store, trace, wire};
-use ::participant::grpc::refuse_db;
+use crate::{Wallet, store, wire};
+use ::service::{answer, refuse_db, rejected, request_key, trace};
 use api::wallet::v1::wallet_service_server::WalletService;
 use api::wallet::v1::{
     ChargeWalletRequest, ChargeWalletResponse, CreateWalletRequest, CreateWalletResponse,
     GetWalletRequest, GetWalletResponse, ListWalletTransactionsRequest,
     ListWalletTransactionsResponse, WalletTransaction,
 };
-use api::{Check, Refusal, RequestId};
+use api::{Check, Refusal};
 use db::{Conn, Script};
 use events::outbox;
-use participant::{Call, Moment, RequestKey, Trace, Verdict, content_hash};
+use participant::{Moment, Trace, Verdict, content_hash};
 use platform::page::{PageSize, PageToken};
 use prost::Message;
 use tonic::{Request, Response, Status};
@@ -43,7 +43,7 @@ impl WalletService for Wallet {
         let trace = trace();
         let create = async move |conn: &mut Conn| create(conn, user_id, &trace).await;
         let outcome = participant::once(&self.db, key, hash, create).await;
-        outcome.map_err(|error| refuse_db(&error))?.into_answer()
+        answer(outcome.map_err(|error| refuse_db(&error))?)
     }
 
     async fn get_wallet(
@@ -73,8 +73,7 @@ impl WalletService for Wallet {
         let key = request_key(&request.request_id, user_id, CHARGE)?;
         let content = ChargeWalletRequest { request_id: String::new(), ..request };
         let hash = content_hash(ENCODING, &content);
-        let call = Call::request(key, hash, Op::Charge { user_id, charge }, trace());
-        self.run(user_id, call).await?.into_answer()
+        answer(self.writes.request(user_id, key, hash, Op::Charge { user_id, charge }).await?)
     }
 
     async fn list_wallet_transactions(
@@ -108,7 +107,7 @@ impl WalletService for Wallet {
 /// Creates a wallet, in the transaction of its request id.
 async fn create(conn: &mut Conn, user_id: i64, trace: &Trace) -> db::Result<Verdict> {
     if store::find(conn, user_id).await?.is_some() {
-        return Ok(Verdict::Rejected(Refused::AlreadyExists { user_id }.into()));
+        return Ok(rejected(Refused::AlreadyExists { user_id }));
     }
     let moment = Moment { at: db::now_micros(), saga: None, trace };
     let wallet = domain::Wallet::open(user_id, moment.at);
@@ -118,9 +117,4 @@ async fn create(conn: &mut Conn, user_id: i64, trace: &Trace) -> db::Result<Verd
     writes.run(conn).await?;
     let reply = CreateWalletResponse { wallet: Some((&wallet).into()) };
     Ok(Verdict::Done(reply.encode_to_vec()))
-}
-
-fn request_key(request_id: &str, user_id: i64, method: i8) -> Result<RequestKey, Refusal> {
-    let request_id = *RequestId::parse(request_id)?.as_bytes();
-    Ok(RequestKey { request_id, user_id, method })
 }

@@ -6,16 +6,16 @@ fn alone() -> SoldOut {
     SoldOut::new(Notices::open("redis://127.0.0.1:1", "none").unwrap())
 }
 
-fn rejected(reason: Reason) -> Outcome {
-    let refusal = Refusal::new(reason).with("quota", 5).encode();
-    Outcome::Rejected { refusal, replayed: false }
+fn rejected(reason: Reason) -> Told {
+    let rejection = Refusal::new(reason).with("quota", 5).encode();
+    Told::Rejected { rejection, replayed: false }
 }
 
 #[tokio::test]
 async fn only_sold_out_is_remembered_and_only_for_its_campaign() {
     let sold_out = alone();
     sold_out.learn(CouponId(1), &rejected(Reason::CouponNotIssuable));
-    sold_out.learn(CouponId(2), &Outcome::Done { reply: Vec::new(), replayed: false });
+    sold_out.learn(CouponId(2), &Told::Done { reply: Vec::new(), replayed: false });
     for open in [1, 2] {
         assert!(sold_out.heard_by(CouponId(open)).await.is_none());
     }

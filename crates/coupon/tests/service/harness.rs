@@ -1,16 +1,13 @@
-//! A coupon service on a database of its own, spoken to through its generated clients.
+//! A coupon service on a database of its own, spoken to through its generated client, and asked for steps.
 
-use api::coupon::v1::coupon_participant_service_client::CouponParticipantServiceClient;
-use api::coupon::v1::coupon_participant_service_server::CouponParticipantServiceServer;
 use api::coupon::v1::coupon_service_client::CouponServiceClient;
 use api::coupon::v1::coupon_service_server::CouponServiceServer;
 use api::coupon::v1::create_coupon_request::Discount;
 use api::coupon::v1::{
     CancelPolicy, Coupon as Campaign, CreateCouponRequest, GetCouponRequest,
-    GetIssuedCouponRequest, IssueCouponRequest, IssuedCoupon, PercentDiscount, RedeemCouponRequest,
-    UndoRedeemRequest,
+    GetIssuedCouponRequest, IssueCouponRequest, IssuedCoupon, PercentDiscount, RedeemCouponPayload,
+    RedeemCouponReply, RestoreCouponPayload, RestoreCouponReply,
 };
-use api::saga::v1::StepKey;
 use api::wallet::v1::wallet_service_client::WalletServiceClient;
 use api::wallet::v1::wallet_service_server::{WalletService, WalletServiceServer};
 use api::wallet::v1::{
@@ -24,23 +21,29 @@ use db::{Conn, Db};
 use diesel::sql_types::BigInt;
 use diesel_async::SimpleAsyncConnection;
 use migrations::Schema;
-use participant::Options;
+use participant::{Found, Options};
 use platform::{Chassis, Limits, transport};
+use prost::Message;
 use prost_types::Timestamp;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
+use testkit::{Acted, Stepper};
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 /// The number of `RedeemCoupon` in its plan.
-const STEP: i32 = 2;
+pub(crate) const REDEEM: i16 = 2;
+
+/// The number of `RestoreCoupon` in its plan.
+pub(crate) const RESTORE: i16 = 4;
 
 /// A day, in seconds.
 pub(crate) const DAY: i64 = 86_400;
 
+#[derive(Clone)]
 pub(crate) struct Shop {
     pub(crate) service: Coupon,
     wallets: Wallets,
@@ -97,10 +100,31 @@ impl Shop {
         CouponServiceClient::new(self.service.public())
     }
 
-    pub(crate) fn steps(
+    pub(crate) fn steps(&self) -> Stepper {
+        Stepper::new(self.service.steps())
+    }
+
+    /// Uses the coupon for an order.
+    pub(crate) async fn redeem(&self, order: &Order) -> Acted<RedeemCouponReply> {
+        let Order { saga, payload } = order;
+        self.steps().act("RedeemCoupon", *saga, REDEEM, payload).await.unwrap()
+    }
+
+    /// Compensates the use of a coupon: what was found, and the reply on record.
+    pub(crate) async fn undo(&self, order: &Order) -> (Found, Option<RedeemCouponReply>) {
+        let (found, recorded) = self.steps().compensate(order.saga, REDEEM).await;
+        let reply = matches!(found, Found::Done | Found::Compensated)
+            .then(|| RedeemCouponReply::decode(recorded.as_slice()).unwrap());
+        (found, reply)
+    }
+
+    /// Applies the campaign's policy to the coupon of a cancelled order.
+    pub(crate) async fn restore(
         &self,
-    ) -> CouponParticipantServiceClient<CouponParticipantServiceServer<Coupon>> {
-        CouponParticipantServiceClient::new(self.service.participant())
+        saga: Uuid,
+        payload: &RestoreCouponPayload,
+    ) -> Result<Acted<RestoreCouponReply>, Status> {
+        self.steps().act("RestoreCoupon", saga, RESTORE, payload).await
     }
 
     /// Moves the last day of a campaign's coupons into the past.
@@ -205,25 +229,18 @@ pub(crate) fn issue(user_id: i64, coupon_id: i64) -> IssueCouponRequest {
     IssueCouponRequest { request_id: request_id(), user_id, coupon_id }
 }
 
-pub(crate) fn key() -> StepKey {
-    StepKey { saga_id: Uuid::now_v7().as_bytes().to_vec(), step: STEP }
+/// The use of a coupon, and the saga that uses it.
+#[derive(Clone)]
+pub(crate) struct Order {
+    pub(crate) saga: Uuid,
+    pub(crate) payload: RedeemCouponPayload,
 }
 
-/// The use of a coupon now, for an order of 20,005 won, by a saga of its own.
-pub(crate) fn redeem(order_id: i64, user_id: i64, coupon_id: i64) -> RedeemCouponRequest {
-    RedeemCouponRequest {
-        key: Some(key()),
-        order_id,
-        user_id,
-        coupon_id,
-        placed_at: Some(in_seconds(0)),
-        total: 20_005,
-    }
-}
-
-/// The compensation of a use.
-pub(crate) fn undo(redeemed: &RedeemCouponRequest) -> UndoRedeemRequest {
-    UndoRedeemRequest { key: redeemed.key.clone(), order_id: redeemed.order_id }
+/// An order of 20,005 won that uses a coupon now, by a saga of its own.
+pub(crate) fn order(order_id: i64, user_id: i64, coupon_id: i64) -> Order {
+    let placed_at = Some(in_seconds(0));
+    let payload = RedeemCouponPayload { order_id, user_id, coupon_id, placed_at, total: 20_005 };
+    Order { saga: Uuid::now_v7(), payload }
 }
 
 /// The instant so many seconds from now.

@@ -1,9 +1,9 @@
 //! The cache in front of the calls that only look: by a loader that tests hold back, and by the service.
 
-use crate::harness::{Shop, create, key, release, request_id, reserve};
+use crate::harness::{Shop, cancelled, create, order, request_id};
+use api::Reason;
 use api::product::v1::{
     AdjustStockRequest, BatchGetProductsRequest, GetProductRequest, Product as Item,
-    RestockProductsRequest, StockLine,
 };
 use embedded::{Redis, RedisOptions};
 use futures_util::future::join_all;
@@ -17,7 +17,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 use testkit::until;
 use tokio::sync::Semaphore;
-use tonic::Status;
+use tonic::{Code, Status};
+use uuid::Uuid;
 
 const EVER: Duration = Duration::from_hours(1);
 
@@ -200,6 +201,13 @@ async fn a_process_that_wrote_does_not_read_an_older_copy_of_redis() {
     assert_eq!(rows.stock(&cache, 1).await, Some(2));
 }
 
+/// Somebody counted one more.
+async fn add_one(shop: &Shop, product_id: i64) {
+    let (request_id, reason) = (request_id(), String::new());
+    let request = AdjustStockRequest { request_id, product_id, delta: 1, reason };
+    shop.public().adjust_stock(request).await.unwrap();
+}
+
 fn batch(product_ids: Vec<i64>) -> BatchGetProductsRequest {
     BatchGetProductsRequest { product_ids }
 }
@@ -213,13 +221,7 @@ async fn who_changes_a_product_reads_the_change_there_and_elsewhere_at_last() {
     let tea = here.product(5).await;
     assert_eq!((here.stock(tea).await, elsewhere.stock(tea).await), (5, 5));
     for stock in 6..20 {
-        let request = AdjustStockRequest {
-            request_id: request_id(),
-            product_id: tea,
-            delta: 1,
-            reason: String::new(),
-        };
-        here.public().adjust_stock(request).await.unwrap();
+        add_one(&here, tea).await;
         assert_eq!(here.stock(tea).await, stock);
         let answer = here.public().batch_get_products(batch(vec![tea])).await.unwrap();
         assert_eq!(answer.into_inner().products[0].stock, stock);
@@ -235,24 +237,95 @@ async fn whoever_orders_a_product_reads_its_stock_there_at_once_and_elsewhere_at
     let (here, elsewhere) = (cached(), cached());
     let tea = here.product(50).await;
     assert_eq!((here.stock(tea).await, elsewhere.stock(tea).await), (50, 50));
-    for order in 1..20 {
-        let reservation = reserve(order, &[(tea, 2)]);
-        here.steps().reserve_stock(reservation.clone()).await.unwrap();
-        assert_eq!(here.stock(tea).await, 48, "order {order}");
-        if order % 2 == 0 {
-            here.steps().release_stock(release(&reservation)).await.unwrap();
+    for id in 1..20 {
+        let order = order(id, &[(tea, 2)]);
+        here.reserve(&order).await.done();
+        assert_eq!(here.stock(tea).await, 48, "order {id}");
+        if id % 2 == 0 {
+            here.release(&order).await;
         } else {
-            here.steps().restock_products(restock(order, tea, 2)).await.unwrap();
+            here.restock(Uuid::now_v7(), &cancelled(id, &[(tea, 2)])).await.unwrap().done();
         }
-        assert_eq!(here.stock(tea).await, 50, "order {order}");
+        assert_eq!(here.stock(tea).await, 50, "order {id}");
     }
-    here.steps().reserve_stock(reserve(20, &[(tea, 1)])).await.unwrap();
+    here.reserve(&order(20, &[(tea, 1)])).await.done();
     until(async || elsewhere.stock(tea).await == 49).await;
 }
 
-fn restock(order_id: i64, product_id: i64, quantity: i64) -> RestockProductsRequest {
-    let lines = vec![StockLine { product_id, quantity }];
-    RestockProductsRequest { key: Some(key()), order_id, lines }
+/// A process that remembers what it read as long as nothing makes it forget, and one that changes it behind its back.
+async fn remembering() -> (Shop, Shop) {
+    let shop = Shop::start().await;
+    (shop.replica(Cache::new(10).lasting(EVER)), shop)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_step_is_forgotten_like_the_first_for_it_may_be_answered_in_its_place() {
+    let (here, elsewhere) = remembering().await;
+    let tea = elsewhere.product(10).await;
+    let (order, cancel) = (order(1, &[(tea, 2)]), Uuid::now_v7());
+    assert_eq!(here.stock(tea).await, 10);
+    elsewhere.reserve(&order).await.done();
+    assert_eq!(here.stock(tea).await, 10);
+    here.reserve(&order).await.done();
+    assert_eq!(here.stock(tea).await, 8);
+    elsewhere.release(&order).await;
+    assert_eq!(here.stock(tea).await, 8);
+    here.release(&order).await;
+    assert_eq!(here.stock(tea).await, 10);
+    let cancelled = cancelled(1, &[(tea, 2)]);
+    elsewhere.restock(cancel, &cancelled).await.unwrap().done();
+    assert_eq!(here.stock(tea).await, 10);
+    here.restock(cancel, &cancelled).await.unwrap().done();
+    assert_eq!(here.stock(tea).await, 12);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rejected_order_changed_nothing_and_nothing_is_forgotten() {
+    let (here, elsewhere) = remembering().await;
+    let tea = elsewhere.product(10).await;
+    assert_eq!(here.stock(tea).await, 10);
+    add_one(&elsewhere, tea).await;
+    let order = order(1, &[(tea, 12)]);
+    let rejection = here.reserve(&order).await.rejection();
+    assert_eq!(rejection.reason, Reason::InsufficientStock);
+    here.release(&order).await;
+    assert_eq!(here.stock(tea).await, 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_products_of_a_step_that_failed_are_forgotten_for_nobody_knows_its_outcome() {
+    let (here, elsewhere) = remembering().await;
+    let tea = elsewhere.product(10).await;
+    assert_eq!(here.stock(tea).await, 10);
+    add_one(&elsewhere, tea).await;
+    let lost = cancelled(1, &[(tea, 1), (9_999, 1)]);
+    let failed = here.restock(Uuid::now_v7(), &lost).await.unwrap_err();
+    assert_eq!(failed.code(), Code::Internal);
+    assert_eq!(here.stock(tea).await, 11);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_whose_caller_went_away_is_done_and_its_products_are_forgotten_after_it() {
+    let (here, elsewhere) = remembering().await;
+    let tea = elsewhere.product(100).await;
+    for id in 1..=20 {
+        let before = here.stock(tea).await;
+        let order = order(id, &[(tea, 2)]);
+        tokio::select! {
+            biased;
+            // It is polled once, and queued by that.
+            _ = here.reserve(&order) => {}
+            () = std::future::ready(()) => {}
+        }
+        // What is read before the commit is remembered, until the commit makes it forgotten.
+        until(async || here.stock(tea).await == before - 2).await;
+        tokio::select! {
+            biased;
+            _ = here.release(&order) => {}
+            () = std::future::ready(()) => {}
+        }
+        until(async || here.stock(tea).await == before).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

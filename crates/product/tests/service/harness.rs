@@ -1,26 +1,30 @@
-//! A product service on a database of its own, spoken to through its generated clients.
+//! A product service on a database of its own, spoken to through its generated client, and asked for steps.
 
-use api::product::v1::product_participant_service_client::ProductParticipantServiceClient;
-use api::product::v1::product_participant_service_server::ProductParticipantServiceServer;
 use api::product::v1::product_service_client::ProductServiceClient;
 use api::product::v1::product_service_server::ProductServiceServer;
 use api::product::v1::{
     CreateProductRequest, GetProductRequest, ListStockMovementsRequest, Product as Item,
-    ReleaseStockRequest, ReserveStockRequest, StockLine, StockMovement,
+    ReserveStockPayload, ReserveStockReply, RestockProductsPayload, RestockProductsReply,
+    StockLine, StockMovement,
 };
-use api::saga::v1::StepKey;
 use api::{Reason, Refusal};
 use migrations::Schema;
-use participant::Options;
+use participant::{Found, Options};
 use product::{Cache, Product};
+use prost::Message;
 use prost_types::Timestamp;
+use testkit::{Acted, Stepper};
 use tokio_util::task::TaskTracker;
 use tonic::Status;
 use uuid::Uuid;
 
 /// The number of `ReserveStock` in its plan.
-const STEP: i32 = 1;
+pub(crate) const RESERVE: i16 = 1;
 
+/// The number of `RestockProducts` in its plan.
+pub(crate) const RESTOCK: i16 = 3;
+
+#[derive(Clone)]
 pub(crate) struct Shop {
     pub(crate) db: db::Db,
     pub(crate) service: Product,
@@ -49,10 +53,31 @@ impl Shop {
         ProductServiceClient::new(self.service.public())
     }
 
-    pub(crate) fn steps(
+    pub(crate) fn steps(&self) -> Stepper {
+        Stepper::new(self.service.steps())
+    }
+
+    /// Takes the units of an order.
+    pub(crate) async fn reserve(&self, order: &Order) -> Acted<ReserveStockReply> {
+        let Order { saga, payload } = order;
+        self.steps().act("ReserveStock", *saga, RESERVE, payload).await.unwrap()
+    }
+
+    /// Compensates the reservation of an order: what was found, and the reply on record.
+    pub(crate) async fn release(&self, order: &Order) -> (Found, Option<ReserveStockReply>) {
+        let (found, recorded) = self.steps().compensate(order.saga, RESERVE).await;
+        let reply = matches!(found, Found::Done | Found::Compensated)
+            .then(|| ReserveStockReply::decode(recorded.as_slice()).unwrap());
+        (found, reply)
+    }
+
+    /// Returns the units of a cancelled order.
+    pub(crate) async fn restock(
         &self,
-    ) -> ProductParticipantServiceClient<ProductParticipantServiceServer<Product>> {
-        ProductParticipantServiceClient::new(self.service.participant())
+        saga: Uuid,
+        payload: &RestockProductsPayload,
+    ) -> Result<Acted<RestockProductsReply>, Status> {
+        self.steps().act("RestockProducts", saga, RESTOCK, payload).await
     }
 
     /// A new product, its price 100 won.
@@ -110,26 +135,33 @@ pub(crate) fn create(name: &str, price: i64, stock: i64) -> CreateProductRequest
     CreateProductRequest { request_id: request_id(), name: name.to_owned(), price, stock }
 }
 
-pub(crate) fn key() -> StepKey {
-    StepKey { saga_id: Uuid::now_v7().as_bytes().to_vec(), step: STEP }
+/// What an order takes, and the saga that takes it.
+#[derive(Clone)]
+pub(crate) struct Order {
+    pub(crate) saga: Uuid,
+    pub(crate) payload: ReserveStockPayload,
 }
 
-/// A reservation by a saga of its own.
-pub(crate) fn reserve(order_id: i64, lines: &[(i64, i64)]) -> ReserveStockRequest {
-    let lines = lines.iter().map(|&(product_id, quantity)| StockLine { product_id, quantity });
-    ReserveStockRequest {
-        key: Some(key()),
+/// An order of these units of products, by a saga of its own.
+pub(crate) fn order(order_id: i64, lines: &[(i64, i64)]) -> Order {
+    let payload = ReserveStockPayload {
         order_id,
         user_id: 1,
         placed_at: Some(Timestamp::default()),
-        lines: lines.collect(),
+        lines: stock_lines(lines),
         expected_total: None,
-    }
+    };
+    Order { saga: Uuid::now_v7(), payload }
 }
 
-/// The compensation of a reservation.
-pub(crate) fn release(reservation: &ReserveStockRequest) -> ReleaseStockRequest {
-    ReleaseStockRequest { key: reservation.key.clone(), order_id: reservation.order_id }
+/// The cancelled order's units.
+pub(crate) fn cancelled(order_id: i64, lines: &[(i64, i64)]) -> RestockProductsPayload {
+    RestockProductsPayload { order_id, lines: stock_lines(lines) }
+}
+
+fn stock_lines(lines: &[(i64, i64)]) -> Vec<StockLine> {
+    let line = |&(product_id, quantity): &(i64, i64)| StockLine { product_id, quantity };
+    lines.iter().map(line).collect()
 }
 
 pub(crate) fn refusal(status: &Status) -> Refusal {

@@ -1,17 +1,22 @@
 //! The steps: once, undone at most once, never two for one unit.
 
-use crate::harness::{Shop, key, reason, refusal, release, request_id, reserve};
-use api::Reason;
+use crate::harness::{Order, RESERVE, RESTOCK, Shop, cancelled, order, request_id};
 use api::events::v1::EventEnvelope;
-use api::outcome::SAGA_OUTCOME;
+use api::product::v1::product_participant_service_client::ProductParticipantServiceClient;
+use api::product::v1::reserve_stock_response::Outcome;
 use api::product::v1::{
-    AdjustStockRequest, GetStepsRequest, RestockProductsRequest, StockMovementKind,
+    AdjustStockRequest, ReserveStockReply, ReserveStockRequest, StockMovementKind,
 };
-use api::saga::v1::StepFound;
+use api::saga::v1::StepKey;
+use api::{Reason, Refusal};
+use participant::{Found, RowState};
+use prost::Message;
 use rand::seq::SliceRandom;
 use std::sync::Arc;
+use testkit::Acted;
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
+use uuid::Uuid;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_buyers_of_the_last_unit_exactly_one_gets_it() {
@@ -19,18 +24,20 @@ async fn of_two_buyers_of_the_last_unit_exactly_one_gets_it() {
     let tea = shop.product(1).await;
     let start = Arc::new(Barrier::new(2));
     let mut buyers = JoinSet::new();
-    for order in 1..=2 {
-        let (mut steps, start) = (shop.steps(), Arc::clone(&start));
+    for id in 1..=2 {
+        let (shop, start) = (shop.clone(), Arc::clone(&start));
         buyers.spawn(async move {
             start.wait().await;
-            steps.reserve_stock(reserve(order, &[(tea, 1)])).await
+            shop.reserve(&order(id, &[(tea, 1)])).await
         });
     }
     let answers = buyers.join_all().await;
-    let refused: Vec<_> = answers.iter().filter_map(|answer| answer.as_ref().err()).collect();
-    assert_eq!(refused.len(), 1);
-    assert_eq!(reason(refused[0]), Reason::InsufficientStock);
-    assert_eq!(refused[0].metadata().get(SAGA_OUTCOME).unwrap(), "rejected");
+    let (got, refused): (Vec<_>, Vec<_>) =
+        answers.into_iter().partition(|answer| matches!(answer, Acted::Done(_)));
+    assert_eq!((got.len(), refused.len()), (1, 1));
+    for answer in refused {
+        assert_eq!(answer.rejection().reason, Reason::InsufficientStock);
+    }
     assert_eq!(shop.stock(tea).await, 0);
     assert_eq!(shop.movements(tea).await.len(), 2);
 }
@@ -39,21 +46,18 @@ async fn of_two_buyers_of_the_last_unit_exactly_one_gets_it() {
 async fn a_repeated_reservation_takes_once_and_answers_alike() {
     let shop = Shop::start().await;
     let (tea, cake) = (shop.product(10).await, shop.product(10).await);
-    let request = reserve(7, &[(cake, 2), (tea, 3)]);
-    let first = shop.steps().reserve_stock(request.clone()).await.unwrap().into_inner();
+    let wanted = order(7, &[(cake, 2), (tea, 3)]);
+    let first = shop.reserve(&wanted).await.done();
     assert_eq!((first.total, first.order_id), (500, 7));
     assert_eq!(first.lines.iter().map(|line| line.product_id).collect::<Vec<_>>(), [cake, tea]);
     for _ in 0..3 {
-        let again = shop.steps().reserve_stock(request.clone()).await.unwrap();
-        assert_eq!(again.metadata().get(SAGA_OUTCOME).unwrap(), "done");
-        assert_eq!(again.into_inner(), first);
+        assert_eq!(shop.reserve(&wanted).await, Acted::Done(first.clone()));
     }
     assert_eq!((shop.stock(tea).await, shop.stock(cake).await), (7, 8));
 
-    let mut other = request;
-    other.lines[0].quantity = 1;
-    let status = shop.steps().reserve_stock(other).await.unwrap_err();
-    assert_eq!(reason(&status), Reason::Internal);
+    let mut other = wanted;
+    other.payload.lines[0].quantity = 1;
+    assert_eq!(shop.reserve(&other).await, Acted::OtherContent);
     assert_eq!((shop.stock(tea).await, shop.stock(cake).await), (7, 8));
     assert_eq!(shop.movements(cake).await.len(), 2);
 }
@@ -62,16 +66,11 @@ async fn a_repeated_reservation_takes_once_and_answers_alike() {
 async fn a_release_gives_back_what_was_recorded_and_only_once() {
     let shop = Shop::start().await;
     let tea = shop.product(10).await;
-    let request = reserve(7, &[(tea, 4)]);
-    let reply = shop.steps().reserve_stock(request.clone()).await.unwrap().into_inner();
-    let released = shop.steps().release_stock(release(&request)).await.unwrap().into_inner();
-    assert_eq!(released.found(), StepFound::Done);
-    assert_eq!(released.reply, Some(reply.clone()));
-    let again = shop.steps().release_stock(release(&request)).await.unwrap().into_inner();
-    assert_eq!(again.found(), StepFound::Compensated);
-    assert_eq!(again.reply, Some(reply));
-    let late = shop.steps().reserve_stock(request.clone()).await.unwrap_err();
-    assert_eq!(reason(&late), Reason::SagaStepTombstoned);
+    let wanted = order(7, &[(tea, 4)]);
+    let reply = shop.reserve(&wanted).await.done();
+    assert_eq!(shop.release(&wanted).await, (Found::Done, Some(reply.clone())));
+    assert_eq!(shop.release(&wanted).await, (Found::Compensated, Some(reply)));
+    assert_eq!(shop.reserve(&wanted).await, Acted::Tombstoned);
 
     let movements = shop.movements(tea).await;
     let kinds: Vec<_> = movements.iter().map(|it| (it.kind(), it.delta, it.order_id)).collect();
@@ -91,13 +90,10 @@ async fn a_release_gives_back_what_was_recorded_and_only_once() {
 async fn a_release_that_comes_first_keeps_the_reservation_out_for_ever() {
     let shop = Shop::start().await;
     let tea = shop.product(10).await;
-    let request = reserve(7, &[(tea, 4)]);
-    let found = [StepFound::Nothing, StepFound::Tombstone];
-    for expected in found {
-        let released = shop.steps().release_stock(release(&request)).await.unwrap().into_inner();
-        assert_eq!((released.found(), released.reply), (expected, None));
-        let late = shop.steps().reserve_stock(request.clone()).await.unwrap_err();
-        assert_eq!(reason(&late), Reason::SagaStepTombstoned);
+    let wanted = order(7, &[(tea, 4)]);
+    for expected in [Found::Nothing, Found::Tombstone] {
+        assert_eq!(shop.release(&wanted).await, (expected, None));
+        assert_eq!(shop.reserve(&wanted).await, Acted::Tombstoned);
     }
     assert_eq!(shop.movements(tea).await.len(), 1);
 }
@@ -105,25 +101,24 @@ async fn a_release_that_comes_first_keeps_the_reservation_out_for_ever() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_releases_at_once_give_back_once() {
     let shop = Shop::start().await;
+    let other = shop.replica(None);
     let tea = shop.product(10).await;
-    for order in 1..=20 {
-        let request = reserve(order, &[(tea, 4)]);
-        shop.steps().reserve_stock(request.clone()).await.unwrap();
+    for id in 1..=20 {
+        let wanted = order(id, &[(tea, 4)]);
+        shop.reserve(&wanted).await.done();
         let start = Arc::new(Barrier::new(2));
         let mut releases = JoinSet::new();
-        for lane in 0..2 {
-            let (mut steps, start) = (shop.steps(), Arc::clone(&start));
-            // Another order id leads into another lane: two transactions meet at the barrier's row.
-            let mut request = release(&request);
-            request.order_id += lane;
+        // In one process the second would join the first: of two, two transactions meet at the barrier's row.
+        for shop in [shop.clone(), other.clone()] {
+            let (start, wanted) = (Arc::clone(&start), wanted.clone());
             releases.spawn(async move {
                 start.wait().await;
-                steps.release_stock(request).await.unwrap().into_inner().found()
+                shop.release(&wanted).await.0
             });
         }
         let mut found = releases.join_all().await;
         found.sort_unstable();
-        assert_eq!(found, [StepFound::Done, StepFound::Compensated]);
+        assert_eq!(found, [Found::Done, Found::Compensated]);
     }
     assert_eq!(shop.stock(tea).await, 10);
     assert_eq!(shop.movements(tea).await.len(), 41);
@@ -133,8 +128,8 @@ async fn two_releases_at_once_give_back_once() {
 async fn a_rejection_names_everything_and_stays_one() {
     let shop = Shop::start().await;
     let (tea, cake) = (shop.product(1).await, shop.product(2).await);
-    let request = reserve(7, &[(cake, 3), (tea, 2)]);
-    let told = refusal(&shop.steps().reserve_stock(request.clone()).await.unwrap_err());
+    let wanted = order(7, &[(cake, 3), (tea, 2)]);
+    let told = shop.reserve(&wanted).await.rejection();
     assert_eq!(told.reason, Reason::InsufficientStock);
     assert_eq!(told.metadata["product_ids"], format!("{cake},{tea}"));
     assert_eq!(
@@ -149,28 +144,65 @@ async fn a_rejection_names_everything_and_stays_one() {
         reason: String::new(),
     };
     shop.public().adjust_stock(more).await.unwrap();
-    let again = shop.steps().reserve_stock(request.clone()).await.unwrap_err();
-    assert_eq!(refusal(&again), told, "the first answer stands, whatever is in stock by now");
-    let found = shop.steps().release_stock(release(&request)).await.unwrap().into_inner();
-    assert_eq!(found.found(), StepFound::Rejected);
-    assert_eq!(found.rejection.unwrap().reason, "INSUFFICIENT_STOCK");
+    let again = shop.reserve(&wanted).await.rejection();
+    assert_eq!(again, told, "the first answer stands, whatever is in stock by now");
+    let (found, recorded) = shop.steps().compensate(wanted.saga, RESERVE).await;
+    assert_eq!((found, Refusal::decode(&recorded)), (Found::Rejected, Ok(told)));
 
-    let missing = reserve(8, &[(9_999, 1), (tea, 1), (9_998, 1)]);
-    let told = refusal(&shop.steps().reserve_stock(missing).await.unwrap_err());
+    let missing = order(8, &[(9_999, 1), (tea, 1), (9_998, 1)]);
+    let told = shop.reserve(&missing).await.rejection();
     assert_eq!(
         (told.reason, told.metadata["product_ids"].as_str()),
         (Reason::ProductNotFound, "9999,9998")
     );
 
-    let mut dearer = reserve(9, &[(tea, 2)]);
-    dearer.expected_total = Some(199);
-    let told = refusal(&shop.steps().reserve_stock(dearer).await.unwrap_err());
+    let mut dearer = order(9, &[(tea, 2)]);
+    dearer.payload.expected_total = Some(199);
+    let told = shop.reserve(&dearer).await.rejection();
     assert_eq!(told.reason, Reason::PriceChanged);
     assert_eq!(
         (told.metadata["expected"].as_str(), told.metadata["actual"].as_str()),
         ("199", "200")
     );
     assert_eq!((shop.stock(tea).await, shop.stock(cake).await), (51, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payload_outside_its_ranges_is_refused_and_leaves_nothing_on_record() {
+    let shop = Shop::start().await;
+    let tea = shop.product(10).await;
+    for (lines, expected) in [
+        (vec![], (Reason::InvalidField, "lines")),
+        (vec![(tea, 0)], (Reason::InvalidField, "lines[0].quantity")),
+    ] {
+        let Order { saga, payload } = order(7, &lines);
+        let answer =
+            shop.steps().act::<ReserveStockReply>("ReserveStock", saga, RESERVE, &payload).await;
+        let told = Refusal::from_status(&answer.unwrap_err()).unwrap();
+        assert_eq!((told.reason, told.metadata["field"].as_str()), expected);
+        assert_eq!(shop.steps().recorded(saga).await, []);
+    }
+    assert_eq!(shop.movements(tea).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_generated_client_is_answered_with_outcomes() {
+    let shop = Shop::start().await;
+    let tea = shop.product(10).await;
+    let Order { saga, payload } = order(7, &[(tea, 4)]);
+    let mut client = ProductParticipantServiceClient::new(shop.service.actions());
+    let key = StepKey {
+        saga_id: saga.as_bytes().to_vec(),
+        step: RESERVE.into(),
+        content_digest: vec![1; 8],
+    };
+    let request = ReserveStockRequest { key: Some(key), payload: Some(payload) };
+    let first = client.reserve_stock(request.clone()).await.unwrap().into_inner();
+    let Some(Outcome::Done(reply)) = &first.outcome else { panic!("{first:?}") };
+    assert_eq!((reply.order_id, reply.total), (7, 400));
+    assert_eq!(client.reserve_stock(request).await.unwrap().into_inner(), first);
+    assert_eq!(shop.stock(tea).await, 6);
+    assert_eq!(shop.service.calls()["ReserveStock"], 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -183,16 +215,16 @@ async fn orders_of_the_same_products_in_any_order_do_not_get_in_each_others_way(
     }
     let start = Arc::new(Barrier::new(usize::try_from(ORDERS).unwrap()));
     let mut orders = JoinSet::new();
-    for order in 1..=ORDERS {
+    for id in 1..=ORDERS {
         let mut lines: Vec<_> = products.iter().map(|product| (*product, 1)).collect();
         lines.shuffle(&mut rand::rng());
-        let (mut steps, start) = (shop.steps(), Arc::clone(&start));
+        let (shop, start) = (shop.clone(), Arc::clone(&start));
         orders.spawn(async move {
-            let request = reserve(order, &lines);
+            let wanted = order(id, &lines);
             start.wait().await;
-            steps.reserve_stock(request.clone()).await.unwrap();
-            if order % 2 == 0 {
-                steps.release_stock(release(&request)).await.unwrap();
+            shop.reserve(&wanted).await.done();
+            if id % 2 == 0 {
+                assert_eq!(shop.release(&wanted).await.0, Found::Done);
             }
         });
     }
@@ -207,29 +239,23 @@ async fn orders_of_the_same_products_in_any_order_do_not_get_in_each_others_way(
 async fn a_cancelled_orders_units_come_back_once_and_everything_is_on_record() {
     let shop = Shop::start().await;
     let tea = shop.product(10).await;
-    let request = reserve(7, &[(tea, 4)]);
-    shop.steps().reserve_stock(request.clone()).await.unwrap();
-    let cancel = key();
-    let restock = RestockProductsRequest {
-        key: Some(cancel.clone()),
-        order_id: 7,
-        lines: request.lines.clone(),
-    };
+    let wanted = order(7, &[(tea, 4)]);
+    let reply = shop.reserve(&wanted).await.done();
+    let (cancel, restock) = (Uuid::now_v7(), cancelled(7, &[(tea, 4)]));
     for _ in 0..2 {
-        let answer = shop.steps().restock_products(restock.clone()).await.unwrap().into_inner();
-        assert_eq!(answer.units, 4);
+        assert_eq!(shop.restock(cancel, &restock).await.unwrap().done().units, 4);
     }
     assert_eq!(shop.stock(tea).await, 10);
     assert_eq!(shop.movements(tea).await.last().unwrap().kind(), StockMovementKind::Restock);
 
-    let asked = [request.key.clone().unwrap(), cancel];
-    let saga_ids = asked.iter().map(|key| key.saga_id.clone()).collect();
-    let on_record =
-        shop.steps().get_steps(GetStepsRequest { saga_ids }).await.unwrap().into_inner();
-    let mut keys: Vec<_> = on_record.records.iter().filter_map(|it| it.key.clone()).collect();
-    keys.sort_by(|a, b| a.saga_id.cmp(&b.saga_id));
-    assert_eq!(keys, asked);
-    assert!(on_record.records.iter().all(|it| it.state() == StepFound::Done));
+    for (saga, step) in [(wanted.saga, RESERVE), (cancel, RESTOCK)] {
+        let rows = shop.steps().recorded(saga).await;
+        let keys: Vec<_> = rows.iter().map(|it| (Uuid::from(it.saga), it.step.0)).collect();
+        assert_eq!(keys, [(saga, step)]);
+        assert_eq!(rows[0].state, RowState::Done);
+    }
+    let rows = shop.steps().recorded(wanted.saga).await;
+    assert_eq!(ReserveStockReply::decode(rows[0].reply.as_slice()).unwrap(), reply);
 }
 
 /// Types and versions of the events of an order's reservation.
