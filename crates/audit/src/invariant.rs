@@ -26,7 +26,7 @@ invariants! {
         "a wallet's balance is the sum of its ledger and its version the number of entries";
     WALLET_LEDGER = "wallet-ledger", ["wallet.ledger"],
         "a ledger has the numbers 1, 2, 3 … and each entry follows from the one before, never below 0";
-    WALLET_STEPS = "wallet-steps", ["wallet.saga_op", "wallet.ledger", "wallet.saga_floor"],
+    WALLET_STEPS = "wallet-steps", ["wallet.saga_op", "wallet.ledger", "wallet.saga_watermark"],
         "a step's row and the ledger entries of its saga say the same";
     WALLET_REQUESTS = "wallet-requests", ["wallet.idempotency", "wallet.wallet", "wallet.ledger"],
         "a wallet and a charge each have the one request that made them, and it was told so";
@@ -42,7 +42,7 @@ invariants! {
     PRODUCT_MOVEMENTS = "product-movements", ["product.stock_movement"],
         "movements have the numbers 1, 2, 3 … and each follows from the one before, never below 0";
     PRODUCT_STEPS = "product-steps",
-        ["product.saga_op", "product.stock_movement", "product.saga_floor"],
+        ["product.saga_op", "product.stock_movement", "product.saga_watermark"],
         "a step's row and the movements of its saga say the same";
     PRODUCT_REQUESTS = "product-requests",
         ["product.idempotency", "product.product", "product.stock_movement"],
@@ -62,7 +62,7 @@ invariants! {
         "a coupon is issued at most quota times, as often as it says, with the numbers 1, 2, 3 …";
     COUPON_STATES = "coupon-states", ["coupon.issued_coupon", "coupon.coupon"],
         "an issued coupon's state, order and days of validity fit each other and its campaign";
-    COUPON_STEPS = "coupon-steps", ["coupon.saga_op", "coupon.issued_coupon", "coupon.saga_floor"],
+    COUPON_STEPS = "coupon-steps", ["coupon.saga_op", "coupon.issued_coupon", "coupon.saga_watermark"],
         "an issued coupon stands as the steps on record left it";
     COUPON_REQUESTS = "coupon-requests",
         ["coupon.idempotency", "coupon.coupon", "coupon.issued_coupon"],
@@ -82,8 +82,8 @@ invariants! {
     ORDER_TOTALS = "order-totals", ["order.orders", "order.order_line"],
         "an order has lines, its total is their sum, and total − discount = paid ≥ 0";
     ORDER_STEPS = "order-steps",
-        ["order.saga_op", "order.orders", "order.order_line", "order.saga_floor"],
-        "an order stands as the registers on record decided, and as they were answered";
+        ["order.saga_op", "order.orders", "order.order_line", "order.saga_watermark"],
+        "an order stands as the pivots on record decided, and as they were answered";
     ORDER_REQUESTS = "order-requests", ["order.idempotency"],
         "no client writes orders by itself";
     ORDER_EVENTS = "order-events", ["order.outbox", "order.orders", "order.order_line"],
@@ -101,10 +101,10 @@ invariants! {
     JOURNAL_IDS = "journal-ids",
         ["orchestrator.id_block", "orchestrator.saga", "orchestrator.saga_history"],
         "ids that checkouts drew are below those still to be given out";
-    JOURNAL_FLOORS = "journal-floors",
-        ["orchestrator.saga_floor", "orchestrator.saga", "wallet.saga_floor", "product.saga_floor",
-         "coupon.saga_floor", "order.saga_floor"],
-        "the journal's floor is below every unfinished saga, and no participant's floor above it";
+    JOURNAL_WATERMARKS = "journal-watermarks",
+        ["orchestrator.saga_watermark", "orchestrator.saga", "wallet.saga_watermark", "product.saga_watermark",
+         "coupon.saga_watermark", "order.saga_watermark"],
+        "the journal's watermark is below every unfinished saga, and no participant's watermark above it";
 
     SAGA_KNOWN = "saga-known",
         ["orchestrator.saga", "orchestrator.saga_history", "wallet.saga_op", "wallet.ledger",

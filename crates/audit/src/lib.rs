@@ -150,7 +150,7 @@ pub async fn run(targets: &Targets) -> Result<Report> {
     // Everything below reads anew.
     of.journal.renew().await?;
     sagas::check_known(&mut of.journal, &walked.unknown, &mut findings).await?;
-    schemas::journal::check_floors(&mut of.journal, &walked.floors, &mut findings).await?;
+    schemas::journal::check_watermarks(&mut of.journal, &walked.watermarks, &mut findings).await?;
     coupon_orders::check(&mut of, &mut findings).await?;
     if let Some(url) = &targets.activity {
         activity::check(url, &mut of.wallet, &mut of.order, &mut findings).await?;

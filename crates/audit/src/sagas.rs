@@ -4,7 +4,7 @@
 //! effects in theirs, and nothing of it changes afterwards: it can be checked to the last row beside live traffic. A
 //! saga that was under way is only counted. What the participants know and the journal did not yet is looked up in a
 //! second snapshot of the journal, opened after theirs: START is durable before any effect, so it is there, was never
-//! begun, or is at or below the journal's floor and forgotten.
+//! begun, or is at or below the journal's watermark and forgotten.
 
 use crate::dossier::{ENDED, Ended, Files};
 use crate::files::{Filed, coupon, order, product, wallet};
@@ -41,8 +41,8 @@ pub(crate) struct Snapshots {
 /// What a walk over all sagas leaves to be looked at.
 #[derive(Default)]
 pub(crate) struct Walked {
-    /// The participants' floors.
-    pub(crate) floors: BTreeMap<&'static str, Option<SagaId>>,
+    /// The participants' watermarks.
+    pub(crate) watermarks: BTreeMap<&'static str, Option<SagaId>>,
     /// Sagas that the journal's first snapshot does not know.
     pub(crate) unknown: Vec<SagaId>,
     /// Who used which coupon.
@@ -55,19 +55,22 @@ pub(crate) struct Walked {
 pub(crate) async fn check(of: &mut Snapshots, findings: &mut Findings) -> Result<Walked> {
     let mut walked = Walked::default();
     let Snapshots { journal, product, coupon, wallet, order } = of;
-    let floors = &mut walked.floors;
-    let mut floor = async |name, snapshot: &mut Snapshot| -> Result<SagaId> {
-        let floor = journal::floor(snapshot).await?;
-        floors.insert(name, floor);
-        Ok(floor.unwrap_or(SagaId([0; 16])))
+    let watermarks = &mut walked.watermarks;
+    let mut watermark = async |name, snapshot: &mut Snapshot| -> Result<SagaId> {
+        let watermark = journal::watermark(snapshot).await?;
+        watermarks.insert(name, watermark);
+        Ok(watermark.unwrap_or(SagaId([0; 16])))
     };
-    let floor_of_product = floor("product", product).await?;
-    let floor_of_coupon = floor("coupon", coupon).await?;
-    let floor_of_wallet = floor("wallet", wallet).await?;
-    let floor_of_order = floor("order", order).await?;
-    let purged = floor_of_product.max(floor_of_coupon).max(floor_of_wallet).max(floor_of_order);
+    let watermark_of_product = watermark("product", product).await?;
+    let watermark_of_coupon = watermark("coupon", coupon).await?;
+    let watermark_of_wallet = watermark("wallet", wallet).await?;
+    let watermark_of_order = watermark("order", order).await?;
+    let purged = watermark_of_product
+        .max(watermark_of_coupon)
+        .max(watermark_of_wallet)
+        .max(watermark_of_order);
 
-    let forgotten = journal::floor(journal).await?.unwrap_or(SagaId([0; 16]));
+    let forgotten = journal::watermark(journal).await?.unwrap_or(SagaId([0; 16]));
     let unfinished = journal::unfinished(journal).await?;
     let under_way: BTreeSet<SagaId> = unfinished.iter().map(journal::Unfinished::saga).collect();
     walked.explained = waiting(&unfinished);
@@ -87,16 +90,16 @@ pub(crate) async fn check(of: &mut Snapshots, findings: &mut Findings) -> Result
         let heads = [products.peek(), coupons.peek(), wallets.peek(), orders.peek()];
         let first = heads.into_iter().chain([next.as_ref().map(Ended::saga)]).flatten().min();
         let Some(saga) = first else { break };
-        // A floor alone tells of no purge: it stands below all there is while all is young.
-        walked.uses.some_purged |= saga <= floor_of_coupon;
+        // A watermark alone tells of no purge: it stands below all there is while all is young.
+        walked.uses.some_purged |= saga <= watermark_of_coupon;
         let product = products.take(saga).await?;
         let coupon = coupons.take(saga).await?;
         let wallet = wallets.take(saga).await?;
         let order = orders.take(saga).await?;
-        let product = product::File::read(saga, product, floor_of_product, findings);
-        let coupon = coupon::File::read(saga, coupon, floor_of_coupon, findings);
-        let wallet = wallet::File::read(saga, wallet, floor_of_wallet, findings);
-        let order = order::File::read(saga, order, floor_of_order, findings);
+        let product = product::File::read(saga, product, watermark_of_product, findings);
+        let coupon = coupon::File::read(saga, coupon, watermark_of_coupon, findings);
+        let wallet = wallet::File::read(saga, wallet, watermark_of_wallet, findings);
+        let order = order::File::read(saga, order, watermark_of_order, findings);
         walked.uses.note(coupon.as_ref(), order.as_ref());
         let Some(end) = next.take_if(|ended| ended.saga() == saga) else {
             findings.row(&SAGA_KNOWN);
@@ -157,14 +160,14 @@ struct Known {
 }
 
 /// Looks up sagas that the journal did not know, in a snapshot that is newer than all others. Those at or below its
-/// floor it may have forgotten.
+/// watermark it may have forgotten.
 pub(crate) async fn check_known(
     newer: &mut Snapshot,
     unknown: &[SagaId],
     findings: &mut Findings,
 ) -> Result<()> {
-    let floor = journal::floor(newer).await?.unwrap_or(SagaId([0; 16]));
-    let unknown: Vec<SagaId> = unknown.iter().copied().filter(|saga| *saga > floor).collect();
+    let watermark = journal::watermark(newer).await?.unwrap_or(SagaId([0; 16]));
+    let unknown: Vec<SagaId> = unknown.iter().copied().filter(|saga| *saga > watermark).collect();
     for sagas in unknown.chunks(LOOKED_UP) {
         let ids: Vec<String> = sagas.iter().map(hex).collect();
         let ids = ids.join(",");

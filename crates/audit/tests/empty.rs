@@ -65,19 +65,21 @@ async fn an_auditor_who_may_only_read_is_told_which_right_is_missing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_missing_floor_and_a_missing_shard_are_told_by_name() {
+async fn a_missing_watermark_and_a_missing_shard_are_told_by_name() {
     let targets = targets(AUDITOR).await;
     let wallet = testkit::mysql().await.url_of(database_of(&targets.wallet));
     let db = db::Db::open(db::Options::new(wallet)).await.unwrap();
-    let sql = "DELETE FROM saga_floor; DELETE FROM outbox_shard WHERE shard = 7";
+    let sql = "DELETE FROM saga_watermark; DELETE FROM outbox_shard WHERE shard = 7";
     db.read(async |conn: &mut Conn| conn.batch_execute(sql).await.map_err(db::Error::from))
         .await
         .unwrap();
     let report = audit::run(&targets).await.unwrap();
     let broken: Vec<_> =
         report.broken().map(|check| (check.name, check.offences.join(","))).collect();
-    let expected =
-        [("wallet-relay", "shard 7".to_owned()), ("journal-floors", "floor of wallet".to_owned())];
+    let expected = [
+        ("wallet-relay", "shard 7".to_owned()),
+        ("journal-watermarks", "watermark of wallet".to_owned()),
+    ];
     assert_eq!(broken, expected, "{report}");
 }
 

@@ -1,12 +1,12 @@
 //! An audit beside live traffic, of a shop that fell over in the middle of it, and of one that has forgotten much.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+use api::Reason;
 use api::checkout::v1::{CancelOrderRequest, CheckoutLine, PlaceOrderRequest};
 use api::coupon::v1::IssueCouponRequest;
 use api::product::v1::AdjustStockRequest;
-use api::saga::v1::ResolveSagaRequest;
+use api::saga::v1::{RaiseWatermarkRequest, ResolveSagaRequest};
 use api::wallet::v1::{ChargeWalletRequest, CreateWalletRequest};
-use api::{Reason, coupon, order, product, wallet};
 use chrono::Utc;
 use migrations::Schema;
 use participant::{Housekeeper, Housekeeping};
@@ -173,7 +173,7 @@ async fn what_clients_make_up_is_no_offence() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_resolved_saga_left_standing_is_explained() {
-    let shop = Shop::builder().set("saga.attention_after", "100ms").start().await;
+    let shop = Shop::builder().set("saga.alert_after", "100ms").start().await;
     let saga = shop.stuck_saga().await;
     let asked = ResolveSagaRequest {
         request_id: request_id(),
@@ -216,15 +216,12 @@ async fn forget_everything(shop: &Shop) {
     let db = shop.db(Schema::Orchestrator).await;
     let journal = Journal::open(db, lane::Options::default(), &tasks);
     let now = Utc::now();
-    let floor = journal.raise_floor(now).await.unwrap().0.to_vec();
-    let raise = wallet::v1::RaiseFloorRequest { floor: floor.clone() };
-    shop.wallet_participant().raise_floor(raise).await.unwrap();
-    let raise = product::v1::RaiseFloorRequest { floor: floor.clone() };
-    shop.product_participant().raise_floor(raise).await.unwrap();
-    let raise = coupon::v1::RaiseFloorRequest { floor: floor.clone() };
-    shop.coupon_participant().raise_floor(raise).await.unwrap();
-    let raise = order::v1::RaiseFloorRequest { floor };
-    shop.order_participant().raise_floor(raise).await.unwrap();
+    let watermark = journal.raise_watermark(now).await.unwrap().0.to_vec();
+    for participant in api::participants::ALL {
+        let participant = participant.name.to_owned();
+        let raise = RaiseWatermarkRequest { participant, watermark: watermark.clone() };
+        shop.participants().raise_watermark(raise).await.unwrap();
+    }
     assert!(journal.forget(now).await.unwrap() > 0);
     let options = Housekeeping { interval: Duration::from_secs(1), retention: Duration::ZERO };
     for schema in [Schema::Wallet, Schema::Product, Schema::Coupon, Schema::Order] {

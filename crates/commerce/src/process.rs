@@ -102,7 +102,7 @@ impl Process {
         let shutdown = CancellationToken::new();
         let started = async {
             let services = Services::start(config, roles, &tasks, &background, &shutdown).await?;
-            let server = bind(config, roles, &services).await?;
+            let server = bind(config, roles, &services, &tasks).await?;
             Ok((services, server))
         };
         let (services, server) = match started.await {
@@ -176,7 +176,12 @@ const PUBLIC: &str = "public";
 const PARTICIPANT: &str = "participant";
 const ADMIN: &str = "admin";
 
-async fn bind(config: &Config, roles: &Roles, services: &Services) -> Result<Server> {
+async fn bind(
+    config: &Config,
+    roles: &Roles,
+    services: &Services,
+    tasks: &TaskTracker,
+) -> Result<Server> {
     let listen = config.listen;
     let mut listeners = vec![
         Listener { name: PUBLIC, address: listen.public, services: services.public() },
@@ -184,7 +189,8 @@ async fn bind(config: &Config, roles: &Roles, services: &Services) -> Result<Ser
     ];
     if roles.iter().any(Role::is_participant) {
         let (name, address) = (PARTICIPANT, listen.participant);
-        listeners.push(Listener { name, address, services: services.participants() });
+        let services = services.participants(config.limits.in_flight, tasks);
+        listeners.push(Listener { name, address, services });
     }
     let Limits { connections, streams, in_flight, connection_age, drain, .. } = config.limits;
     let limits = platform::Limits {

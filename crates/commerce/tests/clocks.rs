@@ -169,8 +169,8 @@ async fn a_clock_that_is_days_off_for_seconds_forgets_and_refuses_nothing() {
         shop.sagas_ended().await;
         // What was written by the clock that is behind is not old.
         for schema in PARTICIPANTS {
-            let forgotten = "SELECT COUNT(*) AS number FROM saga_floor \
-                WHERE floor >= (SELECT MIN(saga_id) FROM saga_op)";
+            let forgotten = "SELECT COUNT(*) AS number FROM saga_watermark \
+                WHERE watermark >= (SELECT MIN(saga_id) FROM saga_op)";
             assert_eq!(number(&shop, schema, forgotten).await, 0, "nothing is older than 7 days");
         }
         let known = "SELECT COUNT(*) AS number FROM saga_op WHERE step = 4";
@@ -231,7 +231,7 @@ async fn operators_accept_a_clock_and_lower_a_watermark_and_that_is_on_record() 
     assert!(!done && said.contains("an orchestrator runs"), "{said}");
     // A clock that was eight days ahead for long, and has raised the watermark everywhere.
     for schema in PARTICIPANTS.into_iter().chain([Schema::Orchestrator]) {
-        let raised = "UPDATE saga_floor SET floor = UNHEX(CONCAT(LPAD(HEX(CAST(UNIX_TIMESTAMP( \
+        let raised = "UPDATE saga_watermark SET watermark = UNHEX(CONCAT(LPAD(HEX(CAST(UNIX_TIMESTAMP( \
             UTC_TIMESTAMP() + INTERVAL 8 DAY) * 1000 AS UNSIGNED)), 12, '0'), REPEAT('f', 20)))";
         execute(&shop, schema, raised).await;
     }
@@ -246,7 +246,7 @@ async fn operators_accept_a_clock_and_lower_a_watermark_and_that_is_on_record() 
     let marks: std::collections::BTreeSet<_> =
         rows.iter().map(|row| row["watermark"].to_string()).collect();
     assert_eq!(marks.len(), 1, "all alike: {rows:?}");
-    let near = "SELECT COUNT(*) AS number FROM saga_floor WHERE CONV(LEFT(HEX(floor), 12), 16, 10) \
+    let near = "SELECT COUNT(*) AS number FROM saga_watermark WHERE CONV(LEFT(HEX(watermark), 12), 16, 10) \
         / 1000 > UNIX_TIMESTAMP(UTC_TIMESTAMP() + INTERVAL 1 DAY)";
     for schema in PARTICIPANTS.into_iter().chain([Schema::Orchestrator]) {
         assert_eq!(number(&shop, schema, near).await, 0, "{}", schema.name());

@@ -58,7 +58,7 @@ struct Pair {
 impl Scene {
     async fn begin() -> Self {
         // With everything that uses Redis, as shops are.
-        let shop = Shop::builder().set("cache.products", "10000").start().await;
+        let shop = Shop::builder().set("product_cache.capacity", "10000").start().await;
         let shop = Arc::new(shop);
         let mut products = Vec::new();
         for _ in 0..PRODUCTS {

@@ -47,7 +47,7 @@ impl Shop {
         let log = folder.path().join("log");
         let mut process = Command::new(env!("CARGO_BIN_EXE_commerce"))
             .args(["--json", "--log-format", "json"])
-            .args(["--log-filter", "info,platform=debug,events=debug"])
+            .args(["--log-filter", "info,platform=debug,participant=debug,events=debug"])
             .arg("--data-dir")
             .arg(folder.path().join("data"))
             .args(settings.iter().flat_map(|setting| ["--set", setting.as_str()]))

@@ -1,4 +1,5 @@
-//! The schemas' migrations, embedded: what stands in `migrations/`, one folder a schema.
+//! The schemas' migrations: those of the crates whose tables a schema has, and its own, which stand in `migrations/`, one
+//! folder a schema.
 
 use db::Migration;
 
@@ -46,15 +47,20 @@ impl Schema {
     }
 
     /// Its migrations, oldest first.
-    pub fn migrations(self) -> &'static [Migration] {
-        match self {
-            Self::Wallet => WALLET,
-            Self::Product => PRODUCT,
-            Self::Order => ORDER,
-            Self::Coupon => COUPON,
-            Self::Activity => ACTIVITY,
-            Self::Orchestrator => ORCHESTRATOR,
-        }
+    pub fn migrations(self) -> Vec<Migration> {
+        let participant = [participant::MIGRATIONS, events::MIGRATIONS];
+        let (own, shared) = match self {
+            Self::Wallet => (WALLET, &participant[..]),
+            Self::Product => (PRODUCT, &participant[..]),
+            Self::Order => (ORDER, &participant[..]),
+            Self::Coupon => (COUPON, &participant[..]),
+            Self::Activity => (ACTIVITY, &[][..]),
+            Self::Orchestrator => (ORCHESTRATOR, &[saga::journal::MIGRATIONS][..]),
+        };
+        let lists = shared.iter().copied().chain([own, db::MIGRATIONS]);
+        let mut all: Vec<Migration> = lists.flatten().copied().collect();
+        all.sort_by_key(|migration| migration.name);
+        all
     }
 }
 
@@ -63,7 +69,7 @@ impl Schema {
 /// # Errors
 /// See [`db::migrate`].
 pub async fn run(schema: Schema, url: &str) -> db::Result<Vec<String>> {
-    db::migrate(url, schema.migrations()).await
+    db::migrate(url, &schema.migrations()).await
 }
 
 /// The names of the migrations that a schema lacks. Changes nothing.
@@ -71,5 +77,5 @@ pub async fn run(schema: Schema, url: &str) -> db::Result<Vec<String>> {
 /// # Errors
 /// See [`db::pending`].
 pub async fn pending(schema: Schema, url: &str) -> db::Result<Vec<&'static str>> {
-    db::pending(url, schema.migrations()).await
+    db::pending(url, &schema.migrations()).await
 }

@@ -21,6 +21,7 @@ mod proxy;
 mod servers;
 #[cfg(feature = "shop")]
 mod shop;
+mod stepper;
 mod told;
 mod wait;
 
@@ -35,6 +36,7 @@ pub use shop::{
     Builder, Coupon, Shop, at_once, checkout_on, coupons_on, events_on, issue, orders_on,
     patiently, place, products_on, ranking_on, reason, wallets_on,
 };
+pub use stepper::{Acted, Stepper};
 pub use told::told;
 pub use wait::until;
 

@@ -3,7 +3,7 @@
 use crate::files::Filed;
 use crate::invariant::{COUPON_STEPS, Invariant};
 use crate::steps::{SagaRow, Standing, StepColumns};
-use api::coupon::v1::{RedeemCouponResponse, RestoreCouponResponse};
+use api::coupon::v1::{RedeemCouponReply, RestoreCouponReply};
 use diesel::QueryableByName;
 
 /// Barrier rows, by saga.
@@ -26,8 +26,8 @@ impl SagaRow for Row {
 /// All that the coupon's schema says of one saga.
 #[derive(Default)]
 pub(crate) struct File {
-    pub(crate) redeem: Standing<RedeemCouponResponse>,
-    pub(crate) restore: Standing<RestoreCouponResponse>,
+    pub(crate) redeem: Standing<RedeemCouponReply>,
+    pub(crate) restore: Standing<RestoreCouponReply>,
 }
 
 impl Filed for File {

@@ -30,7 +30,7 @@ pub(crate) trait Filed: Default {
     fn read(
         saga: SagaId,
         rows: Vec<Self::Row>,
-        floor: SagaId,
+        watermark: SagaId,
         findings: &mut Findings,
     ) -> Option<Self> {
         if rows.is_empty() {
@@ -38,7 +38,7 @@ pub(crate) trait Filed: Default {
         }
         let file = Self::sort(rows);
         let agrees = file.as_ref().is_some_and(|file| {
-            let purged = saga <= floor && !file.has_steps();
+            let purged = saga <= watermark && !file.has_steps();
             purged || file.agrees()
         });
         findings.check(&Self::INVARIANT, agrees, format!("saga {saga}"));

@@ -1,9 +1,9 @@
-//! What the order's schema says of one saga: its registers, the order that it placed, the order that it cancelled.
+//! What the order's schema says of one saga: its pivots, the order that it placed, the order that it cancelled.
 
 use crate::files::Filed;
 use crate::invariant::{Invariant, ORDER_STEPS};
 use crate::steps::{SagaRow, Standing, StepColumns};
-use api::order::v1::{self, BeginCancelResponse, ConfirmOrderResponse, FinishCancelResponse};
+use api::order::v1::{self, BeginCancelReply, ConfirmOrderReply, FinishCancelReply};
 use chrono::NaiveDateTime;
 use diesel::QueryableByName;
 use diesel::sql_types::{BigInt, Datetime, Nullable};
@@ -70,9 +70,9 @@ impl SagaRow for Row {
 /// All that the order's schema says of one saga. An order is in the words of the contract.
 #[derive(Default)]
 pub(crate) struct File {
-    pub(crate) confirm: Standing<ConfirmOrderResponse>,
-    pub(crate) begin_cancel: Standing<BeginCancelResponse>,
-    pub(crate) finish_cancel: Standing<FinishCancelResponse>,
+    pub(crate) confirm: Standing<ConfirmOrderReply>,
+    pub(crate) begin_cancel: Standing<BeginCancelReply>,
+    pub(crate) finish_cancel: Standing<FinishCancelReply>,
     /// The order that the saga placed.
     pub(crate) placed: Option<v1::Order>,
     /// The order that the saga cancels.
@@ -80,7 +80,7 @@ pub(crate) struct File {
 }
 
 impl File {
-    /// Whether no register of the saga is done.
+    /// Whether no pivot of the saga is done.
     pub(crate) fn decided_nothing(&self) -> bool {
         self.confirm.done().is_none() && self.begin_cancel.done().is_none() && self.placed.is_none()
     }
@@ -142,7 +142,7 @@ impl Filed for File {
     }
 }
 
-fn begins(begun: &BeginCancelResponse, order: &v1::Order) -> bool {
+fn begins(begun: &BeginCancelReply, order: &v1::Order) -> bool {
     begun.order.as_ref().is_some_and(|told| same(told, order, v1::OrderState::Cancelling))
 }
 

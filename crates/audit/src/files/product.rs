@@ -4,7 +4,7 @@ use crate::files::Filed;
 use crate::invariant::{Invariant, PRODUCT_STEPS};
 use crate::schemas::product::{RELEASE, RESERVE, RESTOCK};
 use crate::steps::{SagaRow, Standing, StepColumns};
-use api::product::v1::{ReserveStockResponse, RestockProductsResponse};
+use api::product::v1::{ReserveStockReply, RestockProductsReply};
 use diesel::QueryableByName;
 use diesel::sql_types::BigInt;
 use std::collections::BTreeMap;
@@ -43,8 +43,8 @@ impl SagaRow for Row {
 /// All that the product's schema says of one saga.
 #[derive(Default)]
 pub(crate) struct File {
-    pub(crate) reserve: Standing<ReserveStockResponse>,
-    pub(crate) restock: Standing<RestockProductsResponse>,
+    pub(crate) reserve: Standing<ReserveStockReply>,
+    pub(crate) restock: Standing<RestockProductsReply>,
     movements: Vec<Row>,
 }
 
@@ -108,7 +108,7 @@ impl File {
     }
 }
 
-fn promised(told: &ReserveStockResponse) -> Units {
+fn promised(told: &ReserveStockReply) -> Units {
     let mut units = Units::new();
     for line in &told.lines {
         units.entry((told.order_id, line.product_id)).or_default().push(line.quantity);

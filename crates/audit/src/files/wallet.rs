@@ -4,7 +4,7 @@ use crate::files::Filed;
 use crate::invariant::{Invariant, WALLET_STEPS};
 use crate::schemas::wallet::{DEBIT, REFUND, UNDO_DEBIT};
 use crate::steps::{SagaRow, Standing, StepColumns};
-use api::wallet::v1::{DebitWalletResponse, RefundWalletResponse};
+use api::wallet::v1::{DebitWalletReply, RefundWalletReply};
 use diesel::QueryableByName;
 use diesel::sql_types::BigInt;
 
@@ -43,8 +43,8 @@ impl SagaRow for Row {
 /// All that the wallet's schema says of one saga.
 #[derive(Default)]
 pub(crate) struct File {
-    pub(crate) debit: Standing<DebitWalletResponse>,
-    pub(crate) refund: Standing<RefundWalletResponse>,
+    pub(crate) debit: Standing<DebitWalletReply>,
+    pub(crate) refund: Standing<RefundWalletReply>,
     entries: Vec<Row>,
 }
 
@@ -106,7 +106,7 @@ impl File {
 }
 
 impl Row {
-    fn pays(&self, told: &DebitWalletResponse) -> bool {
+    fn pays(&self, told: &DebitWalletReply) -> bool {
         (self.user_id, self.seq, self.order_id) == (told.user_id, told.seq, told.order_id)
             && self.balance_after == told.balance_after
             && self.amount.checked_neg() == Some(told.amount)

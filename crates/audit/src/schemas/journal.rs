@@ -1,8 +1,8 @@
-//! The journal: each saga once, with its request; ids and floors.
+//! The journal: each saga once, with its request; ids and watermarks.
 
 use crate::findings::Findings;
 use crate::ids;
-use crate::invariant::{JOURNAL_FLOORS, JOURNAL_IDS, JOURNAL_ONCE, JOURNAL_REQUESTS};
+use crate::invariant::{JOURNAL_IDS, JOURNAL_ONCE, JOURNAL_REQUESTS, JOURNAL_WATERMARKS};
 use crate::snapshot::Snapshot;
 use anyhow::Result;
 use db::Bytes16;
@@ -76,30 +76,31 @@ pub(crate) async fn unfinished(snapshot: &mut Snapshot) -> Result<Vec<Unfinished
 }
 
 #[derive(QueryableByName)]
-struct Floor {
+struct Watermark {
     #[diesel(sql_type = Binary)]
-    floor: Bytes16,
+    watermark: Bytes16,
 }
 
-/// A schema's floor: sagas at or below it may have lost their barrier rows. `None` where the row is missing.
-pub(crate) async fn floor(snapshot: &mut Snapshot) -> Result<Option<SagaId>> {
-    let rows: Vec<Floor> = snapshot.all("SELECT floor FROM saga_floor WHERE id = 1").await?;
-    Ok(rows.first().map(|row| SagaId(row.floor.0)))
+/// A schema's watermark: sagas at or below it may have lost their barrier rows. `None` where the row is missing.
+pub(crate) async fn watermark(snapshot: &mut Snapshot) -> Result<Option<SagaId>> {
+    let rows: Vec<Watermark> =
+        snapshot.all("SELECT watermark FROM saga_watermark WHERE id = 1").await?;
+    Ok(rows.first().map(|row| SagaId(row.watermark.0)))
 }
 
-/// Checks floors: the participants' by name, and the journal's in a snapshot that is newer than theirs.
-pub(crate) async fn check_floors(
+/// Checks watermarks: the participants' by name, and the journal's in a snapshot that is newer than theirs.
+pub(crate) async fn check_watermarks(
     newer: &mut Snapshot,
-    floors: &BTreeMap<&'static str, Option<SagaId>>,
+    watermarks: &BTreeMap<&'static str, Option<SagaId>>,
     findings: &mut Findings,
 ) -> Result<()> {
-    let journal = floor(newer).await?;
+    let journal = watermark(newer).await?;
     let first = unfinished(newer).await?.first().map(Unfinished::saga);
-    let below = journal.is_some_and(|floor| first.is_none_or(|first| floor < first));
-    findings.check(&JOURNAL_FLOORS, below, "floor of orchestrator");
-    for (schema, floor) in floors {
-        let holds = floor.is_some_and(|floor| Some(floor) <= journal);
-        findings.check(&JOURNAL_FLOORS, holds, format!("floor of {schema}"));
+    let below = journal.is_some_and(|watermark| first.is_none_or(|first| watermark < first));
+    findings.check(&JOURNAL_WATERMARKS, below, "watermark of orchestrator");
+    for (schema, watermark) in watermarks {
+        let holds = watermark.is_some_and(|watermark| Some(watermark) <= journal);
+        findings.check(&JOURNAL_WATERMARKS, holds, format!("watermark of {schema}"));
     }
     Ok(())
 }

@@ -113,8 +113,8 @@ pub(crate) fn corruptions(history: &History) -> Vec<Corruption> {
         .breaks("journal-requests", &plain.name),
         Corruption::new("orchestrator.id_block", "set back", "UPDATE id_block SET next_id = 1")
             .breaks("journal-ids", "id block order"),
-        Corruption::new("orchestrator.saga_floor", "removed", "DELETE FROM saga_floor")
-            .breaks("journal-floors", "floor of orchestrator")
-            .breaks("journal-floors", "floor of wallet"),
+        Corruption::new("orchestrator.saga_watermark", "removed", "DELETE FROM saga_watermark")
+            .breaks("journal-watermarks", "watermark of orchestrator")
+            .breaks("journal-watermarks", "watermark of wallet"),
     ]
 }

@@ -1,4 +1,4 @@
-//! Barrier rows and floors, which every participant has.
+//! Barrier rows and watermarks, which every participant has.
 
 use crate::bench::Corruption;
 use crate::history::History;
@@ -7,7 +7,7 @@ use crate::history::History;
 struct Participant {
     steps: &'static str,
     saga_op: &'static str,
-    saga_floor: &'static str,
+    saga_watermark: &'static str,
     name: &'static str,
     of_checkout: i64,
     of_cancel: i64,
@@ -17,7 +17,7 @@ const PARTICIPANTS: [Participant; 4] = [
     Participant {
         steps: "product-steps",
         saga_op: "product.saga_op",
-        saga_floor: "product.saga_floor",
+        saga_watermark: "product.saga_watermark",
         name: "product",
         of_checkout: 1,
         of_cancel: 3,
@@ -25,7 +25,7 @@ const PARTICIPANTS: [Participant; 4] = [
     Participant {
         steps: "coupon-steps",
         saga_op: "coupon.saga_op",
-        saga_floor: "coupon.saga_floor",
+        saga_watermark: "coupon.saga_watermark",
         name: "coupon",
         of_checkout: 2,
         of_cancel: 4,
@@ -33,7 +33,7 @@ const PARTICIPANTS: [Participant; 4] = [
     Participant {
         steps: "wallet-steps",
         saga_op: "wallet.saga_op",
-        saga_floor: "wallet.saga_floor",
+        saga_watermark: "wallet.saga_watermark",
         name: "wallet",
         of_checkout: 3,
         of_cancel: 2,
@@ -41,7 +41,7 @@ const PARTICIPANTS: [Participant; 4] = [
     Participant {
         steps: "order-steps",
         saga_op: "order.saga_op",
-        saga_floor: "order.saga_floor",
+        saga_watermark: "order.saga_watermark",
         name: "order",
         of_checkout: 4,
         of_cancel: 5,
@@ -101,15 +101,15 @@ impl Participant {
             )
             .breaks(self.steps, &with_coupon.name),
             Corruption::new(
-                self.saga_floor,
+                self.saga_watermark,
                 "raised above everything",
-                "UPDATE saga_floor SET floor = X'FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF'",
+                "UPDATE saga_watermark SET watermark = X'FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF'",
             )
-            .breaks("journal-floors", format!("floor of {}", self.name)),
+            .breaks("journal-watermarks", format!("watermark of {}", self.name)),
         ];
         let removed = Corruption::new(
             self.saga_op,
-            "removed after the register",
+            "removed after the pivot",
             format!("DELETE FROM saga_op WHERE {}", row(&cancel.hex, self.of_cancel)),
         )
         .breaks("cancel-stands", &cancel.name);
@@ -129,7 +129,7 @@ impl Participant {
         )
         .breaks(self.steps, told(&with_coupon.name));
         corruptions.push(match self.name {
-            // What the register replied is compared with its order alone.
+            // What the pivot replied is compared with its order alone.
             "order" => replied,
             _ => replied.breaks("checkout-stands", &with_coupon.name),
         });

@@ -190,6 +190,33 @@ Example:
         #[command(flatten)]
         connect: ConnectArgs,
     },
+    /// Check a participant of sagas, in any language, against the participant contract.
+    #[command(
+        long_about = "Call a participant as a saga engine would, and report for each rule of the participant contract \
+(crates/participant/CONTRACT.md) whether it holds. For test systems: the run does, undoes and closes steps of new sagas, and \
+raises the participant's watermark to a saga that begins with the run. The participant must serve gRPC server reflection.
+
+The file of payloads names for each action a payload that is done and, where it may be rejected, one that is, as JSON; \
+\"$n\" stands for a number that is new each time:
+  { \"travel.v1.SeatParticipantService/ReserveSeat\": {
+      \"done\": { \"flight\": \"KE1\", \"seat\": \"$n\" }, \"rejected\": { \"flight\": \"no flight\", \"seat\": \"1\" } } }
+
+Ends with 1 when a rule is broken.
+
+Example:
+  commerce conformance 127.0.0.1:7001 --participant seat --payloads seat.json"
+    )]
+    Conformance {
+        /// Where the participant listens.
+        #[arg(value_name = "HOST:PORT")]
+        address: String,
+        /// The participant's name.
+        #[arg(long, value_name = "NAME")]
+        participant: String,
+        /// The file of payloads.
+        #[arg(long, value_name = "FILE")]
+        payloads: PathBuf,
+    },
     /// Measure what the database can do at most.
     #[command(subcommand)]
     Bench(BenchCommand),
@@ -269,7 +296,7 @@ Examples:
     },
     /// Let a saga that needs attention go on, at once.
     Retry(OperateArgs),
-    /// End a saga that is not certain to succeed: close its register, undo its steps, and wait for that.
+    /// End a saga that is not certain to succeed: close its pivot, undo its steps, and wait for that.
     Abort(OperateArgs),
     /// Record that a person has settled a saga that needs attention. What it leaves standing is named.
     #[command(

@@ -119,21 +119,21 @@ async fn accept(config: &Config, output: Output, why: ReasonArgs) -> Result<()> 
 
 async fn show_watermarks(config: &Config, output: Output) -> Result<()> {
     let mut table = Table::new(["schema", "watermark", "sagas that began until"]);
-    let mut row = |schema: Schema, floor: SagaId| -> Result<()> {
-        let until = began(floor);
+    let mut row = |schema: Schema, watermark: SagaId| -> Result<()> {
+        let until = began(watermark);
         match output {
             Output::Json => {
-                let row = json!({ "schema": schema.name(), "watermark": floor.to_string(), "until": until });
+                let row = json!({ "schema": schema.name(), "watermark": watermark.to_string(), "until": until });
                 line(row)?;
             }
-            Output::Human => table.row([schema.name().to_owned(), floor.to_string(), until]),
+            Output::Human => table.row([schema.name().to_owned(), watermark.to_string(), until]),
         }
         Ok(())
     };
     let journal = journal(config).await?;
-    row(Schema::Orchestrator, journal::floor_of(&journal).await?)?;
+    row(Schema::Orchestrator, journal::watermark_of(&journal).await?)?;
     for schema in PARTICIPANTS {
-        row(schema, participant::floor_of(&open(config, schema).await?).await?)?;
+        row(schema, participant::watermark_of(&open(config, schema).await?).await?)?;
     }
     human(output, table)
 }
@@ -152,7 +152,7 @@ async fn lower(config: &Config, output: Output, why: ReasonArgs) -> Result<()> {
         bail!("the clock of this machine differs from the database's: set it first");
     }
     let now = clock.earlier_now().context("the database's clock")?;
-    let mut to = journal::lowest_floor(&journal, now + TimeDelta::minutes(1)).await?;
+    let mut to = journal::lowest_watermark(&journal, now + TimeDelta::minutes(1)).await?;
     let mut participants = Vec::new();
     for schema in PARTICIPANTS {
         let db = open(config, schema).await?;
@@ -161,9 +161,9 @@ async fn lower(config: &Config, output: Output, why: ReasonArgs) -> Result<()> {
     }
     // The journal last: until then new sagas get ids above the highest.
     for (schema, db) in &participants {
-        participant::lower_floor(db, to).await.with_context(|| at(*schema))?;
+        participant::lower_watermark(db, to).await.with_context(|| at(*schema))?;
     }
-    journal::lower_floor(&journal, to, &actor, &reason).await?;
+    journal::lower_watermark(&journal, to, &actor, &reason).await?;
     show_watermarks(config, output).await
 }
 

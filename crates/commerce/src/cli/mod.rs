@@ -3,6 +3,7 @@
 mod actor;
 mod args;
 mod clock;
+mod conformance;
 mod demo;
 mod reach;
 mod saga;
@@ -65,6 +66,7 @@ fn is_configuration(error: &anyhow::Error) -> bool {
         || error.is::<NotMigrated>()
         || error.is::<tools::NoShop>()
         || error.is::<actor::Nobody>()
+        || error.is::<::conformance::PayloadsError>()
         || matches!(error.downcast_ref(), Some(reach::Unreachable::Malformed { .. }))
 }
 
@@ -107,6 +109,9 @@ async fn command(context: Context, command: Command) -> Result<Verdict> {
         Command::Saga(command) => saga::run(&context, command).await,
         Command::Clock { command } => clock::clock(context, command).await,
         Command::Watermark { command } => clock::watermark(context, command).await,
+        Command::Conformance { address, participant, payloads } => {
+            conformance::run(context, &address, &participant, &payloads).await
+        }
         Command::Demo { connect } => demo::run(&context, &connect).await,
         Command::Bench(args::BenchCommand::Commits { seconds }) => {
             tools::bench_commits(context, seconds).await

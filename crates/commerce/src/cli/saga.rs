@@ -12,7 +12,7 @@ use api::saga::v1::saga_admin_service_client::SagaAdminServiceClient;
 use api::saga::v1::{
     AbortSagaRequest, GetRecoveryRequest, GetRecoveryResponse, GetSagaRequest, ListSagasRequest,
     PauseRecoveryRequest, ResolveSagaRequest, ResumeRecoveryRequest, RetrySagaRequest, Saga,
-    SagaFailure, SagaResolution, SagaState, SagaStep, SagaStepState, SagaTrouble,
+    SagaFailure, SagaResolution, SagaState, SagaStep, SagaTrouble, StepState,
 };
 use chrono::{DateTime, SecondsFormat, Utc};
 use platform::Transport;
@@ -352,7 +352,7 @@ impl From<Saga> for SagaRow {
 impl From<SagaStep> for StepRow {
     fn from(step: SagaStep) -> Self {
         let state = match step.state() {
-            SagaStepState::Unspecified | SagaStepState::Nothing => "-",
+            StepState::Unspecified | StepState::Nothing => "-",
             other => other.as_str_name().trim_start_matches("SAGA_STEP_STATE_"),
         };
         Self {

@@ -121,18 +121,23 @@ pub const KEYS: &[Key] = &[
     key("lanes.max_batch", Rule::Integer(1, 512), "256", "calls that share a commit"),
     key("lanes.max_wait", span(1, MINUTE), "200ms", "estimated wait above which calls are shed"),
     key(
-        "cache.products",
+        "product_cache.capacity",
         Rule::Integer(0, 1_000_000),
         "10000",
-        "products that a process keeps for those who only look, at most 1 s old; 0: every look goes to the database",
+        "products cached in a process for read-only calls, at most 1 s old; 0: each call reads the database",
     ),
-    key("saga.deadline", span(100, HOUR), "30s", "how long a saga may take to its register"),
+    key(
+        "saga.deadline",
+        span(100, HOUR),
+        "30s",
+        "how long a saga may take until its pivot is done",
+    ),
     key("saga.attempt", span(10, MINUTE), "1s", "how long one attempt of a step may take"),
     key(
-        "saga.attention_after",
+        "saga.alert_after",
         span(100, DAY),
         "5min",
-        "how long a step that must succeed may fail before an operator is called",
+        "how long a step that must succeed may fail before an operator is alerted",
     ),
     key("saga.heartbeat", span(10, MINUTE), "1s", "how often a replica shows that it lives"),
     key(
@@ -146,6 +151,16 @@ pub const KEYS: &[Key] = &[
         Rule::Integer(1, 10_000),
         "64",
         "calls to one participant at once for sagas of dead replicas",
+    ),
+    unset(
+        "saga.participants",
+        Rule::Participants,
+        "participants of submitted sagas, beside the shop's own",
+    ),
+    unset(
+        "saga.submit",
+        Rule::Methods,
+        "actions that may be submitted as parts of sagas, and by whom; without it none",
     ),
     key("housekeeping.interval", span(SECOND, HOUR), "1min", "how often what is old is deleted"),
     key(

@@ -7,6 +7,7 @@ pub mod keys;
 mod load;
 pub mod rule;
 pub mod span;
+pub mod submit;
 #[cfg(test)]
 mod tests;
 
@@ -38,7 +39,7 @@ pub struct Config {
     /// The lanes.
     pub lanes: Lanes,
     /// What is kept for those who only look.
-    pub cache: Cache,
+    pub product_cache: ProductCache,
     /// The saga engine.
     pub saga: Saga,
     /// Deleting what is old.
@@ -147,30 +148,34 @@ pub struct Lanes {
     pub max_wait: Span,
 }
 
-/// What is kept for those who only look.
+/// The cache of products for read-only calls.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Cache {
+pub struct ProductCache {
     /// Products; 0 for no cache.
-    pub products: usize,
+    pub capacity: usize,
 }
 
 /// The saga engine's temper.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Saga {
-    /// To the register.
+    /// Until the pivot is done.
     pub deadline: Span,
     /// Of one attempt.
     pub attempt: Span,
     /// Until an operator is called.
-    pub attention_after: Span,
+    pub alert_after: Span,
     /// Between two signs of life.
     pub heartbeat: Span,
     /// In flight.
     pub max_live: usize,
     /// Driven for dead replicas.
     pub max_recovering: usize,
+    /// Participants beside the shop's own, as [`submit::participants`] reads them.
+    pub participants: Option<String>,
+    /// What may be submitted, as [`submit::methods`] reads it.
+    pub submit: Option<String>,
 }
 
 /// Deleting what is old.

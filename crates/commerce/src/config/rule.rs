@@ -1,6 +1,7 @@
 //! What a key may be set to: one place for the check and for the sentence that says so.
 
 use super::span::Span;
+use super::submit;
 use figment::value::Value;
 use std::fmt;
 use std::net::SocketAddr;
@@ -26,6 +27,10 @@ pub enum Rule {
     Bool,
     /// Any text but none.
     Text,
+    /// Participants beside the shop's own.
+    Participants,
+    /// Methods that may be submitted.
+    Methods,
 }
 
 impl Rule {
@@ -56,6 +61,8 @@ impl Rule {
                 text.len() <= 40 && text.bytes().all(word)
             }
             Self::OneOf(words) => words.contains(&text),
+            Self::Participants => submit::participants(text).is_some(),
+            Self::Methods => submit::methods(text).is_some(),
             Self::Text | Self::Path | Self::Integer(..) | Self::Bool => !text.trim().is_empty(),
         }
     }
@@ -95,6 +102,15 @@ impl fmt::Display for Rule {
             Self::OneOf(words) => write!(f, "one of {}", words.join(", ")),
             Self::Bool => write!(f, "true or false"),
             Self::Text => write!(f, "text"),
+            Self::Participants => {
+                write!(
+                    f,
+                    "NAME=http://HOST:PORT, with commas in between, no name of the shop's own"
+                )
+            }
+            Self::Methods => {
+                write!(f, "anyone:SERVICE/METHOD, with commas in between, no method of the shop")
+            }
         }
     }
 }

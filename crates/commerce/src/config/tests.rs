@@ -28,6 +28,8 @@ fn allowed(rule: Rule) -> String {
         Rule::Prefix | Rule::Path | Rule::Text => "word".to_owned(),
         Rule::OneOf(words) => words[0].to_owned(),
         Rule::Bool => "false".to_owned(),
+        Rule::Participants => "seat=http://host:1".to_owned(),
+        Rule::Methods => "anyone:travel.v1.Seats/Reserve".to_owned(),
     }
 }
 
@@ -65,7 +67,7 @@ fn the_saga_engine_is_as_patient_as_it_says_by_default() {
     let engine = saga::runtime::Options::default();
     assert_eq!(Duration::from(config.saga.deadline), engine.deadline);
     assert_eq!(Duration::from(config.saga.attempt), engine.attempt);
-    assert_eq!(Duration::from(config.saga.attention_after), engine.attention_after);
+    assert_eq!(Duration::from(config.saga.alert_after), engine.attention_after);
     assert_eq!(Duration::from(config.saga.heartbeat), engine.heartbeat);
 }
 

@@ -88,11 +88,7 @@ pub(super) fn lanes(ask: impl Fn() -> Vec<lane::Health> + Send + Sync + 'static)
 }
 
 /// Services that are ready while their lanes and their database do what they are asked.
-pub(super) fn on<const N: usize>(
-    database: &Database,
-    lanes: Lanes,
-    services: [&'static str; N],
-) -> Probe {
+pub(super) fn on(database: &Database, lanes: Lanes, services: Vec<&'static str>) -> Probe {
     let database = database.clone();
     Probe::new(services, move || {
         let (database, lanes) = (database.clone(), lanes());

@@ -3,26 +3,23 @@
 use super::health::{self, Database};
 use super::{Counts, links, open, open_pool};
 use crate::carrier::Carrier;
-use crate::config::{Config, Lanes, Limits, Problem};
+use crate::config::{Config, Lanes, Limits, Problem, submit};
 use crate::roles::{Role, Roles};
 use activity::{Keeper, Log, Source};
 use anyhow::Result;
 use api::checkout::v1::checkout_service_server::SERVICE_NAME as CHECKOUT;
-use api::coupon::v1::coupon_participant_service_client::CouponParticipantServiceClient;
 use api::coupon::v1::coupon_participant_service_server::SERVICE_NAME as COUPON_STEPS;
 use api::coupon::v1::coupon_service_server::SERVICE_NAME as COUPON;
 use api::events::v1::EventSource;
 use api::events::v1::event_service_server::SERVICE_NAME as EVENTS;
-use api::order::v1::order_participant_service_client::OrderParticipantServiceClient;
 use api::order::v1::order_participant_service_server::SERVICE_NAME as ORDER_STEPS;
 use api::order::v1::order_service_server::SERVICE_NAME as ORDER;
-use api::product::v1::product_participant_service_client::ProductParticipantServiceClient;
 use api::product::v1::product_participant_service_server::SERVICE_NAME as PRODUCT_STEPS;
 use api::product::v1::product_service_client::ProductServiceClient;
 use api::product::v1::product_service_server::SERVICE_NAME as PRODUCT;
 use api::ranking::v1::ranking_service_server::RankingServiceServer;
 use api::saga::v1::saga_admin_service_server::SERVICE_NAME as SAGA_ADMIN;
-use api::wallet::v1::wallet_participant_service_client::WalletParticipantServiceClient;
+use api::saga::v1::saga_service_server::SERVICE_NAME as SAGAS;
 use api::wallet::v1::wallet_participant_service_server::SERVICE_NAME as WALLET_STEPS;
 use api::wallet::v1::wallet_service_client::WalletServiceClient;
 use api::wallet::v1::wallet_service_server::SERVICE_NAME as WALLET;
@@ -32,12 +29,14 @@ use events::{Bell, Bus, Consumer, Purge, Relay};
 use feed::Feeds;
 use lock::{Locks, Turn};
 use migrations::Schema;
-use orchestrator::{Orchestrator, Participants};
+use orchestrator::Orchestrator;
 use order::Order;
-use participant::{Housekeeper, Housekeeping};
+use participant::{Housekeeper, Housekeeping, SagaParticipants, Steps};
 use platform::{Chassis, Probe, supervised};
 use product::{Cache, Product};
 use ranking::{Counter, Rebuild, Store};
+use saga::transport::Remote;
+use saga_api::v1::saga_participant_service_server::SERVICE_NAME as SAGA_STEPS;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -115,20 +114,32 @@ impl Services {
         services
     }
 
-    /// What the orchestrator calls.
-    pub(super) fn participants(&self) -> platform::Services {
+    /// What the orchestrator calls: `max_calls` steps at once, over all messages that hold several.
+    pub(super) fn participants(&self, max_calls: usize, tasks: &TaskTracker) -> platform::Services {
+        let here = [
+            self.wallet.as_ref().map(Wallet::steps),
+            self.product.as_ref().map(Product::steps),
+            self.order.as_ref().map(Order::steps),
+            self.coupon.as_ref().map(Coupon::steps),
+        ];
+        let here: Vec<Arc<dyn Steps>> = here.into_iter().flatten().collect();
         let mut services = platform::Services::default();
+        if here.is_empty() {
+            return services;
+        }
+        let all = SagaParticipants::new(here, max_calls, tasks.clone());
+        services = services.with(all.server());
         if let Some(wallet) = &self.wallet {
-            services = services.with(wallet.participant());
+            services = services.with(wallet.actions());
         }
         if let Some(product) = &self.product {
-            services = services.with(product.participant());
+            services = services.with(product.actions());
         }
         if let Some(order) = &self.order {
-            services = services.with(order.participant());
+            services = services.with(order.actions());
         }
         if let Some(coupon) = &self.coupon {
-            services = services.with(coupon.participant());
+            services = services.with(coupon.actions());
         }
         services
     }
@@ -143,7 +154,7 @@ impl Services {
             self.coupon.as_ref().map(Coupon::calls),
         ];
         for (step, calls) in here.into_iter().flatten().flatten() {
-            counts.insert(step.to_owned(), calls);
+            *counts.entry(step.to_owned()).or_default() += calls;
         }
         counts
     }
@@ -156,7 +167,9 @@ impl Services {
     /// What operators call.
     pub(super) fn admin(&self) -> platform::Services {
         match &self.orchestrator {
-            Some(orchestrator) => platform::Services::default().with(orchestrator.admin()),
+            Some(orchestrator) => {
+                platform::Services::default().with(orchestrator.admin()).with(orchestrator.submit())
+            }
             None => platform::Services::default(),
         }
     }
@@ -167,14 +180,14 @@ impl Services {
         let product = self.product.clone().map(|it| health::lanes(move || it.health()));
         let order = self.order.clone().map(|it| health::lanes(move || it.health()));
         let coupon = self.coupon.clone().map(|it| health::lanes(move || it.health()));
-        let orchestrator = self.orchestrator.clone().map(|it| health::lanes(move || it.health()));
-        let sagas = [CHECKOUT, SAGA_ADMIN];
+        let orchestrator = self.orchestrator.as_ref().map(|it| it.engine().clone());
+        let orchestrator = orchestrator.map(|it| health::lanes(move || it.journal().health()));
         let on_database = [
-            (Role::Wallet, wallet, [WALLET, WALLET_STEPS]),
-            (Role::Product, product, [PRODUCT, PRODUCT_STEPS]),
-            (Role::Order, order, [ORDER, ORDER_STEPS]),
-            (Role::Coupon, coupon, [COUPON, COUPON_STEPS]),
-            (Role::Orchestrator, orchestrator, sagas),
+            (Role::Wallet, wallet, vec![WALLET, WALLET_STEPS]),
+            (Role::Product, product, vec![PRODUCT, PRODUCT_STEPS]),
+            (Role::Order, order, vec![ORDER, ORDER_STEPS]),
+            (Role::Coupon, coupon, vec![COUPON, COUPON_STEPS]),
+            (Role::Orchestrator, orchestrator, vec![CHECKOUT, SAGA_ADMIN, SAGAS]),
         ];
         let mut probes = Vec::new();
         for (role, lanes, services) in on_database {
@@ -182,10 +195,13 @@ impl Services {
                 probes.push(health::on(database, lanes, services));
             }
         }
+        let participants = self.databases.iter().filter(|(role, _)| role.is_participant());
+        let participants: Vec<_> = participants.map(|(_, database)| database.clone()).collect();
+        if !participants.is_empty() {
+            probes.push(health::on_any(participants.clone(), SAGA_STEPS));
+        }
         if self.feeds.is_some() {
-            let sources = self.databases.iter().filter(|(role, _)| role.is_participant());
-            let sources = sources.map(|(_, database)| database.clone()).collect();
-            probes.push(health::on_any(sources, EVENTS));
+            probes.push(health::on_any(participants, EVENTS));
         }
         if let Some(ranking) = &self.ranking {
             probes.push(health::ranking(ranking));
@@ -196,7 +212,7 @@ impl Services {
     /// Takes no more writes: sagas in flight may end for `patience`, what is queued in lanes still runs.
     pub(super) async fn close(&self, patience: Duration) {
         if let Some(orchestrator) = &self.orchestrator {
-            orchestrator.stop(patience).await;
+            orchestrator.engine().stop(patience).await;
         }
         if let Some(coupon) = &self.coupon {
             coupon.close();
@@ -255,7 +271,7 @@ impl Starting<'_> {
 
     fn product(&self, db: Db) -> Result<Product> {
         let product = Product::start(db, self.lanes(self.config.lanes.product), self.tasks);
-        let capacity = self.config.cache.products;
+        let capacity = self.config.product_cache.capacity;
         if capacity == 0 {
             return Ok(product);
         }
@@ -416,40 +432,42 @@ impl Starting<'_> {
 
     async fn orchestrator(&self, db: Db, here: &Services) -> Result<Orchestrator> {
         self.watch_clock(&db).await;
-        let to = |role| links::to_participant(self.config, role);
-        let participants = Participants {
-            product: match &here.product {
-                Some(product) => Arc::new(product.clone()),
-                None => Arc::new(ProductParticipantServiceClient::new(to(Role::Product)?)),
-            },
-            coupon: match &here.coupon {
-                Some(coupon) => Arc::new(coupon.clone()),
-                None => Arc::new(CouponParticipantServiceClient::new(to(Role::Coupon)?)),
-            },
-            wallet: match &here.wallet {
-                Some(wallet) => Arc::new(wallet.clone()),
-                None => Arc::new(WalletParticipantServiceClient::new(to(Role::Wallet)?)),
-            },
-            order: match &here.order {
-                Some(order) => Arc::new(order.clone()),
-                None => Arc::new(OrderParticipantServiceClient::new(to(Role::Order)?)),
-            },
+        let steps = |role, here: Option<Arc<dyn Steps>>| -> Result<Arc<dyn Steps>> {
+            if let Some(here) = here {
+                return Ok(here);
+            }
+            let way = links::to_participant(self.config, role)?;
+            Ok(Arc::new(Remote::new(role.name(), way)))
         };
-        let saga = self.config.saga;
+        let mut participants = vec![
+            steps(Role::Product, here.product.as_ref().map(Product::steps))?,
+            steps(Role::Coupon, here.coupon.as_ref().map(Coupon::steps))?,
+            steps(Role::Wallet, here.wallet.as_ref().map(Wallet::steps))?,
+            steps(Role::Order, here.order.as_ref().map(Order::steps))?,
+        ];
+        let saga = &self.config.saga;
+        for (name, url) in
+            saga.participants.as_deref().and_then(submit::participants).unwrap_or_default()
+        {
+            let way = platform::transport::remote(&[url], self.config.peers.connections)?;
+            participants.push(Arc::new(Remote::new(&name, way)));
+        }
+        let submittable = saga.submit.as_deref().and_then(submit::methods).unwrap_or_default();
         let options = saga::runtime::Options {
             attempt: saga.attempt.into(),
             deadline: saga.deadline.into(),
-            attention_after: saga.attention_after.into(),
+            attention_after: saga.alert_after.into(),
             heartbeat: saga.heartbeat.into(),
             max_live: saga.max_live,
             max_recovering: saga.max_recovering,
         };
         let lane = self.lanes(1).lane;
         let orchestrator = Orchestrator::start(db, participants, options, lane, self.tasks);
+        let orchestrator = orchestrator.with_submittable(submittable);
         let interval = self.config.housekeeping.interval.into();
         let retention = self.config.idempotency.retention.into();
         let turn = self.turn("keep_house", Schema::Orchestrator)?;
-        let keeping = orchestrator.clone();
+        let keeping = orchestrator.engine().clone();
         self.supervise("keep_house", move |cancel| {
             keeping.clone().keep_house(interval, retention, turn.clone(), cancel)
         });

@@ -22,7 +22,7 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn new() -> Self {
-        let shop = Shop::builder().set("saga.attention_after", "100ms").start().await;
+        let shop = Shop::builder().set("saga.alert_after", "100ms").start().await;
         let user = shop.user(900_000_000).await;
         let product = shop.product(10_000, 900_000).await;
         let coupon = shop.coupon(Coupon::percent(10).quota(100_000)).await;

@@ -80,7 +80,7 @@ pub(crate) async fn look(server: &str) -> Left {
     Left { sagas, begun, cancels: usize::try_from(number(server, cancels).await).unwrap() }
 }
 
-/// How many checkouts have not come to their register.
+/// How many checkouts have not come to their pivot.
 pub(crate) async fn undecided(server: &str) -> usize {
     usize::try_from(number(server, UNDECIDED).await).unwrap()
 }

@@ -4,17 +4,14 @@ use super::Shop;
 use crate::request_id;
 use api::checkout::v1::checkout_service_client::CheckoutServiceClient;
 use api::checkout::v1::{CheckoutLine, CheckoutState, PlaceOrderRequest, PlacedOrder};
-use api::coupon::v1::coupon_participant_service_client::CouponParticipantServiceClient;
 use api::coupon::v1::coupon_service_client::CouponServiceClient;
 use api::coupon::v1::{IssueCouponRequest, IssuedCoupon};
 use api::events::v1::event_service_client::EventServiceClient;
-use api::order::v1::order_participant_service_client::OrderParticipantServiceClient;
 use api::order::v1::order_service_client::OrderServiceClient;
-use api::product::v1::product_participant_service_client::ProductParticipantServiceClient;
 use api::product::v1::product_service_client::ProductServiceClient;
 use api::ranking::v1::ranking_service_client::RankingServiceClient;
 use api::saga::v1::saga_admin_service_client::SagaAdminServiceClient;
-use api::wallet::v1::wallet_participant_service_client::WalletParticipantServiceClient;
+use api::saga::v1::saga_participant_service_client::SagaParticipantServiceClient;
 use api::wallet::v1::wallet_service_client::WalletServiceClient;
 use api::{Reason, Refusal};
 use commerce::clients::backoff;
@@ -70,24 +67,9 @@ impl Shop {
         SagaAdminServiceClient::new(lazy(self.listening.admin))
     }
 
-    /// The wallet's steps.
-    pub fn wallet_participant(&self) -> WalletParticipantServiceClient<Channel> {
-        WalletParticipantServiceClient::new(lazy(self.participant()))
-    }
-
-    /// The product's steps.
-    pub fn product_participant(&self) -> ProductParticipantServiceClient<Channel> {
-        ProductParticipantServiceClient::new(lazy(self.participant()))
-    }
-
-    /// The coupon's steps.
-    pub fn coupon_participant(&self) -> CouponParticipantServiceClient<Channel> {
-        CouponParticipantServiceClient::new(lazy(self.participant()))
-    }
-
-    /// The order's steps: the registers.
-    pub fn order_participant(&self) -> OrderParticipantServiceClient<Channel> {
-        OrderParticipantServiceClient::new(lazy(self.participant()))
+    /// The service that all participants have.
+    pub fn participants(&self) -> SagaParticipantServiceClient<Channel> {
+        SagaParticipantServiceClient::new(lazy(self.participant()))
     }
 
     /// A new connection to the public listener.
@@ -155,7 +137,7 @@ pub async fn issue(channel: Channel, request: IssueCouponRequest) -> Result<Issu
     Ok(issued.await?.into_inner().issued_coupon.expect("the answer names it"))
 }
 
-/// Repeats a call while its outcome is unknown: OVERLOADED, UNAVAILABLE, DEADLINE_EXCEEDED, or no connection. The call must
+/// Repeats a call while its outcome is unknown: OVERLOADED, UNAVAILABLE, a deadline that passed, or no connection. The call must
 /// be idempotent.
 ///
 /// # Errors

@@ -78,7 +78,7 @@ impl Builder {
             settings.push((format!("listen.{listener}"), "127.0.0.1:0".to_owned()));
         }
         // Tests look at once for what they did.
-        settings.push(("cache.products".to_owned(), "0".to_owned()));
+        settings.push(("product_cache.capacity".to_owned(), "0".to_owned()));
         settings.extend(self.settings);
         let live = Live::start(&settings).await;
         let listening = live.process.listening();

@@ -16,7 +16,7 @@ const GLANCE: Duration = Duration::from_millis(500);
 
 impl Shop {
     /// The id of a checkout that waits for a person: it has failed, and the stock that it took cannot be given back. Set
-    /// `saga.attention_after` to a short time, or this takes long.
+    /// `saga.alert_after` to a short time, or this takes long.
     pub async fn stuck_saga(&self) -> String {
         let (user, product) = (self.user(0).await, self.product(1_000, 10).await);
         let refused = format!("NEW.product_id = {product} AND NEW.kind = 4");

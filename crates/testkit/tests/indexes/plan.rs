@@ -14,7 +14,7 @@ pub(crate) const SMALL: [&str; 8] = [
     "outbox_shard",
     "recovery",
     "replica_clock",
-    "saga_floor",
+    "saga_watermark",
 ];
 /// All others have at least so many rows here, so that a plan that reads fewer reads a small one: EXPLAIN tells only aliases.
 pub(crate) const FULL: i64 = 1_000;

@@ -61,8 +61,8 @@ SELECT saga_id
     FROM saga
     WHERE saga_id IN (X'019300000000000000000000000003e8', X'01930000000000000000000000001389')
     ORDER BY saga_id FOR UPDATE;
-SELECT floor FROM saga_floor WHERE id = 1 LIMIT 100 FOR UPDATE;
-SELECT floor FROM saga_floor;
+SELECT watermark FROM saga_watermark WHERE id = 1 LIMIT 100 FOR UPDATE;
+SELECT watermark FROM saga_watermark;
 SELECT saga_id
     FROM saga
     WHERE saga_id IN (X'019300000000000000000000000003e8', X'01930000000000000000000000001389')
@@ -71,7 +71,7 @@ SELECT saga_id
     FROM saga
     WHERE (owner NOT IN (X'00000000000000000000000000000001', X'00000000000000000000000000000002') AND (NOT (state IN (1, 2, 3) AND ((kind * 65536 + plan_version) IN (65537, 131073)))))
     ORDER BY saga_id LIMIT 100;
-SELECT floor FROM saga_floor WHERE id = 1 LIMIT 100;
+SELECT watermark FROM saga_watermark WHERE id = 1 LIMIT 100;
 SELECT saga_id FROM saga_history ORDER BY saga_id DESC LIMIT 100;
 SELECT saga_id, kind, plan_version, subject, object, weight, request, placed_at, trace_id, outcome, result, ended_at, request_id
     FROM saga_history
@@ -111,9 +111,9 @@ UPDATE saga SET owner = X'00000000000000000000000000000001'
         AND NOT (EXISTS (SELECT owner, beat, started_at FROM heartbeat
             WHERE owner = X'00000000000000000000000000000002' AND beat != 1)));
 UPDATE saga SET state = 1, attention = 'x' WHERE saga_id = X'019300000000000000000000000003e8';
-UPDATE saga_floor SET floor = X'019300000000000000000000000003e8' WHERE id = 1;
--- Lowering the floor.
-UPDATE saga_floor SET floor = X'019300000000000000000000000003e8' WHERE floor > X'019300000000000000000000000003e8';
+UPDATE saga_watermark SET watermark = X'019300000000000000000000000003e8' WHERE id = 1;
+-- Lowering the watermark.
+UPDATE saga_watermark SET watermark = X'019300000000000000000000000003e8' WHERE watermark > X'019300000000000000000000000003e8';
 SELECT saga_id FROM saga_history WHERE saga_id <= X'019300000000000000000000000003e8' ORDER BY saga_id DESC LIMIT 1;
 SELECT saga_id, kind, plan_version, subject, object, unique_object, weight, request, placed_at, deadline_at, trace_id, traceparent, owner, state, attention, request_id
     FROM saga

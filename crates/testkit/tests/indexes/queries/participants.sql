@@ -2,10 +2,10 @@
 DELETE
     FROM saga_op
     WHERE (saga_id <= X'019300000000000000000000000003e8' AND saga_id <= X'019300000000000000000000000003e8');
-SELECT floor FROM saga_floor WHERE id = 1 FOR UPDATE;
-SELECT floor FROM saga_floor WHERE id = 1 LIMIT 100;
-INSERT INTO saga_floor (id, floor)
-    SELECT id, floor FROM saga_floor WHERE (id = 1 AND floor >= X'019300000000000000000000000003e8');
+SELECT watermark FROM saga_watermark WHERE id = 1 FOR UPDATE;
+SELECT watermark FROM saga_watermark WHERE id = 1 LIMIT 100;
+INSERT INTO saga_watermark (id, watermark)
+    SELECT id, watermark FROM saga_watermark WHERE (id = 1 AND watermark >= X'019300000000000000000000000003e8');
 SELECT saga_id, step, state, request_hash, reply, created_at
     FROM saga_op
     WHERE saga_id IN (X'019300000000000000000000000003e8', X'01930000000000000000000000001389')
@@ -14,9 +14,9 @@ SELECT saga_id
     FROM saga_op
     WHERE saga_id <= X'019300000000000000000000000003e8'
     ORDER BY saga_id, step LIMIT 100 OFFSET 1000;
-UPDATE saga_floor SET floor = X'019300000000000000000000000003e8' WHERE id = 1;
--- Lowering the floor.
-UPDATE saga_floor SET floor = X'019300000000000000000000000003e8' WHERE floor > X'019300000000000000000000000003e8';
+UPDATE saga_watermark SET watermark = X'019300000000000000000000000003e8' WHERE id = 1;
+-- Lowering the watermark.
+UPDATE saga_watermark SET watermark = X'019300000000000000000000000003e8' WHERE watermark > X'019300000000000000000000000003e8';
 SELECT saga_id FROM saga_op WHERE saga_id <= X'019300000000000000000000000003e8' ORDER BY saga_id DESC, step DESC LIMIT 1;
 SELECT request_id FROM idempotency WHERE request_id > X'c4ca4238a0b923820dcc509a6f75849b' ORDER BY request_id LIMIT 1 OFFSET 1000;
 DELETE FROM idempotency

@@ -1,1 +1,0 @@
-DROP TABLE saga_floor;

@@ -1,5 +1,0 @@
-CREATE TABLE saga_floor (
-    id TINYINT NOT NULL,
-    floor BINARY(16) NOT NULL,
-    PRIMARY KEY (id)
-) ENGINE=InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;

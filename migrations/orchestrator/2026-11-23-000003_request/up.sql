@@ -1,9 +1,0 @@
-CREATE TABLE request (
-    request_id BINARY(16) NOT NULL,
-    subject BIGINT NOT NULL,
-    method TINYINT NOT NULL,
-    request_hash BINARY(8) NOT NULL,
-    saga_id BINARY(16) NOT NULL,
-    created_at DATETIME(6) NOT NULL,
-    PRIMARY KEY (request_id, subject, method)
-) ENGINE=InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;

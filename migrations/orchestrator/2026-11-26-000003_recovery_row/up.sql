@@ -1,1 +1,0 @@
-INSERT INTO recovery (id, paused, actor, reason, changed_at) VALUES (1, 0, '', '', NULL);

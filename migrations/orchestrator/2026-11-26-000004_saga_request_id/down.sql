@@ -1,1 +1,0 @@
-ALTER TABLE saga DROP COLUMN request_id;

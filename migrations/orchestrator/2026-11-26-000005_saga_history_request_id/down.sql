@@ -1,1 +1,0 @@
-ALTER TABLE saga_history DROP COLUMN request_id;

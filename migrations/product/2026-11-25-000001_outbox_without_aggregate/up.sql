@@ -1,1 +1,0 @@
-ALTER TABLE outbox DROP KEY outbox_by_aggregate;

@@ -1,1 +1,0 @@
-DELETE FROM saga_floor;
