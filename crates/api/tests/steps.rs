@@ -89,7 +89,7 @@ fn message_of(
     }
 }
 
-/// A message of which every field has a value that is not its default.
+/// A message whose fields all have values other than their defaults.
 fn filled(message: &MessageDescriptor) -> DynamicMessage {
     let mut filled = DynamicMessage::new(message.clone());
     for field in message.fields() {
@@ -228,7 +228,7 @@ fn there_and_back(response: &MessageDescriptor, outcome: Outcome) -> DynamicMess
     typed
 }
 
-/// A message of which nothing is unknown.
+/// A message without unknown fields.
 fn decoded(message: &MessageDescriptor, bytes: &[u8]) -> DynamicMessage {
     let decoded = DynamicMessage::decode(message.clone(), bytes).unwrap();
     assert_eq!(decoded.unknown_fields().count(), 0, "{}", message.full_name());

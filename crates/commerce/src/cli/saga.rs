@@ -353,7 +353,7 @@ impl From<SagaStep> for StepRow {
     fn from(step: SagaStep) -> Self {
         let state = match step.state() {
             StepState::Unspecified | StepState::Nothing => "-",
-            other => other.as_str_name().trim_start_matches("SAGA_STEP_STATE_"),
+            other => other.as_str_name().trim_start_matches("STEP_STATE_"),
         };
         Self {
             step: step.step,
@@ -380,4 +380,21 @@ pub(super) fn time(at: Timestamp) -> String {
     let nanos = u32::try_from(at.nanos).unwrap_or_default();
     let at: DateTime<Utc> = DateTime::from_timestamp(at.seconds, nanos).unwrap_or_default();
     at.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_steps_state_is_shown_without_the_name_of_its_enum() {
+        for (state, shown) in [
+            (StepState::Nothing, "-"),
+            (StepState::Done, "DONE"),
+            (StepState::Unreachable, "UNREACHABLE"),
+        ] {
+            let step = SagaStep { state: state.into(), ..SagaStep::default() };
+            assert_eq!(StepRow::from(step).state, shown);
+        }
+    }
 }

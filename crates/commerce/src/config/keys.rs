@@ -160,7 +160,7 @@ pub const KEYS: &[Key] = &[
     unset(
         "saga.submit",
         Rule::Methods,
-        "actions that may be submitted as parts of sagas, and by whom; without it none",
+        "who may submit which actions in sagas of their own; without it nobody",
     ),
     key("housekeeping.interval", span(SECOND, HOUR), "1min", "how often what is old is deleted"),
     key(
