@@ -38,7 +38,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Its messages stay, for others hold them, and are left out for their paths.
     let theirs = descriptors.file.iter_mut().filter(|file| is_of_saga_api(file));
     theirs.for_each(|file| file.service.clear());
-    config.compile_fds(descriptors)?;
+    // Events travel under their types' names.
+    let mut generator = prost_build::Config::new();
+    generator.enable_type_names();
+    config.compile_fds_with_config(descriptors, generator)?;
     Ok(())
 }
 

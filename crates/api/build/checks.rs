@@ -153,9 +153,6 @@ fn message_check(field: &FieldDescriptorProto, rule: &FieldRule) -> Result<Strin
         (".google.protobuf.Timestamp", Some(Constraint::Instant(limits))) => {
             format!("out.instant(&at, value, &{});\n", limits_source(limits))
         }
-        (".google.protobuf.Duration", Some(Constraint::Duration(limits))) => {
-            format!("out.duration(&at, value, &{});\n", limits_source(limits))
-        }
         (".google.protobuf.FieldMask", Some(Constraint::Paths(paths))) => {
             format!("out.paths(&at, value, &{paths:?});\n")
         }

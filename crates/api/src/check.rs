@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use prost_types::{Duration, FieldMask, Timestamp};
+use prost_types::{FieldMask, Timestamp};
 use uuid::Uuid;
 
 use crate::{Reason, Refusal, Violation};
@@ -178,20 +178,6 @@ impl Violations {
             self.add(path, None, "must have nanos of 0 to 999999999".to_owned());
         }
         self.within(path, value.seconds, limits, " in Unix seconds");
-    }
-
-    pub(crate) fn duration(&mut self, path: &Path<'_>, value: &Duration, limits: &Limits) {
-        let same_sign = i64::from(value.nanos.signum()) * value.seconds.signum() >= 0;
-        let at_least_minimum = value.seconds != limits.min || value.nanos >= 0;
-        let at_most_maximum = value.seconds != limits.max || value.nanos <= 0;
-        if value.nanos.unsigned_abs() > 999_999_999 || !same_sign {
-            self.add(path, None, "must have nanos below a second and of its sign".to_owned());
-        } else if at_least_minimum && at_most_maximum {
-            self.within(path, value.seconds, limits, " in seconds");
-        } else {
-            let Limits { min, max, .. } = *limits;
-            self.add(path, None, format!("must be {min} to {max} in seconds"));
-        }
     }
 
     pub(crate) fn after(

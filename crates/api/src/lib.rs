@@ -2,6 +2,7 @@
 //! requests generated from its comments, and the errors that every service answers with.
 
 pub mod check;
+pub mod descriptors;
 pub mod outcome;
 pub mod reason;
 pub mod refusal;

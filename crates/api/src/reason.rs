@@ -113,15 +113,15 @@ reasons! {
     /// A stock would exceed its limit. Metadata: `product_ids`, `limit`.
     StockLimitExceeded = "STOCK_LIMIT_EXCEEDED", FailedPrecondition, PRODUCT,
         "the stock of product {product_ids} would exceed {limit}";
-    /// Less money than wanted. Metadata: `available`, `required`, in won.
+    /// Less money than wanted. Metadata: `available_won`, `required_won`.
     InsufficientBalance = "INSUFFICIENT_BALANCE", FailedPrecondition, WALLET,
-        "the balance is {available} won, {required} are needed";
-    /// A balance would reach its limit. Metadata: `limit`, in won.
+        "the balance is {available_won} won, {required_won} are needed";
+    /// A balance would reach its limit. Metadata: `limit_won`.
     BalanceLimitExceeded = "BALANCE_LIMIT_EXCEEDED", FailedPrecondition, WALLET,
-        "the balance must stay below {limit} won";
-    /// The lines do not cost what the client expects. Metadata: `expected`, `actual`, in won.
+        "the balance must stay below {limit_won} won";
+    /// The lines do not cost what the client expects. Metadata: `expected_won`, `actual_won`.
     PriceChanged = "PRICE_CHANGED", FailedPrecondition, PRODUCT,
-        "the total is {actual} won, not the expected {expected}";
+        "the total is {actual_won} won, not the expected {expected_won}";
     /// The coupon is used, forfeited or expired, or would take nothing off this order: `state` is
     /// `USED`, `FORFEITED`, `EXPIRED` or `DISCOUNT_IS_ZERO`. Metadata: `issued_coupon_id`, `state`.
     CouponNotUsable = "COUPON_NOT_USABLE", FailedPrecondition, ISSUED_COUPON,
@@ -147,10 +147,10 @@ reasons! {
     EventsNotHere = "EVENTS_NOT_HERE", FailedPrecondition, EVENTS,
         "the events of {source} are not served here: ask a process with the role {source}";
     /// Events that follow the place were deleted, their retention being over: begin again without
-    /// `after`. Metadata: `source`, `shard`, `position`, and `oldest`, the first position of the
+    /// `cursor`. Metadata: `source`, `shard`, `position`, and `oldest`, the first position of the
     /// shard that is retained, or `none`.
     EventsPurged = "EVENTS_PURGED", OutOfRange, EVENTS,
-        "events after {position} of shard {shard} of {source} are deleted, the oldest is {oldest}: begin again without `after`";
+        "events after {position} of shard {shard} of {source} are deleted, the oldest is {oldest}: begin again without `cursor`";
 
     /// The user has the coupon by another request. Metadata: `issued_coupon_id`.
     CouponAlreadyIssued = "COUPON_ALREADY_ISSUED", AlreadyExists, ISSUED_COUPON,
@@ -173,6 +173,10 @@ reasons! {
     /// The service cannot be reached or cannot say what happened: repeat the same request id.
     Unavailable = "UNAVAILABLE", Unavailable, SERVICE,
         "unavailable for the moment: repeat the same request";
+    /// The server ended a stream as planned: ask again with the last cursor. Metadata: `cause`, which is
+    /// `SHUTDOWN` or `MAX_AGE`.
+    StreamEnded = "STREAM_ENDED", Unavailable, EVENTS,
+        "the stream has ended ({cause}): ask again with the last cursor";
     /// The call's deadline passed before its outcome was known: repeat the same request id.
     DeadlineExceeded = "DEADLINE_EXCEEDED", DeadlineExceeded, SERVICE,
         "the deadline passed before the outcome was known: repeat the same request";

@@ -16,11 +16,14 @@ use tonic_types::{
 use crate::Reason;
 use saga_api::v1::StepRejection;
 
-/// The domain of every `google.rpc.ErrorInfo`.
-pub const DOMAIN: &str = "commerce";
+/// The domain of every `google.rpc.ErrorInfo`: a name that no other system has (AIP-193).
+pub const DOMAIN: &str = "commerce-core.dev";
 
-/// How long a client waits when an `OVERLOADED` does not say.
+/// How long a client waits when an error that may be repeated does not say.
 const DEFAULT_RETRY: Duration = Duration::from_millis(200);
+
+/// The trailer by which a server tells gRPC's own retries how long to wait, in milliseconds (gRFC A6).
+const RETRY_PUSHBACK: &str = "grpc-retry-pushback-ms";
 
 /// The most of one value that a message shows. Metadata always has all of it; an error must fit
 /// the 8 KiB of headers that common clients accept.
@@ -151,17 +154,40 @@ impl Refusal {
             Code::NotFound | Code::AlreadyExists => {
                 Some(ResourceInfo::new(kind, name(), "", message).into())
             }
+            Code::FailedPrecondition if self.reason == Reason::InsufficientStock => {
+                Some(PreconditionFailure::new(self.short_products()).into())
+            }
             Code::FailedPrecondition => {
-                let violation = PreconditionViolation::new(self.reason.as_str(), kind, message);
+                let subject = self.metadata.get(key).map(|name| format!("{kind}/{name}"));
+                let subject = subject.unwrap_or_else(|| kind.to_owned());
+                let violation = PreconditionViolation::new(self.reason.as_str(), subject, message);
                 Some(PreconditionFailure::new([violation]).into())
             }
-            Code::ResourceExhausted => {
-                let millis = self.metadata.get("retry_after_ms").and_then(|text| text.parse().ok());
-                let delay = millis.map_or(DEFAULT_RETRY, Duration::from_millis);
-                Some(RetryInfo::new(Some(delay)).into())
+            Code::ResourceExhausted | Code::Unavailable => {
+                Some(RetryInfo::new(Some(self.retry_delay())).into())
             }
             _ => None,
         }
+    }
+
+    /// One violation per product of which there is too little.
+    fn short_products(&self) -> Vec<PreconditionViolation> {
+        let values = |key| self.metadata.get(key).map_or("", String::as_str).split(',');
+        let lines = values("product_ids").zip(values("available")).zip(values("required"));
+        let violation = |((product, available), required)| {
+            PreconditionViolation::new(
+                self.reason.as_str(),
+                format!("product/{product}"),
+                format!("{available} in stock, {required} required"),
+            )
+        };
+        lines.map(violation).collect()
+    }
+
+    /// When a repeat makes sense.
+    fn retry_delay(&self) -> Duration {
+        let millis = self.metadata.get("retry_after_ms").and_then(|text| text.parse().ok());
+        millis.map_or(DEFAULT_RETRY, Duration::from_millis)
     }
 }
 
@@ -178,7 +204,13 @@ impl From<Refusal> for Status {
         let metadata: HashMap<_, _> = refusal.metadata.clone().into_iter().collect();
         let info = ErrorInfo::new(refusal.reason.as_str(), DOMAIN, metadata);
         let details = [Some(info.into()), refusal.detail(&message)].into_iter().flatten();
-        Self::with_error_details_vec(refusal.code(), message, details.collect::<Vec<_>>())
+        let details = details.collect::<Vec<_>>();
+        let mut status = Self::with_error_details_vec(refusal.code(), message, details);
+        if matches!(refusal.code(), Code::ResourceExhausted | Code::Unavailable) {
+            let millis = u64::try_from(refusal.retry_delay().as_millis()).unwrap_or(u64::MAX);
+            status.metadata_mut().insert(RETRY_PUSHBACK, millis.into());
+        }
+        status
     }
 }
 
@@ -276,11 +308,18 @@ mod tests {
 
         let status = Status::from(short_stock());
         let failure = status.get_details_precondition_failure().unwrap();
-        assert_eq!(failure.violations[0].r#type, "INSUFFICIENT_STOCK");
+        let violations: Vec<_> = failure.violations.iter().map(|it| it.subject.as_str()).collect();
+        assert_eq!(violations, ["product/7", "product/9"]);
+        assert_eq!(failure.violations[1].r#type, "INSUFFICIENT_STOCK");
+        assert_eq!(failure.violations[1].description, "0 in stock, 2 required");
 
         let status = Status::from(Refusal::overloaded(Duration::from_millis(250)));
         let delay = status.get_details_retry_info().unwrap().retry_delay;
         assert_eq!(delay, Some(Duration::from_millis(250)));
+        assert_eq!(status.metadata().get(RETRY_PUSHBACK).unwrap(), "250");
+        let status = Status::from(Refusal::new(Reason::Unavailable));
+        assert!(status.get_details_retry_info().is_some());
+        assert_eq!(status.metadata().get(RETRY_PUSHBACK).unwrap(), "200");
     }
 
     #[test]

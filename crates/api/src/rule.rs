@@ -32,8 +32,6 @@ pub enum Constraint {
     },
     /// A valid timestamp; the limits are Unix seconds, the last one included to its end.
     Instant(Limits),
-    /// A valid duration; the limits are seconds.
-    Duration(Limits),
     /// A string with so many Unicode scalar values.
     Characters(Limits),
     /// So many bytes.
@@ -161,9 +159,6 @@ impl Clauses {
 type Bound = dyn Fn(&str) -> Result<i64, String>;
 
 fn range(subject: &str, clauses: &Clauses) -> Result<Constraint, String> {
-    if subject.ends_with('s') {
-        return Ok(Constraint::Duration(clauses.limits(subject, &seconds, &seconds)?));
-    }
     if subject.matches('-').count() >= 4 {
         let last_second = |text: &str| midnight(text).map(|start| start + 86_399);
         return Ok(Constraint::Instant(clauses.limits(subject, &midnight, &last_second)?));
@@ -184,10 +179,6 @@ fn length(subject: &str, clauses: &Clauses) -> Result<Constraint, String> {
 
 fn integer(text: &str) -> Result<i64, String> {
     text.parse().map_err(|_| format!("`{text}` is no integer"))
-}
-
-fn seconds(text: &str) -> Result<i64, String> {
-    integer(text.strip_suffix('s').ok_or("no `s` after the seconds")?)
 }
 
 /// The Unix second at which a day, `yyyy-mm-dd`, begins in UTC.
@@ -225,7 +216,6 @@ mod tests {
         let integer = |limits, not| Constraint::Integer { limits, not };
         assert_eq!(value(" Units.\n Range: 1..9999.\n"), integer(limits(1, 9999), None));
         assert_eq!(value("Range: -5..5; not: 0."), integer(limits(-5, 5), Some(0)));
-        assert_eq!(value("Range: 0s..60s."), Constraint::Duration(limits(0, 60)));
         assert_eq!(value("Length: 1..64 characters."), Constraint::Characters(limits(1, 64)));
         assert_eq!(value("Length: 16..16 bytes."), Constraint::Bytes(limits(16, 16)));
         assert_eq!(

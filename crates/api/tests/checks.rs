@@ -12,10 +12,9 @@ use api::{
     },
     order::v1::ListOrdersRequest,
     product::v1::{AdjustStockRequest, BatchGetProductsRequest, UpdateProductRequest},
-    saga::v1::ListSagasRequest,
     wallet::v1::{ChargeWalletRequest, DebitWalletPayload, ListWalletTransactionsRequest},
 };
-use prost_types::{Duration, FieldMask, Timestamp};
+use prost_types::{FieldMask, Timestamp};
 use tonic::Status;
 use tonic_types::StatusExt;
 
@@ -27,19 +26,19 @@ fn place_order() -> PlaceOrderRequest {
         user_id: 1,
         lines: (1..=5).map(|product_id| CheckoutLine { product_id, quantity: 1 }).collect(),
         coupon_id: None,
-        expected_total: None,
+        expected_total_won: None,
     }
 }
 
-fn charge(amount: i64) -> ChargeWalletRequest {
-    ChargeWalletRequest { request_id: ID.to_owned(), user_id: 1, amount }
+fn charge(amount_won: i64) -> ChargeWalletRequest {
+    ChargeWalletRequest { request_id: ID.to_owned(), user_id: 1, amount_won }
 }
 
 fn create_coupon() -> CreateCouponRequest {
     CreateCouponRequest {
         request_id: ID.to_owned(),
         name: "Opening day".to_owned(),
-        discount: Some(Discount::Fixed(FixedDiscount { amount: 1000 })),
+        discount: Some(Discount::Fixed(FixedDiscount { amount_won: 1000 })),
         quota: 100,
         validity_days: 7,
         issuable_from: None,
@@ -138,9 +137,9 @@ fn texts_are_counted_in_characters() {
 
 #[test]
 fn what_is_required_must_be_there() {
-    let debit = DebitWalletPayload { order_id: 1, user_id: 1, amount: -1, placed_at: None };
-    assert_eq!(refused(&debit), ["amount", "placed_at"]);
-    let paid = DebitWalletPayload { amount: 0, placed_at: Some(second(0)), ..debit };
+    let debit = DebitWalletPayload { order_id: 1, user_id: 1, amount_won: -1, placed_at: None };
+    assert_eq!(refused(&debit), ["amount_won", "placed_at"]);
+    let paid = DebitWalletPayload { amount_won: 0, placed_at: Some(second(0)), ..debit };
     assert_eq!(paid.check(), Ok(()));
     assert_eq!(refused(&GetCheckoutRequest { key: None }), ["key"]);
     let coupon = CreateCouponRequest { discount: None, cancel_policy: 0, ..create_coupon() };
@@ -155,12 +154,12 @@ fn the_member_of_a_oneof_is_checked() {
     let request = RequestKey { user_id: 0, request_id: ID.to_owned() };
     assert_eq!(refused(&by(Key::Request(request))), ["request.user_id"]);
 
-    let percent = |percent, max_amount| CreateCouponRequest {
-        discount: Some(Discount::Percent(PercentDiscount { percent, max_amount })),
+    let percent = |percent, max_amount_won| CreateCouponRequest {
+        discount: Some(Discount::Percent(PercentDiscount { percent, max_amount_won })),
         ..create_coupon()
     };
     assert_eq!(percent(100, None).check(), Ok(()));
-    assert_eq!(refused(&percent(101, Some(0))), ["percent.percent", "percent.max_amount"]);
+    assert_eq!(refused(&percent(101, Some(0))), ["percent.percent", "percent.max_amount_won"]);
 }
 
 #[test]
@@ -181,6 +180,7 @@ fn pages_are_bounded() {
         user_id: 1,
         page_size,
         page_token,
+        ..ListWalletTransactionsRequest::default()
     };
     assert_eq!(page(i32::MAX, String::new()).check(), Ok(()));
     assert_eq!(refused(&page(-1, String::new())), ["page_size"]);
@@ -206,33 +206,17 @@ fn instants_are_valid_and_in_order() {
 }
 
 #[test]
-fn durations_are_valid_and_bounded() {
-    let age = |seconds, nanos| ListSagasRequest {
-        min_age: Some(Duration { seconds, nanos }),
-        ..ListSagasRequest::default()
-    };
-    assert_eq!(age(0, 0).check(), Ok(()));
-    assert_eq!(age(315_360_000, 0).check(), Ok(()));
-    for (seconds, nanos) in
-        [(-1, 0), (0, -1), (315_360_000, 1), (315_360_001, 0), (1, -1), (1, 1_000_000_000)]
-    {
-        assert_eq!(refused(&age(seconds, nanos)), ["min_age"], "{seconds} s {nanos} ns");
-    }
-    assert_eq!(age(i64::MAX, i32::MIN).check().unwrap_err().violations.len(), 1);
-}
-
-#[test]
 fn only_the_fields_that_the_mask_names_are_checked() {
     let update = |paths: &[&str]| UpdateProductRequest {
         request_id: ID.to_owned(),
         product_id: 1,
         version: None,
         name: String::new(),
-        price: 100,
+        price_won: 100,
         update_mask: Some(FieldMask { paths: paths.iter().map(ToString::to_string).collect() }),
     };
-    assert_eq!(update(&["price"]).check(), Ok(()));
-    assert_eq!(refused(&update(&["name", "price"])), ["name"]);
+    assert_eq!(update(&["price_won"]).check(), Ok(()));
+    assert_eq!(refused(&update(&["name", "price_won"])), ["name"]);
     assert_eq!(refused(&update(&["stock"])), ["update_mask"]);
     assert_eq!(refused(&update(&[])), ["update_mask"]);
     let without = UpdateProductRequest { update_mask: None, ..update(&[]) };

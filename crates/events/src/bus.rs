@@ -6,6 +6,7 @@ use api::events::v1::EventEnvelope;
 use async_trait::async_trait;
 use prost::Message as _;
 use std::time::Duration;
+use uuid::Uuid;
 
 /// Why the bus did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -62,8 +63,9 @@ pub struct Message {
 impl Message {
     /// A number that tells this row from another one under the same position, of a past that was lost: 1 to 2^32.
     pub fn mark(&self) -> i64 {
-        let id = EventEnvelope::decode(self.envelope.as_slice()).map(|event| event.event_id);
-        let random = id.ok().and_then(|id| id.last_chunk::<4>().copied()).unwrap_or_default();
+        let event = EventEnvelope::decode(self.envelope.as_slice()).ok();
+        let id = event.and_then(|event| Uuid::try_parse(&event.event_id).ok());
+        let random = id.and_then(|id| id.as_bytes().last_chunk::<4>().copied()).unwrap_or_default();
         i64::from(u32::from_be_bytes(random)) + 1
     }
 }

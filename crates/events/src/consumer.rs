@@ -4,7 +4,7 @@
 //! forget and no set of event ids to keep: what is not above the position has had its effect.
 
 use crate::bus::{self, Bus, DeadLetter, Message, State, Subscription};
-use crate::message::unpack;
+use crate::message::{type_of, unpack};
 use crate::outage::Outage;
 use crate::{Positions, Shard, rewound};
 use api::events::v1::EventEnvelope;
@@ -260,14 +260,14 @@ impl Consumer {
         }
         for Batch { shard, events, .. } in batches {
             for Delivered { position, envelope, .. } in events {
-                let EventEnvelope { r#type, trace_id, trace_parent, .. } = envelope;
+                let EventEnvelope { trace_id, traceparent, .. } = &envelope;
                 let span = debug_span!(
                     "event",
                     consumer = self.name,
                     trace_id = %trace_id,
-                    traceparent = %trace_parent
+                    %traceparent
                 );
-                span.in_scope(|| debug!(event = %r#type, %shard, position, "consumed"));
+                span.in_scope(|| debug!(event = type_of(envelope), %shard, position, "consumed"));
             }
         }
     }

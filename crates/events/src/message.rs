@@ -2,11 +2,14 @@
 
 use api::events::v1::{EventBatch, EventEnvelope};
 use chrono::{DateTime, Utc};
-use prost::{DecodeError, Message};
-use prost_types::Timestamp;
+use prost::{DecodeError, Message, Name};
+use prost_types::{Any, Timestamp};
 
 /// The type of a message that holds several events.
-pub const BATCH: &str = "EventBatch";
+pub const BATCH: &str = "commerce.events.v1.EventBatch";
+
+/// What stands before a type's full name in a type URL.
+const TYPE_URL: &str = "type.googleapis.com/";
 
 /// Events of one message.
 const MOST_EVENTS: usize = 64;
@@ -20,10 +23,34 @@ const MOST_BYTES: usize = 8 * 1024;
 /// For bytes that no outbox wrote.
 pub fn unpack(message: &[u8]) -> Result<Vec<EventEnvelope>, DecodeError> {
     let envelope = EventEnvelope::decode(message)?;
-    if envelope.r#type != BATCH {
-        return Ok(vec![envelope]);
+    match &envelope.payload {
+        Some(payload) if type_of(&envelope) == BATCH => inner(&payload.value),
+        _ => Ok(vec![envelope]),
     }
-    inner(&envelope.payload)
+}
+
+/// The full name of an event's type, such as `commerce.order.v1.OrderConfirmed`; empty where the event has none.
+pub fn type_of(event: &EventEnvelope) -> &str {
+    let url = event.payload.as_ref().map_or("", |payload| payload.type_url.as_str());
+    url.rsplit('/').next().unwrap_or("")
+}
+
+/// The event, if it is of this type.
+///
+/// # Errors
+/// For content that is none of this type.
+pub fn read<M: Name + Default>(event: &EventEnvelope) -> Result<Option<M>, DecodeError> {
+    match &event.payload {
+        Some(payload) if type_of(event) == M::full_name() => {
+            M::decode(payload.value.as_slice()).map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
+/// A payload of an envelope: the type's full name and the encoded content.
+pub fn payload(event_type: &str, value: Vec<u8>) -> Any {
+    Any { type_url: format!("{TYPE_URL}{event_type}"), value }
 }
 
 /// The events that the payload of a message of the type [`BATCH`] holds.
@@ -66,6 +93,7 @@ pub(crate) fn timestamp(at: DateTime<Utc>) -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use api::events::v1::OutboxRewound;
 
     fn cut(sizes: &[usize]) -> Vec<usize> {
         portions(sizes, |size| *size).map(<[usize]>::len).collect()
@@ -81,11 +109,22 @@ mod tests {
     #[test]
     fn a_message_of_several_events_yields_them_in_order() {
         let event = |version| EventEnvelope { version, ..EventEnvelope::default() };
-        let payload = batch(vec![event(1), event(2)]);
-        let packed =
-            EventEnvelope { r#type: BATCH.to_owned(), payload, ..EventEnvelope::default() };
+        let payload = Some(payload(BATCH, batch(vec![event(1), event(2)])));
+        let packed = EventEnvelope { payload, ..EventEnvelope::default() };
         assert_eq!(unpack(&packed.encode_to_vec()).unwrap(), [event(1), event(2)]);
         assert_eq!(unpack(&event(3).encode_to_vec()).unwrap(), [event(3)]);
         assert!(unpack(&[0xff, 0xff]).is_err());
+    }
+
+    #[test]
+    fn an_event_is_read_as_its_own_type_only() {
+        let rewound = OutboxRewound { after: 7 };
+        let payload = Some(payload(&OutboxRewound::full_name(), rewound.encode_to_vec()));
+        let event = EventEnvelope { payload, ..EventEnvelope::default() };
+        assert_eq!(type_of(&event), "commerce.events.v1.OutboxRewound");
+        assert_eq!(read(&event), Ok(Some(rewound)));
+        assert_eq!(read::<EventBatch>(&event), Ok(None));
+        assert_eq!(read::<EventBatch>(&EventEnvelope::default()), Ok(None));
+        assert_eq!(EventBatch::full_name(), BATCH);
     }
 }

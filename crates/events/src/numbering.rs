@@ -19,6 +19,7 @@ use diesel_async::RunQueryDsl;
 use prost::Message as _;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use uuid::Uuid;
 
 /// Where a shard stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -310,15 +311,14 @@ pub(crate) async fn numbered(
 impl Row {
     fn into_envelope(self) -> Vec<u8> {
         let envelope = EventEnvelope {
-            event_id: self.event_id.0.to_vec(),
-            r#type: self.event_type,
+            event_id: Uuid::from_bytes(self.event_id.0).to_string(),
             aggregate_kind: self.aggregate_kind,
             aggregate_id: self.aggregate_id,
             version: self.version,
             occurred_at: Some(message::timestamp(db::from_db(self.occurred_at))),
-            trace_parent: self.traceparent,
+            traceparent: self.traceparent,
             trace_id: self.trace_id,
-            payload: self.payload,
+            payload: Some(message::payload(&self.event_type, self.payload)),
         };
         envelope.encode_to_vec()
     }

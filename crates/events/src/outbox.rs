@@ -12,8 +12,8 @@ use uuid::Uuid;
 /// A change, to be told to whoever follows this schema.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// The payload's message name, without its package: `OrderConfirmed`. At most 64 bytes.
-    pub event_type: &'static str,
+    /// The full name of the payload's message: `commerce.order.v1.OrderConfirmed`. At most 64 bytes.
+    pub event_type: String,
     /// What changed: `wallet`, `product`, `coupon`, `order`, …. At most 32 bytes.
     pub aggregate_kind: &'static str,
     /// Which one.
@@ -58,7 +58,7 @@ impl<'a> NewRow<'a> {
         Self {
             shard: shard.column(),
             event_id: Uuid::now_v7().into(),
-            event_type: event.event_type,
+            event_type: &event.event_type,
             aggregate_kind: event.aggregate_kind,
             aggregate_id: event.aggregate_id,
             version: event.version,
@@ -89,15 +89,14 @@ impl<'a> NewRow<'a> {
 
 fn envelope(event: &Event) -> EventEnvelope {
     EventEnvelope {
-        event_id: Uuid::now_v7().into_bytes().to_vec(),
-        r#type: event.event_type.to_owned(),
+        event_id: Uuid::now_v7().to_string(),
         aggregate_kind: event.aggregate_kind.to_owned(),
         aggregate_id: event.aggregate_id,
         version: event.version,
         occurred_at: Some(message::timestamp(event.occurred_at)),
-        trace_parent: event.traceparent.clone(),
+        traceparent: event.traceparent.clone(),
         trace_id: event.trace_id.clone(),
-        payload: event.payload.clone(),
+        payload: Some(message::payload(&event.event_type, event.payload.clone())),
     }
 }
 

@@ -6,7 +6,7 @@
 //! nothing, and whoever counts what the outbox tells counts again, because some of what was counted never was.
 
 use crate::Shard;
-use crate::message::unpack;
+use crate::message::{read, unpack};
 use crate::schema::outbox;
 use api::events::v1::{EventEnvelope, OutboxRewound};
 use chrono::NaiveDateTime;
@@ -16,7 +16,7 @@ use prost::Message as _;
 use uuid::Uuid;
 
 /// The type of the event.
-pub const REWOUND: &str = "OutboxRewound";
+pub const REWOUND: &str = "commerce.events.v1.OutboxRewound";
 /// The kind of its aggregate, which is a shard of the outbox itself.
 const KIND: &str = "outbox";
 
@@ -70,15 +70,13 @@ pub fn follows(message: &[u8]) -> Option<i64> {
 
 /// The position that the event's row follows in the outbox, where the event is an [`OutboxRewound`].
 pub fn after(event: &EventEnvelope) -> Option<i64> {
-    if event.r#type != REWOUND {
-        return None;
-    }
-    Some(OutboxRewound::decode(event.payload.as_slice()).ok()?.after)
+    Some(read::<OutboxRewound>(event).ok()??.after)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message;
 
     #[test]
     fn every_shard_has_an_aggregate_of_its_own() {
@@ -90,13 +88,12 @@ mod tests {
     #[test]
     fn a_message_tells_what_it_follows_only_where_it_is_of_that_type() {
         let payload = OutboxRewound { after: 7 }.encode_to_vec();
-        let event = |r#type: &str| EventEnvelope {
-            r#type: r#type.to_owned(),
-            payload: payload.clone(),
+        let event = |event_type: &str| EventEnvelope {
+            payload: Some(message::payload(event_type, payload.clone())),
             ..EventEnvelope::default()
         };
         assert_eq!(follows(&event(REWOUND).encode_to_vec()), Some(7));
-        assert_eq!(follows(&event("OrderConfirmed").encode_to_vec()), None);
+        assert_eq!(follows(&event("commerce.order.v1.OrderConfirmed").encode_to_vec()), None);
         assert_eq!(follows(&[0xff, 0xff]), None);
     }
 }

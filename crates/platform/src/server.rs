@@ -15,9 +15,6 @@ use crate::{
 /// What every listener offers besides its services.
 const COMMON: [&str; 2] = ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"];
 
-/// What describes the details of errors, so that tools can print them.
-const ERROR_DETAILS: &[u8] = tonic_types::pb::FILE_DESCRIPTOR_SET;
-
 /// After so long without a word the server asks a client whether it is there …
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -53,6 +50,8 @@ pub struct Listener {
     pub address: SocketAddr,
     /// What it offers, besides health and reflection.
     pub services: Services,
+    /// What describes those services and nothing else: an encoded `google.protobuf.FileDescriptorSet`, for reflection.
+    pub descriptors: Vec<u8>,
 }
 
 /// How the listeners behave.
@@ -139,19 +138,16 @@ impl Server {
     /// Opens the sockets, in a tokio runtime. Clients may connect; they are answered once
     /// [`Server::serve`] runs.
     ///
-    /// `descriptors` is the encoded `FileDescriptorSet` of all services, for reflection.
-    ///
     /// # Errors
     /// [`Error::Bind`] and [`Error::Reflection`].
     pub async fn bind(
         settings: Settings,
         listeners: impl IntoIterator<Item = Listener>,
-        descriptors: &[u8],
     ) -> Result<Self, Error> {
         let listeners: Vec<_> = listeners.into_iter().collect();
         let names = listeners.iter().flat_map(|listener| listener.services.names().iter().copied());
         let health = Health::new(names).await;
-        let open = |listener| Open::new(listener, settings, &health, descriptors);
+        let open = |listener| Open::new(listener, settings, &health);
         let open = listeners.into_iter().map(open);
         let listeners = open.collect::<Result<_, _>>()?;
         Ok(Self { settings, listeners, health, tasks: TaskTracker::new() })
@@ -204,17 +200,11 @@ impl Server {
 }
 
 impl Open {
-    fn new(
-        listener: Listener,
-        settings: Settings,
-        health: &Health,
-        descriptors: &[u8],
-    ) -> Result<Self, Error> {
-        let Listener { name, address, services } = listener;
+    fn new(listener: Listener, settings: Settings, health: &Health) -> Result<Self, Error> {
+        let Listener { name, address, services, descriptors } = listener;
         let configured = || {
             let builder = tonic_reflection::server::Builder::configure()
-                .register_encoded_file_descriptor_set(descriptors)
-                .register_encoded_file_descriptor_set(ERROR_DETAILS)
+                .register_encoded_file_descriptor_set(&descriptors)
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
             let names = services.names().iter().chain(&COMMON);
             names.fold(builder, |builder, name| builder.with_service_name(*name))

@@ -5,6 +5,10 @@ use db::{Conn, Db};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use prost::Message as _;
+use prost_types::Any;
+
+/// The type of a row that tells of several events.
+const BATCH: &str = "commerce.events.v1.EventBatch";
 
 diesel::table! {
     outbox (id) {
@@ -42,19 +46,22 @@ pub async fn told(db: &Db) -> Vec<EventEnvelope> {
 
 impl Row {
     fn events(self) -> Vec<EventEnvelope> {
-        if self.event_type == "EventBatch" {
+        if self.event_type == BATCH {
             let batch = EventBatch::decode(self.payload.as_slice()).expect("events");
-            let plain = |event| EventEnvelope { event_id: Vec::new(), occurred_at: None, ..event };
+            let plain =
+                |event| EventEnvelope { event_id: String::new(), occurred_at: None, ..event };
             return batch.events.into_iter().map(plain).collect();
         }
         vec![EventEnvelope {
-            r#type: self.event_type,
             aggregate_kind: self.aggregate_kind,
             aggregate_id: self.aggregate_id,
             version: self.version,
             trace_id: self.trace_id,
-            trace_parent: self.traceparent,
-            payload: self.payload,
+            traceparent: self.traceparent,
+            payload: Some(Any {
+                type_url: format!("type.googleapis.com/{}", self.event_type),
+                value: self.payload,
+            }),
             ..EventEnvelope::default()
         }]
     }

@@ -235,7 +235,7 @@ fn bad_values(field: &FieldDescriptor, rule: &FieldRule) -> Vec<Value> {
         Some(Constraint::Bytes(limits)) => {
             lengths(limits).map(|length| Value::Bytes(vec![7; length].into())).collect()
         }
-        Some(Constraint::Instant(limits) | Constraint::Duration(limits)) => times(field, limits),
+        Some(Constraint::Instant(limits)) => times(field, limits),
         Some(Constraint::Paths(_)) => {
             vec![mask(field, &[]), mask(field, &["no_such_field"]), mask(field, &["request_id"])]
         }
@@ -258,7 +258,7 @@ fn lengths(limits: &Limits) -> impl Iterator<Item = usize> {
     [limits.min - 1, limits.max + 1].into_iter().filter_map(|length| usize::try_from(length).ok())
 }
 
-/// Timestamps and durations: out of range by seconds, and malformed by nanoseconds.
+/// Timestamps: out of range by seconds, and malformed by nanoseconds.
 fn times(field: &FieldDescriptor, limits: &Limits) -> Vec<Value> {
     let Kind::Message(descriptor) = field.kind() else { panic!("{}", field.full_name()) };
     let make = |seconds: i64, nanos: i32| {

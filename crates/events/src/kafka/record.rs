@@ -2,7 +2,7 @@
 
 use crate::Shard;
 use crate::bus::Message;
-use crate::message::BATCH;
+use crate::message::{BATCH, payload, type_of};
 use api::events::v1::EventEnvelope;
 use prost::Message as _;
 use rdkafka::message::{Header, Headers, OwnedHeaders};
@@ -21,7 +21,7 @@ mod header {
     pub(super) const GENERATION: &str = "generation";
     /// Where the row has several events: its outer envelope without payload, in hexadecimal digits.
     pub(super) const ROW: &str = "row";
-    /// The payload's message.
+    /// The full name of the payload's message.
     pub(super) const TYPE: &str = "type";
     /// The trace id of the call that made the change.
     pub(super) const TRACE_ID: &str = "trace-id";
@@ -80,9 +80,9 @@ pub(super) fn split(shard: Shard, generation: &str, after: i64, message: &Messag
         let event = EventEnvelope::decode(value.as_slice()).ok();
         for (name, value) in event.iter().flat_map(|event| {
             [
-                (header::TYPE, &event.r#type),
-                (header::TRACE_ID, &event.trace_id),
-                (header::TRACE_PARENT, &event.trace_parent),
+                (header::TYPE, type_of(event)),
+                (header::TRACE_ID, event.trace_id.as_str()),
+                (header::TRACE_PARENT, event.traceparent.as_str()),
             ]
         }) {
             if !value.is_empty() {
@@ -102,13 +102,14 @@ fn text(headers: OwnedHeaders, key: &str, value: &str) -> OwnedHeaders {
 /// The events of a row, and its outer envelope where it has several.
 fn open(envelope: &[u8]) -> (Option<String>, Vec<Vec<u8>>) {
     let whole = || (None, vec![envelope.to_vec()]);
-    let Ok(outer) = EventEnvelope::decode(envelope) else { return whole() };
-    if outer.r#type != BATCH {
-        return whole();
-    }
-    match RawBatch::decode(outer.payload.as_slice()) {
+    let Ok(mut outer) = EventEnvelope::decode(envelope) else { return whole() };
+    let batch = match &outer.payload {
+        Some(payload) if type_of(&outer) == BATCH => RawBatch::decode(payload.value.as_slice()),
+        _ => return whole(),
+    };
+    match batch {
         Ok(RawBatch { events }) if !events.is_empty() => {
-            let outer = EventEnvelope { payload: Vec::new(), ..outer };
+            outer.payload = None;
             (Some(hex(&outer.encode_to_vec())), events)
         }
         _ => whole(),
@@ -178,7 +179,7 @@ impl Partial {
             None => events.pop().unwrap_or_default(),
             Some(outer) => {
                 let outer = EventEnvelope::decode(outer.as_slice()).unwrap_or_default();
-                let payload = RawBatch { events }.encode_to_vec();
+                let payload = Some(payload(BATCH, RawBatch { events }.encode_to_vec()));
                 EventEnvelope { payload, ..outer }.encode_to_vec()
             }
         };
@@ -214,13 +215,9 @@ mod tests {
     }
 
     fn row(position: i64, versions: std::ops::RangeInclusive<i64>) -> Message {
-        let payload = batch(versions.map(event).collect());
-        let outer = EventEnvelope {
-            event_id: vec![9; 16],
-            r#type: BATCH.to_owned(),
-            payload,
-            ..EventEnvelope::default()
-        };
+        let payload = Some(payload(BATCH, batch(versions.map(event).collect())));
+        let event_id = uuid::Uuid::from_bytes([9; 16]).to_string();
+        let outer = EventEnvelope { event_id, payload, ..EventEnvelope::default() };
         Message { position, envelope: outer.encode_to_vec() }
     }
 

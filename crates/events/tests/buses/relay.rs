@@ -8,6 +8,7 @@ use crate::support::{
 use api::events::v1::EventEnvelope;
 use db::{Conn, Db, Script};
 use diesel_async::RunQueryDsl;
+use events::message::{BATCH, type_of};
 use events::{Bell, Bus, Purge, Shard, bus::Append, bus::Message};
 use lock::{Locks, Turn};
 use prost::Message as _;
@@ -60,18 +61,18 @@ async fn an_event_arrives_as_it_was_appended<B: Bench>() {
     assert_eq!((all.len(), messages.len()), (1, 1));
     assert_eq!(*shard, Shard::of("order", 7));
     let envelope = decode(&messages[0]);
-    assert_eq!(uuid::Uuid::from_slice(&envelope.event_id).unwrap().get_version_num(), 7);
+    assert_eq!(uuid::Uuid::try_parse(&envelope.event_id).unwrap().get_version_num(), 7);
     let at = envelope.occurred_at.unwrap();
     let received = events::Event {
-        event_type: if envelope.r#type == "OrderConfirmed" { "OrderConfirmed" } else { "" },
+        event_type: type_of(&envelope).to_owned(),
         aggregate_kind: if envelope.aggregate_kind == "order" { "order" } else { "" },
         aggregate_id: envelope.aggregate_id,
         version: envelope.version,
         occurred_at: chrono::DateTime::from_timestamp(at.seconds, at.nanos.try_into().unwrap())
             .unwrap(),
         trace_id: envelope.trace_id,
-        traceparent: envelope.trace_parent,
-        payload: envelope.payload,
+        traceparent: envelope.traceparent,
+        payload: envelope.payload.unwrap().value,
     };
     assert_eq!(received, appended);
 }
@@ -127,7 +128,7 @@ async fn an_event_in_a_shared_message_arrives_as_it_was_appended<B: Bench>() {
     published(&db).await;
     let all = everything(&*bus).await;
     let (alone, shared) = (decode(&all[0].1[0]), decode(&all[0].1[1]));
-    assert_eq!((shared.r#type.as_str(), shared.aggregate_id), ("EventBatch", 0));
+    assert_eq!((type_of(&shared), shared.aggregate_id), (BATCH, 0));
     let shared = events::message::unpack(&all[0].1[1].envelope).unwrap();
     assert_eq!(shared.len(), 2);
     for event in shared {

@@ -48,7 +48,7 @@ pub(crate) fn relay(db: &Db, bus: Arc<dyn Bus>, bell: &Bell) -> tokio_util::sync
 /// An event of an order, its version as its payload.
 pub(crate) fn event(aggregate_id: i64, version: i64) -> Event {
     Event {
-        event_type: "OrderConfirmed",
+        event_type: "commerce.order.v1.OrderConfirmed".to_owned(),
         aggregate_kind: "order",
         aggregate_id,
         version,

@@ -5,8 +5,7 @@ use std::{future::Future, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 use api::{
     Refusal,
     ranking::v1::{
-        ListTopProductsRequest, ListTopProductsResponse, RebuildRankingRequest,
-        RebuildRankingResponse, TopProduct,
+        ListTopProductsRequest, ListTopProductsResponse, TopProduct,
         ranking_service_client::RankingServiceClient,
         ranking_service_server::{RankingService, RankingServiceServer},
     },
@@ -76,13 +75,6 @@ impl Stub {
 impl RankingService for Stub {
     async fn list_top_products(&self, _: Request<ListTopProductsRequest>) -> Answer {
         (self.0)().await
-    }
-
-    async fn rebuild_ranking(
-        &self,
-        _: Request<RebuildRankingRequest>,
-    ) -> Result<Response<RebuildRankingResponse>, Status> {
-        Err(Status::internal("Table 'commerce_order.orders' doesn't exist"))
     }
 }
 
@@ -154,8 +146,9 @@ pub(crate) async fn list(transport: &Transport) -> Answer {
 
 pub(crate) async fn bind(settings: Settings, services: Services) -> Server {
     let address = SocketAddr::from(([127, 0, 0, 1], 0));
-    let listener = Listener { name: "public", address, services };
-    Server::bind(settings, [listener], api::FILE_DESCRIPTOR_SET).await.unwrap()
+    let descriptors = api::FILE_DESCRIPTOR_SET.to_vec();
+    let listener = Listener { name: "public", address, services, descriptors };
+    Server::bind(settings, [listener]).await.unwrap()
 }
 
 pub(crate) fn to(address: SocketAddr) -> Transport {

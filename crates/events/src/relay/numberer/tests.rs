@@ -21,7 +21,7 @@ fn shard() -> Shard {
 
 async fn append(db: &Db, count: usize) {
     let event = crate::Event {
-        event_type: "OrderConfirmed",
+        event_type: "commerce.order.v1.OrderConfirmed".to_owned(),
         aggregate_kind: "order",
         aggregate_id: 1,
         version: 1,
