@@ -1,6 +1,6 @@
 //! `SagaAdminService`: what operators see of sagas.
 
-use crate::answer::with_message;
+use crate::answer::told;
 use crate::operate;
 use crate::service::{Orchestrator, unavailable};
 use crate::{kind, record, submit};
@@ -283,7 +283,7 @@ pub(crate) fn saga_of(record: &Record) -> Saga {
         plan_version: i32::from(start.plan.version),
         user_id: start.subject,
         order_id: start.object,
-        weight: start.weight,
+        weight_won: start.weight,
         created_at: Some(crate::request::timestamp(start.placed_at)),
         trace_id: start.trace.trace_id.clone(),
         ..Saga::default()
@@ -318,11 +318,15 @@ pub(crate) fn saga_of(record: &Record) -> Saga {
                     Some(submit::failure(&ended.result).unwrap_or_else(unreadable))
                 }
                 _ => match record::read(&ended.result) {
-                    Some(result) => result.failure.map(with_message).map(|failure| SagaFailure {
-                        step: failure.step,
-                        reason: failure.reason,
-                        message: failure.message,
-                        metadata: failure.metadata,
+                    Some(result) => result.failure.map(|failure| {
+                        let failure = told(start.saga, failure);
+                        SagaFailure {
+                            step: failure.step,
+                            reason: failure.reason,
+                            message: failure.message,
+                            metadata: failure.metadata,
+                            code: failure.code,
+                        }
                     }),
                     None => Some(unreadable()),
                 },

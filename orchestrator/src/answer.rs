@@ -27,7 +27,9 @@ impl CheckoutStatus {
         let status =
             record::read(result).and_then(|Checkout { order, failure, .. }| match outcome {
                 EndedAs::Succeeded => order.map(Self::Succeeded),
-                EndedAs::Failed | EndedAs::Resolved => failure.map(with_message).map(Self::Failed),
+                EndedAs::Failed | EndedAs::Resolved => {
+                    failure.map(|recorded| Self::Failed(told(saga, recorded)))
+                }
             });
         status.ok_or_else(|| unreadable(saga))
     }
@@ -36,13 +38,11 @@ impl CheckoutStatus {
     ///
     /// # Errors
     /// The refusal of a failure, naming the checkout and the step.
-    pub(crate) fn into_order(self, saga: SagaId) -> Result<Option<PlacedOrder>, Refusal> {
+    pub(crate) fn into_order(self) -> Result<Option<PlacedOrder>, Refusal> {
         match self {
             Self::Running => Ok(None),
             Self::Succeeded(order) => Ok(Some(order)),
-            Self::Failed(failure) => {
-                Err(refusal(&failure).with("checkout_id", saga).with("step", &failure.step))
-            }
+            Self::Failed(failure) => Err(refusal(failure)),
         }
     }
 
@@ -96,14 +96,16 @@ fn kind(start: &Start) -> CheckoutKind {
     }
 }
 
-fn refusal(failure: &CheckoutFailure) -> Refusal {
+/// The error of a failure that was [`told`].
+fn refusal(failure: CheckoutFailure) -> Refusal {
     let reason = Reason::parse(&failure.reason).unwrap_or(Reason::SagaAborted);
-    let mut refusal = Refusal::new(reason);
-    refusal.metadata.clone_from(&failure.metadata);
-    refusal
+    Refusal { metadata: failure.metadata, ..Refusal::new(reason) }
 }
 
-pub(crate) fn with_message(failure: CheckoutFailure) -> CheckoutFailure {
-    let message = refusal(&failure).message();
-    CheckoutFailure { message, ..failure }
+/// A recorded failure with the code, the text and the metadata that its error has.
+pub(crate) fn told(saga: SagaId, mut failure: CheckoutFailure) -> CheckoutFailure {
+    failure.metadata.insert("checkout_id".to_owned(), saga.to_string());
+    failure.metadata.insert("step".to_owned(), failure.step.clone());
+    let error = refusal(failure.clone());
+    CheckoutFailure { code: error.code().into(), message: error.message(), ..failure }
 }

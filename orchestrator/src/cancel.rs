@@ -142,8 +142,8 @@ impl CancelInstance {
 }
 
 fn refund_wallet(order: &Order) -> RefundWalletPayload {
-    let Order { order_id, user_id, paid, .. } = *order;
-    RefundWalletPayload { order_id, user_id, amount: paid }
+    let Order { order_id, user_id, paid_won, .. } = *order;
+    RefundWalletPayload { order_id, user_id, amount_won: paid_won }
 }
 
 fn restock_products(order: &Order) -> RestockProductsPayload {

@@ -125,7 +125,7 @@ impl CheckoutInstance {
             lines: lines
                 .map(|line| StockLine { product_id: line.product_id, quantity: line.quantity })
                 .collect(),
-            expected_total: checkout.expected_total,
+            expected_total_won: checkout.expected_total_won,
         }
     }
 
@@ -137,7 +137,7 @@ impl CheckoutInstance {
             user_id: checkout.user_id,
             coupon_id: coupon_id.ok_or_else(|| Unreadable("there is no coupon".to_owned()))?,
             placed_at: Some(checkout.placed_at()),
-            total: reserved(known)?.total,
+            total_won: reserved(known)?.total_won,
         })
     }
 
@@ -146,7 +146,7 @@ impl CheckoutInstance {
         Ok(DebitWalletPayload {
             order_id: checkout.order_id,
             user_id: checkout.user_id,
-            amount: self.bill(known)?.paid,
+            amount_won: self.bill(known)?.paid_won,
             placed_at: Some(checkout.placed_at()),
         })
     }
@@ -154,23 +154,24 @@ impl CheckoutInstance {
     fn confirm_order(&self, known: &Known) -> Result<ConfirmOrderPayload, Unreadable> {
         let checkout = &self.checkout;
         let bill = self.bill(known)?;
+        let lines = bill.reserved.lines.iter();
         let prices: HashMap<i64, i64> =
-            bill.reserved.lines.iter().map(|line| (line.product_id, line.unit_price)).collect();
+            lines.map(|line| (line.product_id, line.unit_price_won)).collect();
         let line = |line: &Line| {
-            let unit_price = prices.get(&line.product_id).copied().ok_or_else(|| {
+            let unit_price_won = prices.get(&line.product_id).copied().ok_or_else(|| {
                 Unreadable(format!("the reservation has no price of product {}", line.product_id))
             })?;
             let (product_id, quantity) = (line.product_id, line.quantity);
-            Ok(ConfirmedLine { product_id, quantity, unit_price })
+            Ok(ConfirmedLine { product_id, quantity, unit_price_won })
         };
         Ok(ConfirmOrderPayload {
             order_id: checkout.order_id,
             user_id: checkout.user_id,
             placed_at: Some(checkout.placed_at()),
             lines: checkout.lines.iter().map(line).collect::<Result<_, Unreadable>>()?,
-            total: bill.reserved.total,
-            discount: bill.discount,
-            paid: bill.paid,
+            total_won: bill.reserved.total_won,
+            discount_won: bill.discount_won,
+            paid_won: bill.paid_won,
             coupon_id: checkout.coupon_id,
             issued_coupon_id: bill.issued_coupon_id,
         })
@@ -183,22 +184,22 @@ impl CheckoutInstance {
             Some(_) => Some(record::reply(known, REDEEM_COUPON)?),
             None => None,
         };
-        let discount = redeemed.map_or(0, |redeemed| redeemed.discount);
-        let paid = reserved
-            .total
-            .checked_sub(discount)
+        let discount_won = redeemed.map_or(0, |redeemed| redeemed.discount_won);
+        let paid_won = reserved
+            .total_won
+            .checked_sub(discount_won)
             .filter(|paid| *paid >= 0)
             .ok_or_else(|| Unreadable("the discount exceeds the total".to_owned()))?;
         let issued_coupon_id = redeemed.map(|redeemed| redeemed.issued_coupon_id);
-        Ok(Bill { reserved, discount, paid, issued_coupon_id })
+        Ok(Bill { reserved, discount_won, paid_won, issued_coupon_id })
     }
 }
 
-/// Amounts in won.
+/// What is to be paid.
 struct Bill {
     reserved: ReserveStockReply,
-    discount: i64,
-    paid: i64,
+    discount_won: i64,
+    paid_won: i64,
     issued_coupon_id: Option<i64>,
 }
 

@@ -1,4 +1,5 @@
-//! What END records of a saga, and how it is read again: a `Checkout` message without what the journal's row has anyway.
+//! What END records of a saga, and how it is read again: a `Checkout` message without what the journal's row has anyway, and
+//! without what a reason implies: its code and its text.
 
 use api::checkout::v1::{Checkout, CheckoutFailure, PlacedOrder, PlacedOrderLine};
 use api::order::v1::Order;
@@ -42,8 +43,8 @@ pub(crate) fn failed(failure: &Failure, step: &str) -> Result<Vec<u8>, Unreadabl
             CheckoutFailure {
                 step: step.to_owned(),
                 reason: rejection.reason,
-                message: String::new(),
                 metadata: rejection.metadata,
+                ..CheckoutFailure::default()
             }
         }
         Failure::Aborted { reason } => aborted(step.to_owned(), cause(reason)),
@@ -53,7 +54,8 @@ pub(crate) fn failed(failure: &Failure, step: &str) -> Result<Vec<u8>, Unreadabl
 
 fn aborted(step: String, cause: &str) -> CheckoutFailure {
     let metadata = [("cause".to_owned(), cause.to_owned())].into();
-    CheckoutFailure { step, reason: ABORTED.to_owned(), message: String::new(), metadata }
+    let reason = ABORTED.to_owned();
+    CheckoutFailure { step, reason, metadata, ..CheckoutFailure::default() }
 }
 
 fn cause(reason: &[u8]) -> &'static str {
@@ -71,13 +73,13 @@ pub(crate) fn placed_order(order: Order) -> PlacedOrder {
     let lines = order.lines.into_iter().map(|line| PlacedOrderLine {
         product_id: line.product_id,
         quantity: line.quantity,
-        unit_price: line.unit_price,
+        unit_price_won: line.unit_price_won,
     });
     PlacedOrder {
         order_id: order.order_id,
-        total: order.total,
-        discount: order.discount,
-        paid: order.paid,
+        total_won: order.total_won,
+        discount_won: order.discount_won,
+        paid_won: order.paid_won,
         issued_coupon_id: order.issued_coupon_id,
         created_at: order.created_at,
         lines: lines.collect(),

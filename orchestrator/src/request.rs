@@ -17,8 +17,8 @@ const VERSION: u8 = 1;
 pub(crate) struct Line {
     #[prost(int64, tag = "1")]
     pub(crate) product_id: i64,
-    #[prost(int64, tag = "2")]
-    pub(crate) quantity: i64,
+    #[prost(int32, tag = "2")]
+    pub(crate) quantity: i32,
 }
 
 /// The content of a `PlaceOrder` request.
@@ -29,7 +29,7 @@ pub(crate) struct PlaceOrder {
     #[prost(int64, optional, tag = "2")]
     pub(crate) coupon_id: Option<i64>,
     #[prost(int64, optional, tag = "3")]
-    pub(crate) expected_total: Option<i64>,
+    pub(crate) expected_total_won: Option<i64>,
 }
 
 /// The content of a `CancelOrder` request, for its digest.
@@ -54,16 +54,17 @@ impl PlaceOrder {
                 }
             }
         }
-        Self { lines, coupon_id: request.coupon_id, expected_total: request.expected_total }
+        let (coupon_id, expected_total_won) = (request.coupon_id, request.expected_total_won);
+        Self { lines, coupon_id, expected_total_won }
     }
 
     pub(crate) fn hash(&self) -> RequestHash {
         content_hash(VERSION, self)
     }
 
-    /// What is at stake, in won, as far as it is known before the prices are.
-    pub(crate) fn weight(&self) -> i64 {
-        self.expected_total.unwrap_or(0)
+    /// What is at stake, as far as it is known before the prices are.
+    pub(crate) fn weight_won(&self) -> i64 {
+        self.expected_total_won.unwrap_or(0)
     }
 }
 
@@ -84,7 +85,7 @@ pub(crate) struct Checkout {
     pub(crate) user_id: i64,
     pub(crate) lines: Vec<Line>,
     pub(crate) coupon_id: Option<i64>,
-    pub(crate) expected_total: Option<i64>,
+    pub(crate) expected_total_won: Option<i64>,
     placed_at: DateTime<Utc>,
 }
 
@@ -97,7 +98,7 @@ impl Checkout {
             user_id: start.subject,
             lines: content.lines,
             coupon_id: content.coupon_id,
-            expected_total: content.expected_total,
+            expected_total_won: content.expected_total_won,
             placed_at: start.placed_at,
         })
     }
@@ -137,7 +138,7 @@ mod tests {
     use super::*;
     use api::checkout::v1::CheckoutLine;
 
-    fn request(lines: &[(i64, i64)]) -> PlaceOrderRequest {
+    fn request(lines: &[(i64, i32)]) -> PlaceOrderRequest {
         let lines = lines
             .iter()
             .map(|&(product_id, quantity)| CheckoutLine { product_id, quantity })

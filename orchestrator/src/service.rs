@@ -174,7 +174,7 @@ impl CheckoutService for Orchestrator {
                 plan: checkout::ID,
                 user_id: request.user_id,
                 order_id,
-                weight: content.weight(),
+                weight: content.weight_won(),
                 content: content.encode_to_vec(),
                 request: request_key(&request.request_id, request.user_id, PLACE_ORDER)?,
                 hash: content.hash(),
@@ -296,7 +296,7 @@ pub(crate) fn request_key(
 
 fn tell(saga: SagaId, status: CheckoutStatus, replayed: bool) -> Result<Told, Status> {
     let state = status.state();
-    match status.into_order(saga) {
+    match status.into_order() {
         Ok(order) => Ok(Told { saga, state, order, replayed }),
         Err(refusal) if replayed => Err(platform::replayed_refusal(refusal)),
         Err(refusal) => Err(refusal.into()),

@@ -146,10 +146,12 @@ pub(crate) fn failure(result: &[u8]) -> Option<SagaFailure> {
     let result = SubmittedResult::decode(result).ok()?;
     let step = if result.failed_step == 0 { String::new() } else { result.failed_step.to_string() };
     if let Some(StepRejection { reason, metadata, message }) = result.rejection {
-        return Some(SagaFailure { step, reason, message, metadata });
+        // The code belongs to the participants' reasons, which only they know.
+        return Some(SagaFailure { step, reason, message, metadata, ..SagaFailure::default() });
     }
     let metadata = [("cause".to_owned(), result.aborted)].into();
-    Some(SagaFailure { step, reason: ABORTED.to_owned(), message: String::new(), metadata })
+    let code = Reason::SagaAborted.code().into();
+    Some(SagaFailure { step, reason: ABORTED.to_owned(), message: String::new(), metadata, code })
 }
 
 /// # Errors

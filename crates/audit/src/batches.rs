@@ -9,6 +9,8 @@ use db::{Bytes16, Script};
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Binary, Datetime, Nullable};
 pub(crate) use events::message::BATCH;
+use events::message::type_of;
+use uuid::Uuid;
 
 /// Makes the table, before there is a transaction that may only read.
 pub(crate) const CREATE: &str = "CREATE TEMPORARY TABLE audit_event ( \
@@ -96,19 +98,20 @@ pub(crate) fn inner(payload: &[u8]) -> Vec<EventEnvelope> {
 fn copies(row: &Row) -> impl Iterator<Item = EventRow> {
     let Row { id: row_id, position, occurred_at, .. } = *row;
     (0..).zip(inner(&row.payload)).filter_map(move |(place, event)| {
-        let fits = event.r#type.len() <= 64 && event.aggregate_kind.len() <= 32;
-        let event_id = event.event_id.try_into().ok().filter(|_| fits)?;
+        let event_type = type_of(&event).to_owned();
+        let fits = event_type.len() <= 64 && event.aggregate_kind.len() <= 32;
+        let event_id = Uuid::try_parse(&event.event_id).ok().filter(|_| fits)?;
         Some(EventRow {
             row_id,
             place,
             position,
-            event_id: Bytes16(event_id),
-            event_type: event.r#type,
+            event_id: event_id.into(),
+            event_type,
             aggregate_kind: event.aggregate_kind,
             aggregate_id: event.aggregate_id,
             version: event.version,
             occurred_at,
-            payload: event.payload,
+            payload: event.payload?.value,
         })
     })
 }

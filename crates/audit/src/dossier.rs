@@ -55,15 +55,15 @@ struct Asked {
     #[prost(int64, optional, tag = "2")]
     coupon_id: Option<i64>,
     #[prost(int64, optional, tag = "3")]
-    expected_total: Option<i64>,
+    expected_total_won: Option<i64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Message)]
 struct AskedLine {
     #[prost(int64, tag = "1")]
     product_id: i64,
-    #[prost(int64, tag = "2")]
-    quantity: i64,
+    #[prost(int32, tag = "2")]
+    quantity: i32,
 }
 
 impl Files {
@@ -81,7 +81,7 @@ impl Files {
             standing.push(format!("coupon {} used", used.issued_coupon_id));
         }
         if let Some(paid) = wallet.debit.done() {
-            standing.push(format!("{} won taken from user {}", paid.amount, paid.user_id));
+            standing.push(format!("{} won taken from user {}", paid.amount_won, paid.user_id));
         }
         if standing.is_empty() { "nothing".to_owned() } else { standing.join(", ") }
     }
@@ -142,28 +142,28 @@ impl Ended {
         let as_asked = self.is_about(order)
             && lines.eq(order.lines.iter().map(|line| (line.product_id, line.quantity)))
             && asked.coupon_id == order.coupon_id
-            && asked.expected_total.is_none_or(|expected| expected == order.total);
+            && asked.expected_total_won.is_none_or(|expected| expected == order.total_won);
 
         let lines = reserved.lines.iter().map(|line| OrderLine {
             product_id: line.product_id,
             quantity: line.quantity,
-            unit_price: line.unit_price,
+            unit_price_won: line.unit_price_won,
         });
         let stock = reserved.order_id == self.object
-            && reserved.total == order.total
+            && reserved.total_won == order.total_won
             && lines.eq(order.lines.iter().copied());
         let discount = match (order.coupon_id, files.coupon.redeem.done()) {
             (Some(coupon_id), Some(used)) => {
                 (used.order_id, used.user_id, used.coupon_id)
                     == (self.object, self.subject, coupon_id)
                     && Some(used.issued_coupon_id) == order.issued_coupon_id
-                    && used.discount == order.discount
+                    && used.discount_won == order.discount_won
             }
-            (None, None) => files.coupon.redeem.is_absent() && order.discount == 0,
+            (None, None) => files.coupon.redeem.is_absent() && order.discount_won == 0,
             _ => false,
         };
-        let money =
-            (paid.order_id, paid.user_id, paid.amount) == (self.object, self.subject, order.paid);
+        let money = (paid.order_id, paid.user_id, paid.amount_won)
+            == (self.object, self.subject, order.paid_won);
         let told = self.told()?.order.is_some_and(|told| tells(&told, order));
         (no_cancel && as_asked && stock && discount && money && told).then_some(())
     }
@@ -179,10 +179,10 @@ impl Ended {
             && files.coupon.redeem.is_absent()
             && files.order.confirm.is_absent();
         let gone = self.is_about(order) && order.state() == OrderState::Cancelled;
-        let money = files.wallet.refunded() == Some((self.subject, self.object, order.paid));
+        let money = files.wallet.refunded() == Some((self.subject, self.object, order.paid_won));
         let mut units: BTreeMap<(i64, i64), Vec<i64>> = BTreeMap::new();
         for line in &order.lines {
-            units.entry((self.object, line.product_id)).or_default().push(line.quantity);
+            units.entry((self.object, line.product_id)).or_default().push(line.quantity.into());
         }
         let stock = files.product.restocked() == units;
         let coupon = match (order.issued_coupon_id, files.coupon.restore.done()) {
@@ -242,10 +242,10 @@ fn tells(told: &PlacedOrder, order: &Order) -> bool {
     let lines = told.lines.iter().map(|line| OrderLine {
         product_id: line.product_id,
         quantity: line.quantity,
-        unit_price: line.unit_price,
+        unit_price_won: line.unit_price_won,
     });
-    (told.order_id, told.total, told.discount, told.paid)
-        == (order.order_id, order.total, order.discount, order.paid)
+    (told.order_id, told.total_won, told.discount_won, told.paid_won)
+        == (order.order_id, order.total_won, order.discount_won, order.paid_won)
         && told.issued_coupon_id == order.issued_coupon_id
         && told.created_at == order.created_at
         && lines.eq(order.lines.iter().copied())

@@ -10,6 +10,7 @@ use crate::snapshot::Snapshot;
 use anyhow::Result;
 use diesel::QueryableByName;
 use diesel::sql_types::{BigInt, Binary, Text};
+use events::message::type_of;
 use ranking::Store;
 use ranking::store::{Error, Snapshot as Counts};
 use std::collections::{BTreeMap, BTreeSet};
@@ -82,7 +83,7 @@ impl Unseen {
         let each = |row: EventRow| {
             if row.event_type == BATCH {
                 for event in batches::inner(&row.payload) {
-                    unseen.add(&event.r#type, event.aggregate_id);
+                    unseen.add(type_of(&event), event.aggregate_id);
                 }
             } else {
                 unseen.add(&row.event_type, row.aggregate_id);
@@ -94,8 +95,8 @@ impl Unseen {
 
     fn add(&mut self, event_type: &str, order_id: i64) {
         match event_type {
-            "OrderConfirmed" => self.confirmed.insert(order_id),
-            "OrderCancelled" => self.cancelled.insert(order_id),
+            "commerce.order.v1.OrderConfirmed" => self.confirmed.insert(order_id),
+            "commerce.order.v1.OrderCancelled" => self.cancelled.insert(order_id),
             _ => false,
         };
     }

@@ -12,10 +12,12 @@ use db::Bytes16;
 use diesel::QueryableByName;
 use diesel::sql_types::{BigInt, Binary, Nullable, Text};
 use events::bus::{Message, Reader};
+use events::message::type_of;
 use events::{Positions, Shard};
 use prost::Message as _;
 use std::collections::BTreeMap;
 use std::time::Duration;
+use uuid::Uuid;
 
 /// Events of one shard that are compared at once.
 const PAGE: usize = 200;
@@ -148,11 +150,11 @@ async fn compare(
 impl Row {
     fn is(&self, envelope: &[u8]) -> bool {
         EventEnvelope::decode(envelope).is_ok_and(|told| {
-            told.event_id == self.event_id.0
-                && told.r#type == self.event_type
-                && (told.aggregate_kind, told.aggregate_id, told.version)
-                    == (self.aggregate_kind.clone(), self.aggregate_id, self.version)
-                && told.payload == self.payload
+            Uuid::try_parse(&told.event_id).is_ok_and(|id| id.into_bytes() == self.event_id.0)
+                && type_of(&told) == self.event_type
+                && told.payload.is_some_and(|payload| payload.value == self.payload)
+                && (told.aggregate_kind.as_str(), told.aggregate_id, told.version)
+                    == (self.aggregate_kind.as_str(), self.aggregate_id, self.version)
         })
     }
 }

@@ -1,8 +1,10 @@
 //! A shop from outside: where its services are, their clients over TCP, and the patience that a client needs.
 
 use api::checkout::v1::checkout_service_client::CheckoutServiceClient;
+use api::coupon::v1::coupon_admin_service_client::CouponAdminServiceClient;
 use api::coupon::v1::coupon_service_client::CouponServiceClient;
 use api::order::v1::order_service_client::OrderServiceClient;
+use api::product::v1::product_admin_service_client::ProductAdminServiceClient;
 use api::product::v1::product_service_client::ProductServiceClient;
 use api::ranking::v1::ranking_service_client::RankingServiceClient;
 use api::wallet::v1::wallet_service_client::WalletServiceClient;
@@ -21,7 +23,10 @@ const LEAST_PAUSE_MS: u64 = 10;
 /// … up to this.
 const MOST_PAUSE_MS: u64 = 1_000;
 
-/// Where the public services of a shop are, each as `HOST:PORT`.
+/// The admin listener's port where none is named.
+const ADMIN_PORT: u16 = 50053;
+
+/// Where the services of a shop are, each as `HOST:PORT`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Addresses {
     /// `WalletService`.
@@ -36,30 +41,38 @@ pub struct Addresses {
     pub ranking: String,
     /// `CheckoutService`.
     pub orchestrator: String,
+    /// `ProductAdminService`.
+    pub product_admin: String,
+    /// `CouponAdminService`.
+    pub coupon_admin: String,
 }
 
 /// An address that is none.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "--connect {0}: must be HOST:PORT, or SERVICE=HOST:PORT with one of wallet, product, coupon, order, ranking, orchestrator"
+    "--connect {0}: must be HOST:PORT, or SERVICE=HOST:PORT with one of wallet, product, coupon, order, ranking, \
+    orchestrator, product-admin, coupon-admin, admin"
 )]
 pub struct NoAddress(String);
 
 impl Addresses {
-    /// All services behind one address.
-    pub fn at(address: impl Into<String>) -> Self {
-        let address = address.into();
+    /// All public services behind one address, and those for the back office behind another.
+    pub fn at(public: impl Into<String>, admin: impl Into<String>) -> Self {
+        let (public, admin) = (public.into(), admin.into());
         Self {
-            wallet: address.clone(),
-            product: address.clone(),
-            coupon: address.clone(),
-            order: address.clone(),
-            ranking: address.clone(),
-            orchestrator: address,
+            wallet: public.clone(),
+            product: public.clone(),
+            coupon: public.clone(),
+            order: public.clone(),
+            ranking: public.clone(),
+            orchestrator: public,
+            product_admin: admin.clone(),
+            coupon_admin: admin,
         }
     }
 
-    /// From `HOST:PORT` for all services and `SERVICE=HOST:PORT` for one; later ones win. `None` when nothing is given.
+    /// From `HOST:PORT` for all services and `SERVICE=HOST:PORT` for one, `admin=HOST:PORT` for those of the back office;
+    /// later ones win. Without an address of their own they are at port 50053 of the host. `None` when nothing is given.
     ///
     /// # Errors
     /// [`NoAddress`].
@@ -74,9 +87,17 @@ impl Addresses {
             if port.is_none() {
                 return Err(refuse());
             }
-            let all = addresses.get_or_insert_with(|| Self::at(address));
+            let of_host = || {
+                let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+                Self::at(address, format!("{host}:{ADMIN_PORT}"))
+            };
+            let all = addresses.get_or_insert_with(of_host);
             match service {
-                None => *all = Self::at(address),
+                None => *all = of_host(),
+                Some("admin") => {
+                    address.clone_into(&mut all.product_admin);
+                    address.clone_into(&mut all.coupon_admin);
+                }
                 Some(name) => address.clone_into(all.service(name).ok_or_else(refuse)?),
             }
         }
@@ -85,11 +106,13 @@ impl Addresses {
 
     /// Each of them, once.
     pub fn distinct(&self) -> BTreeSet<&str> {
-        let Self { wallet, product, coupon, order, ranking, orchestrator } = self;
-        [wallet, product, coupon, order, ranking, orchestrator].map(String::as_str).into()
+        let Self { wallet, product, coupon, order, ranking, orchestrator, .. } = self;
+        let Self { product_admin, coupon_admin, .. } = self;
+        let all = [wallet, product, coupon, order, ranking, orchestrator, product_admin, coupon_admin];
+        all.map(String::as_str).into()
     }
 
-    /// The address of a service, by the name of its role.
+    /// The address of a service: the name of its role, of the back office's with `-admin`.
     pub fn service(&mut self, name: &str) -> Option<&mut String> {
         match name {
             "wallet" => Some(&mut self.wallet),
@@ -98,12 +121,14 @@ impl Addresses {
             "order" => Some(&mut self.order),
             "ranking" => Some(&mut self.ranking),
             "orchestrator" => Some(&mut self.orchestrator),
+            "product-admin" => Some(&mut self.product_admin),
+            "coupon-admin" => Some(&mut self.coupon_admin),
             _ => None,
         }
     }
 }
 
-/// Clients of the public services. Cheap to clone.
+/// Clients of the services. Cheap to clone.
 #[derive(Clone)]
 pub struct Clients {
     /// Wallets.
@@ -118,6 +143,10 @@ pub struct Clients {
     pub ranking: RankingServiceClient<Transport>,
     /// Checkouts.
     pub checkout: CheckoutServiceClient<Transport>,
+    /// Products, for the back office.
+    pub product_admin: ProductAdminServiceClient<Transport>,
+    /// Coupons, for the back office.
+    pub coupon_admin: CouponAdminServiceClient<Transport>,
 }
 
 impl Clients {
@@ -134,6 +163,8 @@ impl Clients {
             orders: OrderServiceClient::new(to(&addresses.order)?),
             ranking: RankingServiceClient::new(to(&addresses.ranking)?),
             checkout: CheckoutServiceClient::new(to(&addresses.orchestrator)?),
+            product_admin: ProductAdminServiceClient::new(to(&addresses.product_admin)?),
+            coupon_admin: CouponAdminServiceClient::new(to(&addresses.coupon_admin)?),
         })
     }
 }
@@ -190,7 +221,10 @@ fn then(status: &Status) -> Then {
                 let millis = refusal.metadata.get("retry_after_ms").and_then(|it| it.parse().ok());
                 Then::After(Duration::from_millis(millis.unwrap_or(LEAST_PAUSE_MS)))
             }
-            Reason::Unavailable | Reason::DeadlineExceeded | Reason::Cancelled => Then::Again,
+            Reason::Unavailable
+            | Reason::StreamEnded
+            | Reason::DeadlineExceeded
+            | Reason::Cancelled => Then::Again,
             _ => Then::Answer,
         },
         // An error that no service of ours made: a connection that broke, a proxy in between.
@@ -216,6 +250,10 @@ mod tests {
         let addresses = Addresses::parse(&given).unwrap().unwrap();
         assert_eq!(addresses.wallet, "bank:1");
         assert_eq!(addresses.orchestrator, "shop:50051");
+        assert_eq!(addresses.product_admin, "shop:50053");
+        let given = ["shop:50051".to_owned(), "admin=office:2".to_owned()];
+        let addresses = Addresses::parse(&given).unwrap().unwrap();
+        assert_eq!((addresses.coupon_admin.as_str(), addresses.coupon.as_str()), ("office:2", "shop:50051"));
         assert_eq!(Addresses::parse(&[]).unwrap(), None);
         for bad in ["shop", "cellar=shop:1", "shop:http"] {
             assert!(Addresses::parse(&[bad.to_owned()]).is_err(), "{bad}");

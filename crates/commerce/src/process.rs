@@ -184,13 +184,12 @@ async fn bind(
 ) -> Result<Server> {
     let listen = config.listen;
     let mut listeners = vec![
-        Listener { name: PUBLIC, address: listen.public, services: services.public() },
-        Listener { name: ADMIN, address: listen.admin, services: services.admin() },
+        listener(PUBLIC, listen.public, services.public())?,
+        listener(ADMIN, listen.admin, services.admin())?,
     ];
     if roles.iter().any(Role::is_participant) {
-        let (name, address) = (PARTICIPANT, listen.participant);
         let services = services.participants(config.limits.in_flight, tasks);
-        listeners.push(Listener { name, address, services });
+        listeners.push(listener(PARTICIPANT, listen.participant, services)?);
     }
     let Limits { connections, streams, in_flight, connection_age, drain, .. } = config.limits;
     let limits = platform::Limits {
@@ -206,13 +205,23 @@ async fn bind(
         drain: drain.into(),
         ..Settings::default()
     };
-    let bound = Server::bind(settings, listeners, api::FILE_DESCRIPTOR_SET).await;
+    let bound = Server::bind(settings, listeners).await;
     bound.map_err(|error| match error {
         platform::server::Error::Bind { name, address, source } => {
             ports::refuse(name, address, &source).into()
         }
         other => other.into(),
     })
+}
+
+/// A listener whose reflection describes what it offers, and nothing else.
+fn listener(
+    name: &'static str,
+    address: SocketAddr,
+    services: platform::Services,
+) -> Result<Listener> {
+    let descriptors = api::descriptors::of_services(services.names())?;
+    Ok(Listener { name, address, services, descriptors })
 }
 
 /// The schemas that the roles own.

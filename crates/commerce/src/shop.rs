@@ -64,7 +64,8 @@ impl Shop {
         let (addresses, admin) = match &roles {
             Started::Here(process) => {
                 let listening = process.listening();
-                (Addresses::at(listening.public.to_string()), listening.admin.to_string())
+                let admin = listening.admin.to_string();
+                (Addresses::at(listening.public.to_string(), admin.clone()), admin)
             }
             Started::Apart(children) => (children.addresses().clone(), children.admin().to_owned()),
         };

@@ -160,9 +160,9 @@ impl Row {
             order_id: self.order_id,
             user_id: self.user_id,
             state,
-            total: self.total,
-            discount: self.discount,
-            paid: self.paid,
+            total_won: self.total,
+            discount_won: self.discount,
+            paid_won: self.paid,
             coupon_id: self.coupon_id,
             issued_coupon_id: self.issued_coupon_id,
             lines: Vec::new(),
@@ -174,8 +174,9 @@ impl Row {
     fn line(&self) -> v1::OrderLine {
         v1::OrderLine {
             product_id: self.product_id,
-            quantity: self.quantity,
-            unit_price: self.unit_price,
+            // No order has a negative quantity: one that does not fit is like none.
+            quantity: i32::try_from(self.quantity).unwrap_or(-1),
+            unit_price_won: self.unit_price,
         }
     }
 }

@@ -82,7 +82,7 @@ impl Filed for File {
         let restock = match &self.restock {
             Standing::Done(told) => {
                 let units = restocked.values().flatten().copied().fold(0, i64::saturating_add);
-                units == told.units && !restocked.is_empty()
+                units == i64::from(told.units) && !restocked.is_empty()
             }
             Standing::Absent => restocked.is_empty(),
             _ => false,
@@ -111,7 +111,7 @@ impl File {
 fn promised(told: &ReserveStockReply) -> Units {
     let mut units = Units::new();
     for line in &told.lines {
-        units.entry((told.order_id, line.product_id)).or_default().push(line.quantity);
+        units.entry((told.order_id, line.product_id)).or_default().push(line.quantity.into());
     }
     units
 }

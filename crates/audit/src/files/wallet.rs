@@ -84,7 +84,7 @@ impl Filed for File {
         };
         let refund = match (&self.refund, refunds.as_slice()) {
             (Standing::Done(told), [refund]) => {
-                (refund.seq, refund.balance_after) == (told.seq, told.balance_after)
+                (refund.seq, refund.balance_after) == (told.seq, told.balance_after_won)
             }
             (Standing::Absent, []) => true,
             _ => false,
@@ -108,8 +108,8 @@ impl File {
 impl Row {
     fn pays(&self, told: &DebitWalletReply) -> bool {
         (self.user_id, self.seq, self.order_id) == (told.user_id, told.seq, told.order_id)
-            && self.balance_after == told.balance_after
-            && self.amount.checked_neg() == Some(told.amount)
+            && self.balance_after == told.balance_after_won
+            && self.amount.checked_neg() == Some(told.amount_won)
     }
 
     fn undoes(&self, debit: &Self) -> bool {

@@ -30,12 +30,12 @@ const REQUESTS: Requests = Requests {
     told: |method, reply| match method {
         1 => {
             let coupon = CreateCouponResponse::decode(reply).ok()?.coupon?;
-            Some(Made { method, id: coupon.coupon_id, part: 0, amount: coupon.quota })
+            Some(Made { method, id: coupon.coupon_id, part: 0, amount: coupon.quota.into() })
         }
         2 => {
             let issued = IssueCouponResponse::decode(reply).ok()?.issued_coupon?;
             let (id, part) = (issued.coupon_id, issued.issued_coupon_id);
-            Some(Made { method, id, part, amount: issued.sequence })
+            Some(Made { method, id, part, amount: issued.sequence.into() })
         }
         _ => None,
     },
@@ -45,7 +45,7 @@ const REQUESTS: Requests = Requests {
 const EVENTS: Events = Events {
     invariant: COUPON_EVENTS,
     changes: "SELECT 'coupon' AS kind, id, 1 AS version, 1 AS through, 0 AS is_event, \
-        'CouponCreated' AS event_type, created_at AS at, quota AS a, 0 AS b, 0 AS c, 0 AS d, \
+        'commerce.coupon.v1.CouponCreated' AS event_type, created_at AS at, quota AS a, 0 AS b, 0 AS c, 0 AS d, \
         0 AS e, X'' AS payload FROM coupon \
         UNION ALL SELECT 'issued_coupon', id, 1, version, 0, '', issued_at, \
         coupon_id, user_id, sequence, state, COALESCE(order_id, 0), X'' FROM issued_coupon",
@@ -54,9 +54,9 @@ const EVENTS: Events = Events {
 
 fn tells(change: &events::Row, told: &Told<'_>) -> bool {
     let payload = told.payload;
-    if told.event_type == "CouponCreated" {
+    if told.event_type == "commerce.coupon.v1.CouponCreated" {
         return CouponCreated::decode(payload)
-            .is_ok_and(|said| (said.coupon_id, said.quota) == (change.id, change.a));
+            .is_ok_and(|said| (said.coupon_id, i64::from(said.quota)) == (change.id, change.a));
     }
     let (state, order) = (change.d, change.e);
     let owner = (change.id, change.a, change.b);
@@ -68,27 +68,27 @@ fn tells(change: &events::Row, told: &Told<'_>) -> bool {
         !is_first && (!is_last || last)
     };
     match told.event_type {
-        "CouponIssued" => CouponIssued::decode(payload).is_ok_and(|said| {
+        "commerce.coupon.v1.CouponIssued" => CouponIssued::decode(payload).is_ok_and(|said| {
             let state = !is_last || state == ACTIVE;
             is_first
                 && (said.issued_coupon_id, said.coupon_id, said.user_id) == owner
-                && said.sequence == change.c
+                && i64::from(said.sequence) == change.c
                 && state
         }),
-        "CouponRedeemed" => CouponRedeemed::decode(payload).is_ok_and(|said| {
+        "commerce.coupon.v1.CouponRedeemed" => CouponRedeemed::decode(payload).is_ok_and(|said| {
             (said.issued_coupon_id, said.coupon_id, said.user_id) == owner
-                && said.discount >= 0
+                && said.discount_won >= 0
                 && fits(USED, said.order_id)
         }),
-        "CouponRedeemUndone" => CouponRedeemUndone::decode(payload).is_ok_and(|said| {
+        "commerce.coupon.v1.CouponRedeemUndone" => CouponRedeemUndone::decode(payload).is_ok_and(|said| {
             (said.issued_coupon_id, said.coupon_id, said.user_id) == owner
                 && fits(ACTIVE, said.order_id)
         }),
-        "CouponRestored" => CouponRestored::decode(payload).is_ok_and(|said| {
+        "commerce.coupon.v1.CouponRestored" => CouponRestored::decode(payload).is_ok_and(|said| {
             (said.issued_coupon_id, said.coupon_id, said.user_id) == owner
                 && fits(ACTIVE, said.order_id)
         }),
-        "CouponForfeited" => CouponForfeited::decode(payload).is_ok_and(|said| {
+        "commerce.coupon.v1.CouponForfeited" => CouponForfeited::decode(payload).is_ok_and(|said| {
             (said.issued_coupon_id, said.coupon_id, said.user_id) == owner
                 && is_last
                 && fits(FORFEITED, said.order_id)

@@ -6,7 +6,7 @@ use crate::invariant::{ORDER_EVENTS, ORDER_REQUESTS, ORDER_TOTALS};
 use crate::requests::Requests;
 use crate::snapshot::Snapshot;
 use anyhow::Result;
-use api::order::v1::{OrderCancelled, OrderConfirmed};
+use api::order::v1::{OrderCancelled, OrderConfirmed, OrderLine};
 use diesel::QueryableByName;
 use diesel::sql_types::{BigInt, Bool};
 use prost::Message;
@@ -23,12 +23,12 @@ const REQUESTS: Requests = Requests {
 const EVENTS: Events = Events {
     invariant: ORDER_EVENTS,
     changes: "SELECT 'order' AS kind, o.id, 1 AS version, 1 AS through, 0 AS is_event, \
-        'OrderConfirmed' AS event_type, o.placed_at AS at, o.total AS a, o.paid AS b, \
+        'commerce.order.v1.OrderConfirmed' AS event_type, o.placed_at AS at, o.total AS a, o.paid AS b, \
         COALESCE(l.number, 0) AS c, COALESCE(l.products, 0) AS d, COALESCE(l.units, 0) AS e, \
         X'' AS payload FROM orders o LEFT JOIN (SELECT order_id, COUNT(*) AS number, \
         CAST(SUM(product_id) AS SIGNED) AS products, CAST(SUM(quantity) AS SIGNED) AS units \
         FROM order_line GROUP BY order_id) l ON l.order_id = o.id \
-        UNION ALL SELECT 'order', o.id, o.version, o.version, 0, 'OrderCancelled', \
+        UNION ALL SELECT 'order', o.id, o.version, o.version, 0, 'commerce.order.v1.OrderCancelled', \
         COALESCE(o.cancelled_at, o.placed_at), o.user_id, 0, COALESCE(l.number, 0), COALESCE(l.products, 0), 0, X'' \
         FROM orders o LEFT JOIN (SELECT order_id, COUNT(*) AS number, \
         CAST(SUM(product_id) AS SIGNED) AS products \
@@ -39,19 +39,22 @@ const EVENTS: Events = Events {
 fn tells(change: &events::Row, told: &Told<'_>) -> bool {
     let count = |len: usize| i64::try_from(len) == Ok(change.c);
     match told.event_type {
-        "OrderConfirmed" => OrderConfirmed::decode(told.payload).is_ok_and(|said| {
+        "commerce.order.v1.OrderConfirmed" => OrderConfirmed::decode(told.payload).is_ok_and(|said| {
             let products = said.lines.iter().map(|line| line.product_id);
-            let units = said.lines.iter().map(|line| line.quantity);
-            let price = said.lines.iter().map(|line| line.quantity.saturating_mul(line.unit_price));
+            let units = said.lines.iter().map(|line| i64::from(line.quantity));
+            let price = |line: &OrderLine| {
+                i64::from(line.quantity).saturating_mul(line.unit_price_won)
+            };
+            let price = said.lines.iter().map(price);
             said.order_id == change.id
-                && (said.total, said.paid) == (change.a, change.b)
-                && said.total.checked_sub(said.discount) == Some(said.paid)
+                && (said.total_won, said.paid_won) == (change.a, change.b)
+                && said.total_won.checked_sub(said.discount_won) == Some(said.paid_won)
                 && count(said.lines.len())
                 && sum(products) == change.d
                 && sum(units) == change.e
-                && sum(price) == said.total
+                && sum(price) == said.total_won
         }),
-        "OrderCancelled" => OrderCancelled::decode(told.payload).is_ok_and(|said| {
+        "commerce.order.v1.OrderCancelled" => OrderCancelled::decode(told.payload).is_ok_and(|said| {
             (said.order_id, said.user_id) == (change.id, change.a)
                 && count(said.product_ids.len())
                 && sum(said.product_ids.iter().copied()) == change.d

@@ -64,7 +64,7 @@ const REQUESTS: Requests = Requests {
         3 => {
             let reply = AdjustStockResponse::decode(reply).ok()?;
             let (id, movement) = (reply.product?.product_id, reply.movement?);
-            Some(Made { method, id, part: movement.seq, amount: movement.delta })
+            Some(Made { method, id, part: movement.seq, amount: movement.delta.into() })
         }
         _ => None,
     },
@@ -78,11 +78,11 @@ const EVENTS: Events = Events {
         '' AS event_type, p.updated_at AS at, COALESCE(m.delta, 0) AS a, p.price AS b, 0 AS c, \
         0 AS d, 0 AS e, X'' AS payload \
         FROM product p LEFT JOIN stock_movement m ON m.product_id = p.id AND m.seq = 1 \
-        UNION ALL SELECT 'stock', product_id, seq, seq, 0, 'StockAdjusted', created_at, \
+        UNION ALL SELECT 'stock', product_id, seq, seq, 0, 'commerce.product.v1.StockAdjusted', created_at, \
         delta, stock_after, 0, 0, 0, X'' FROM stock_movement WHERE kind = 2 \
         UNION ALL SELECT 'reservation', order_id, IF(kind = 3, 1, 2), IF(kind = 3, 1, 2), 0, \
-        CASE kind WHEN 3 THEN 'StockReserved' WHEN 4 THEN 'StockReleased' \
-        ELSE 'StockRestocked' END, MAX(created_at), \
+        CASE kind WHEN 3 THEN 'commerce.product.v1.StockReserved' WHEN 4 THEN 'commerce.product.v1.StockReleased' \
+        ELSE 'commerce.product.v1.StockRestocked' END, MAX(created_at), \
         COUNT(*), CAST(SUM(product_id) AS SIGNED), CAST(SUM(delta) AS SIGNED), \
         CAST(SUM(seq) AS SIGNED), CAST(SUM(stock_after) AS SIGNED), X'' \
         FROM stock_movement WHERE kind > 2 GROUP BY order_id, kind",
@@ -97,31 +97,31 @@ fn tells(change: &events::Row, told: &Told<'_>) -> bool {
         order_id == change.id
             && i64::try_from(lines.len()) == Ok(change.a)
             && sum(|line| line.product_id) == change.b
-            && sum(|line| line.delta) == change.c
+            && sum(|line| line.delta.into()) == change.c
             && sum(|line| line.seq) == change.d
-            && sum(|line| line.stock_after) == change.e
+            && sum(|line| line.stock_after.into()) == change.e
     };
     match (change.kind.as_str(), told.event_type) {
-        ("product", "ProductCreated") => ProductCreated::decode(payload).is_ok_and(|said| {
-            let price = change.through > 1 || said.price == change.b;
-            told.version == 1 && said.product_id == change.id && said.stock == change.a && price
+        ("product", "commerce.product.v1.ProductCreated") => ProductCreated::decode(payload).is_ok_and(|said| {
+            let price = change.through > 1 || said.price_won == change.b;
+            told.version == 1 && said.product_id == change.id && i64::from(said.stock) == change.a && price
         }),
-        ("product", "ProductUpdated") => ProductUpdated::decode(payload).is_ok_and(|said| {
-            let price = told.version < change.through || said.price == change.b;
+        ("product", "commerce.product.v1.ProductUpdated") => ProductUpdated::decode(payload).is_ok_and(|said| {
+            let price = told.version < change.through || said.price_won == change.b;
             let version = told.version > 1 && said.version == told.version;
             said.product_id == change.id && version && price
         }),
-        ("stock", "StockAdjusted") => StockAdjusted::decode(payload).is_ok_and(|said| {
+        ("stock", "commerce.product.v1.StockAdjusted") => StockAdjusted::decode(payload).is_ok_and(|said| {
             (said.product_id, said.seq) == (change.id, change.version)
-                && (said.delta, said.stock_after) == (change.a, change.b)
+                && (i64::from(said.delta), i64::from(said.stock_after)) == (change.a, change.b)
         }),
-        ("reservation", "StockReserved") => {
+        ("reservation", "commerce.product.v1.StockReserved") => {
             StockReserved::decode(payload).is_ok_and(|said| moved(said.order_id, &said.lines))
         }
-        ("reservation", "StockReleased") => {
+        ("reservation", "commerce.product.v1.StockReleased") => {
             StockReleased::decode(payload).is_ok_and(|said| moved(said.order_id, &said.lines))
         }
-        ("reservation", "StockRestocked") => {
+        ("reservation", "commerce.product.v1.StockRestocked") => {
             StockRestocked::decode(payload).is_ok_and(|said| moved(said.order_id, &said.lines))
         }
         _ => false,

@@ -57,9 +57,9 @@ const REQUESTS: Requests = Requests {
         2 => {
             let reply = ChargeWalletResponse::decode(reply).ok()?;
             let (wallet, entry) = (reply.wallet?, reply.transaction?);
-            let told = wallet.balance == entry.balance_after;
+            let told = wallet.balance_won == entry.balance_after_won;
             let id = wallet.user_id;
-            told.then_some(Made { method, id, part: entry.seq, amount: entry.amount })
+            told.then_some(Made { method, id, part: entry.seq, amount: entry.amount_won })
         }
         _ => None,
     },
@@ -69,36 +69,36 @@ const REQUESTS: Requests = Requests {
 const EVENTS: Events = Events {
     invariant: WALLET_EVENTS,
     changes: "SELECT 'wallet' AS kind, user_id AS id, 0 AS version, 0 AS through, 0 AS is_event, \
-        'WalletCreated' AS event_type, created_at AS at, \
+        'commerce.wallet.v1.WalletCreated' AS event_type, created_at AS at, \
         0 AS a, 0 AS b, 0 AS c, 0 AS d, 0 AS e, X'' AS payload FROM wallet \
         UNION ALL SELECT 'wallet', user_id, seq, seq, 0, \
-        CASE kind WHEN 1 THEN 'WalletCharged' WHEN 2 THEN 'WalletDebited' \
-        WHEN 3 THEN 'WalletDebitUndone' ELSE 'WalletRefunded' END, created_at, \
+        CASE kind WHEN 1 THEN 'commerce.wallet.v1.WalletCharged' WHEN 2 THEN 'commerce.wallet.v1.WalletDebited' \
+        WHEN 3 THEN 'commerce.wallet.v1.WalletDebitUndone' ELSE 'commerce.wallet.v1.WalletRefunded' END, created_at, \
         amount, balance_after, COALESCE(order_id, 0), 0, 0, X'' FROM ledger",
     tells,
 };
 
 fn tells(change: &events::Row, told: &Told<'_>) -> bool {
-    let (user_id, seq, balance_after, order_id) = (change.id, change.version, change.b, change.c);
+    let (user_id, seq, balance_after_won, order_id) = (change.id, change.version, change.b, change.c);
     // The ledger is signed, a payload tells how much was moved.
-    let amount = change.a.saturating_abs();
+    let amount_won = change.a.saturating_abs();
     let payload = told.payload;
     match told.event_type {
-        "WalletCreated" => WalletCreated::decode(payload) == Ok(WalletCreated { user_id }),
-        "WalletCharged" => {
-            let said = WalletCharged { user_id, seq, amount, balance_after };
+        "commerce.wallet.v1.WalletCreated" => WalletCreated::decode(payload) == Ok(WalletCreated { user_id }),
+        "commerce.wallet.v1.WalletCharged" => {
+            let said = WalletCharged { user_id, seq, amount_won, balance_after_won };
             WalletCharged::decode(payload) == Ok(said)
         }
-        "WalletDebited" => {
-            let said = WalletDebited { user_id, seq, amount, balance_after, order_id };
+        "commerce.wallet.v1.WalletDebited" => {
+            let said = WalletDebited { user_id, seq, amount_won, balance_after_won, order_id };
             WalletDebited::decode(payload) == Ok(said)
         }
-        "WalletDebitUndone" => {
-            let said = WalletDebitUndone { user_id, seq, amount, balance_after, order_id };
+        "commerce.wallet.v1.WalletDebitUndone" => {
+            let said = WalletDebitUndone { user_id, seq, amount_won, balance_after_won, order_id };
             WalletDebitUndone::decode(payload) == Ok(said)
         }
-        "WalletRefunded" => {
-            let said = WalletRefunded { user_id, seq, amount, balance_after, order_id };
+        "commerce.wallet.v1.WalletRefunded" => {
+            let said = WalletRefunded { user_id, seq, amount_won, balance_after_won, order_id };
             WalletRefunded::decode(payload) == Ok(said)
         }
         _ => false,

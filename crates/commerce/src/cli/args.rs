@@ -256,8 +256,9 @@ pub(super) struct ReplayArgs {
 /// Where a running shop is.
 #[derive(Debug, Args)]
 pub(super) struct ConnectArgs {
-    /// HOST:PORT of the public services; or SERVICE=HOST:PORT, repeated, where they are apart. Without it, `demo`
-    /// takes the shop that runs on the data folder, else listen.public; `replay` starts a shop of its own.
+    /// HOST:PORT of the public services; or SERVICE=HOST:PORT, repeated, where they are apart; admin=HOST:PORT where the
+    /// admin listener is not at port 50053 of the same host. Without it, `demo` takes the shop that runs on the data
+    /// folder, else listen.public and listen.admin; `replay` starts a shop of its own.
     #[arg(long, value_name = "[SERVICE=]HOST:PORT")]
     pub connect: Vec<String>,
 }
@@ -270,17 +271,31 @@ pub(super) enum SagaCommand {
 
 Examples:
   commerce saga list --state needs-attention
-  commerce saga list --state running --older-than 60s --limit 20")]
+  commerce saga list --state running --older-than 60s --limit 20
+  commerce saga list --order 4711
+  commerce saga list --trace 5f1c0a --newer-than 1h")]
     List {
         /// running, needs-attention, succeeded, failed or resolved.
         #[arg(long, value_name = "STATE")]
         state: Option<SagaStateArg>,
-        /// checkout or cancel.
+        /// checkout, cancel or submitted.
         #[arg(long, value_name = "KIND")]
         kind: Option<String>,
+        /// Only those that a request of this user began.
+        #[arg(long, value_name = "ID")]
+        user: Option<i64>,
+        /// Only those that place or cancel this order.
+        #[arg(long, value_name = "ID")]
+        order: Option<i64>,
+        /// Only those of requests with this x-trace-id.
+        #[arg(long, value_name = "ID")]
+        trace: Option<String>,
         /// Only those that began at least this long ago, such as 60s.
         #[arg(long, value_name = "SPAN")]
         older_than: Option<crate::config::span::Span>,
+        /// Only those that began at most this long ago, such as 1h.
+        #[arg(long, value_name = "SPAN")]
+        newer_than: Option<crate::config::span::Span>,
         /// At most this many.
         #[arg(long, value_name = "N", default_value_t = 50)]
         limit: usize,

@@ -23,8 +23,8 @@ use uuid::Uuid;
 const PATIENCE: Duration = Duration::from_secs(30);
 const CHARGE: i64 = 100_000;
 const PRODUCTS: [(&str, i64); 2] = [("whole milk", 2_400), ("rolls/buns", 1_150)];
-const QUANTITIES: [i64; 2] = [2, 6];
-const STOCK: i64 = 100;
+const QUANTITIES: [i32; 2] = [2, 6];
+const STOCK: i32 = 100;
 const PERCENT: i32 = 10;
 
 pub(super) async fn run(context: &Context, connect: &ConnectArgs) -> Result<Verdict> {
@@ -52,19 +52,19 @@ pub(super) async fn run(context: &Context, connect: &ConnectArgs) -> Result<Verd
         user_id,
         lines,
         coupon_id: Some(coupon_id),
-        expected_total: None,
+        expected_total_won: None,
     };
     let (checkout_id, order) = place(&clients, &request).await?;
     let wallet = patiently(PATIENCE, async || {
         clients.wallets.clone().get_wallet(GetWalletRequest { user_id }).await
     });
     let wallet = wallet.await.map_err(|it| told("reading the wallet", &it))?.into_inner();
-    let balance = wallet.wallet.unwrap_or_default().balance;
+    let balance = wallet.wallet.context("a wallet in the answer")?.balance_won;
     if !human {
         line(json!({
             "user_id": user_id, "coupon_id": coupon_id, "checkout_id": checkout_id,
-            "order_id": order.order_id, "total": order.total, "discount": order.discount,
-            "paid": order.paid, "balance": balance,
+            "order_id": order.order_id, "total_won": order.total_won,
+            "discount_won": order.discount_won, "paid_won": order.paid_won, "balance_won": balance,
         }))?;
         return Ok(Verdict::Good);
     }
@@ -80,7 +80,10 @@ fn find(context: &Context, connect: &ConnectArgs) -> Result<(&'static str, Addre
     }
     Ok(match Running::find(&context.config.data_dir)? {
         Some(running) => ("the shop of the data folder", running.addresses),
-        None => ("listen.public", Addresses::at(context.config.listen.public.to_string())),
+        None => {
+            let listen = &context.config.listen;
+            ("listen.public", Addresses::at(listen.public.to_string(), listen.admin.to_string()))
+        }
     })
 }
 
@@ -91,7 +94,7 @@ async fn create_wallet(clients: &Clients, user_id: i64) -> Result<()> {
         .await
         .map_err(|it| told("creating a wallet", &it))?;
     let request =
-        ChargeWalletRequest { request_id: Uuid::new_v4().to_string(), user_id, amount: CHARGE };
+        ChargeWalletRequest { request_id: Uuid::new_v4().to_string(), user_id, amount_won: CHARGE };
     patiently(PATIENCE, async || wallets.clone().charge_wallet(request.clone()).await)
         .await
         .map_err(|it| told("charging the wallet", &it))?;
@@ -102,18 +105,18 @@ async fn create_product(clients: &Clients, name: &str, price: i64) -> Result<i64
     let request = CreateProductRequest {
         request_id: Uuid::new_v4().to_string(),
         name: name.to_owned(),
-        price,
+        price_won: price,
         stock: STOCK,
     };
     let made = patiently(PATIENCE, async || {
-        clients.products.clone().create_product(request.clone()).await
+        clients.product_admin.clone().create_product(request.clone()).await
     });
     let made = made.await.map_err(|it| told("creating a product", &it))?.into_inner();
     Ok(made.product.context("a product in the answer")?.product_id)
 }
 
 async fn issue_coupon(clients: &Clients, user_id: i64) -> Result<i64> {
-    let percent = PercentDiscount { percent: PERCENT, max_amount: None };
+    let percent = PercentDiscount { percent: PERCENT, max_amount_won: None };
     let request = CreateCouponRequest {
         request_id: Uuid::new_v4().to_string(),
         name: "Opening day".to_owned(),
@@ -125,7 +128,7 @@ async fn issue_coupon(clients: &Clients, user_id: i64) -> Result<i64> {
         cancel_policy: CancelPolicy::Restore.into(),
     };
     let made =
-        patiently(PATIENCE, async || clients.coupons.clone().create_coupon(request.clone()).await);
+        patiently(PATIENCE, async || clients.coupon_admin.clone().create_coupon(request.clone()).await);
     let made = made.await.map_err(|it| told("creating a coupon", &it))?.into_inner();
     let coupon_id = made.coupon.context("a coupon in the answer")?.coupon_id;
     let request = IssueCouponRequest { request_id: Uuid::new_v4().to_string(), user_id, coupon_id };
@@ -161,11 +164,11 @@ fn show(checkout_id: &str, order: &PlacedOrder, balance: i64) -> Result<()> {
     line(format_args!("checkout  {checkout_id}: SUCCEEDED\n"))?;
     let mut table = Table::new(["product", "quantity", "unit price", "won"]);
     for it in &order.lines {
-        let won = it.quantity * it.unit_price;
+        let won = i64::from(it.quantity) * it.unit_price_won;
         table.row([
             it.product_id.to_string(),
             it.quantity.to_string(),
-            grouped(it.unit_price),
+            grouped(it.unit_price_won),
             grouped(won),
         ]);
     }
@@ -174,9 +177,9 @@ fn show(checkout_id: &str, order: &PlacedOrder, balance: i64) -> Result<()> {
         "\norder {} of {}: total {} won, discount {}, paid {}; the wallet has {} left",
         order.order_id,
         order.created_at.map(time).unwrap_or_default(),
-        grouped(order.total),
-        grouped(order.discount),
-        grouped(order.paid),
+        grouped(order.total_won),
+        grouped(order.discount_won),
+        grouped(order.paid_won),
         grouped(balance)
     ))?;
     Ok(())

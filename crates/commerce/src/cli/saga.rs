@@ -5,6 +5,7 @@ use super::args::{AdminArgs, OperateArgs, RecoveryCommand, SagaCommand, SagaStat
 use super::reach::Source;
 use super::{Context, Verdict};
 use crate::clients::patiently;
+use crate::config::span::Span;
 use crate::output::{Output, Table, line};
 use crate::shop::Running;
 use anyhow::{Context as _, Result};
@@ -19,7 +20,7 @@ use platform::Transport;
 use platform::transport::remote;
 use prost_types::Timestamp;
 use serde::Serialize;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tonic::{Code, Request, Status};
 use uuid::Uuid;
 
@@ -39,7 +40,7 @@ struct SagaRow {
     state: &'static str,
     user_id: i64,
     order_id: i64,
-    weight: i64,
+    weight_won: i64,
     created_at: String,
     ended_at: Option<String>,
     trace_id: String,
@@ -84,14 +85,25 @@ struct TroubleRow {
 
 pub(super) async fn run(context: &Context, command: SagaCommand) -> Result<Verdict> {
     match command {
-        SagaCommand::List { state, kind, older_than, limit, admin } => {
+        SagaCommand::List {
+            state,
+            kind,
+            user,
+            order,
+            trace,
+            older_than,
+            newer_than,
+            limit,
+            admin,
+        } => {
             let request = ListSagasRequest {
                 state: state.map_or(SagaState::Unspecified, SagaState::from).into(),
                 kind: kind.unwrap_or_default(),
-                min_age: match older_than {
-                    Some(span) => Some(Duration::from(span).try_into()?),
-                    None => None,
-                },
+                user_id: user,
+                order_id: order,
+                trace_id: trace.unwrap_or_default(),
+                created_from: newer_than.map(ago).transpose()?,
+                created_to: older_than.map(ago).transpose()?,
                 ..ListSagasRequest::default()
             };
             list(context, &admin, request, limit).await
@@ -102,6 +114,12 @@ pub(super) async fn run(context: &Context, command: SagaCommand) -> Result<Verdi
         SagaCommand::Resolve(args) => operate(context, Operation::Resolve, args).await,
         SagaCommand::Recovery { command, admin } => recovery(context, &admin, command).await,
     }
+}
+
+/// The instant so long before now, by this machine's clock.
+fn ago(span: Span) -> Result<Timestamp> {
+    let at = SystemTime::now().checked_sub(span.into());
+    Ok(at.with_context(|| format!("{span} ago is before the beginning of time"))?.into())
 }
 
 /// What an operator can do to a saga.
@@ -281,7 +299,7 @@ fn print(saga: &SagaRow) -> Result<()> {
     }
     line(format_args!("user     {}", saga.user_id))?;
     line(format_args!("order    {}", saga.order_id))?;
-    line(format_args!("weight   {} won", saga.weight))?;
+    line(format_args!("weight   {} won", saga.weight_won))?;
     line(format_args!("began    {}", saga.created_at))?;
     line(format_args!("ended    {}", saga.ended_at.as_deref().unwrap_or("-")))?;
     line(format_args!("trace    {}", saga.trace_id))?;
@@ -341,7 +359,7 @@ impl From<Saga> for SagaRow {
             kind: saga.kind,
             user_id: saga.user_id,
             order_id: saga.order_id,
-            weight: saga.weight,
+            weight_won: saga.weight_won,
             created_at: saga.created_at.map(time).unwrap_or_default(),
             ended_at: saga.ended_at.map(time),
             trace_id: saga.trace_id,

@@ -4,7 +4,7 @@
 //! a cache is away makes it no less ready: its calls are answered without them, or say so themselves, and other replicas
 //! would fare no better.
 
-use api::ranking::v1::ranking_service_server;
+use api::ranking::v1::{ranking_admin_service_server, ranking_service_server};
 use db::{Conn, Db};
 use diesel_async::SimpleAsyncConnection;
 use platform::Probe;
@@ -149,7 +149,8 @@ pub(super) fn on_any(databases: Vec<Database>, service: &'static str) -> Probe {
 /// The best sellers are ready while there is a list to tell, however old, and stand apart: nobody buys less without them.
 pub(super) fn ranking(service: &Arc<ranking::Service>) -> Probe {
     let service = Arc::clone(service);
-    let probe = Probe::new([ranking_service_server::SERVICE_NAME], move || {
+    let names = [ranking_service_server::SERVICE_NAME, ranking_admin_service_server::SERVICE_NAME];
+    let probe = Probe::new(names, move || {
         let service = Arc::clone(&service);
         async move {
             match timeout(GLANCE, service.can_answer()).await {

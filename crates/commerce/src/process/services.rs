@@ -9,14 +9,17 @@ use activity::{Keeper, Log, Source};
 use anyhow::Result;
 use api::checkout::v1::checkout_service_server::SERVICE_NAME as CHECKOUT;
 use api::coupon::v1::coupon_participant_service_server::SERVICE_NAME as COUPON_STEPS;
+use api::coupon::v1::coupon_admin_service_server::SERVICE_NAME as COUPON_ADMIN;
 use api::coupon::v1::coupon_service_server::SERVICE_NAME as COUPON;
 use api::events::v1::EventSource;
 use api::events::v1::event_service_server::SERVICE_NAME as EVENTS;
 use api::order::v1::order_participant_service_server::SERVICE_NAME as ORDER_STEPS;
 use api::order::v1::order_service_server::SERVICE_NAME as ORDER;
 use api::product::v1::product_participant_service_server::SERVICE_NAME as PRODUCT_STEPS;
+use api::product::v1::product_admin_service_server::SERVICE_NAME as PRODUCT_ADMIN;
 use api::product::v1::product_service_client::ProductServiceClient;
 use api::product::v1::product_service_server::SERVICE_NAME as PRODUCT;
+use api::ranking::v1::ranking_admin_service_server::RankingAdminServiceServer;
 use api::ranking::v1::ranking_service_server::RankingServiceServer;
 use api::saga::v1::saga_admin_service_server::SERVICE_NAME as SAGA_ADMIN;
 use api::saga::v1::saga_service_server::SERVICE_NAME as SAGAS;
@@ -108,9 +111,6 @@ impl Services {
         if let Some(orchestrator) = &self.orchestrator {
             services = services.with(orchestrator.checkout());
         }
-        if let Some(feeds) = &self.feeds {
-            services = services.with(feeds.public());
-        }
         services
     }
 
@@ -164,14 +164,26 @@ impl Services {
         self.coupon.as_ref().map(Coupon::turned_away).unwrap_or_default()
     }
 
-    /// What operators call.
+    /// What operators, the back office and other programs of the shop's owner call.
     pub(super) fn admin(&self) -> platform::Services {
-        match &self.orchestrator {
-            Some(orchestrator) => {
-                platform::Services::default().with(orchestrator.admin()).with(orchestrator.submit())
-            }
-            None => platform::Services::default(),
+        let mut services = platform::Services::default();
+        if let Some(product) = &self.product {
+            services = services.with(product.admin());
         }
+        if let Some(coupon) = &self.coupon {
+            services = services.with(coupon.admin());
+        }
+        if let Some(ranking) = &self.ranking {
+            let server = RankingAdminServiceServer::from_arc(Arc::clone(ranking));
+            services = services.with(platform::served!(server));
+        }
+        if let Some(orchestrator) = &self.orchestrator {
+            services = services.with(orchestrator.admin()).with(orchestrator.submit());
+        }
+        if let Some(feeds) = &self.feeds {
+            services = services.with(feeds.admin());
+        }
+        services
     }
 
     /// How to ask whether the services can answer.
@@ -184,9 +196,9 @@ impl Services {
         let orchestrator = orchestrator.map(|it| health::lanes(move || it.journal().health()));
         let on_database = [
             (Role::Wallet, wallet, vec![WALLET, WALLET_STEPS]),
-            (Role::Product, product, vec![PRODUCT, PRODUCT_STEPS]),
+            (Role::Product, product, vec![PRODUCT, PRODUCT_ADMIN, PRODUCT_STEPS]),
             (Role::Order, order, vec![ORDER, ORDER_STEPS]),
-            (Role::Coupon, coupon, vec![COUPON, COUPON_STEPS]),
+            (Role::Coupon, coupon, vec![COUPON, COUPON_ADMIN, COUPON_STEPS]),
             (Role::Orchestrator, orchestrator, vec![CHECKOUT, SAGA_ADMIN, SAGAS]),
         ];
         let mut probes = Vec::new();

@@ -61,7 +61,7 @@ async fn stock_shelf(clients: &Clients, baskets: &Baskets) -> Result<Shelf> {
             None => create(clients, name).await?,
         };
         shelf.ids.push(product.product_id);
-        shelf.prices.push(product.price);
+        shelf.prices.push(product.price_won);
     }
     let deliveries = shelf.ids.iter().zip(&baskets.names).zip(baskets.units());
     let deliveries = stream::iter(deliveries)
@@ -73,7 +73,7 @@ async fn stock_shelf(clients: &Clients, baskets: &Baskets) -> Result<Shelf> {
                 reason: "replay".to_owned(),
             };
             patiently(PATIENCE, async || {
-                clients.products.clone().adjust_stock(request.clone()).await
+                clients.product_admin.clone().adjust_stock(request.clone()).await
             })
             .await
             .map_err(|status| told(&status))
@@ -93,7 +93,7 @@ async fn products_by_name(
     let mut found = BTreeMap::new();
     let mut page_token = String::new();
     loop {
-        let request = ListProductsRequest { page_size: PAGE, page_token };
+        let request = ListProductsRequest { page_size: PAGE, page_token, ..Default::default() };
         let page = patiently(PATIENCE, async || {
             clients.products.clone().list_products(request.clone()).await
         })
@@ -117,11 +117,11 @@ async fn create(clients: &Clients, name: &str) -> Result<Product> {
     let request = CreateProductRequest {
         request_id: request_id("product", &[name.as_bytes()]),
         name: name.to_owned(),
-        price: price(name),
+        price_won: price(name),
         stock: 0,
     };
     let made = patiently(PATIENCE, async || {
-        clients.products.clone().create_product(request.clone()).await
+        clients.product_admin.clone().create_product(request.clone()).await
     })
     .await
     .map_err(|status| told(&status))
@@ -152,7 +152,7 @@ async fn fund(clients: &Clients, baskets: &Baskets, user: i64, need: i64) -> Res
         let request = ChargeWalletRequest {
             request_id: baskets.setup_id("charge", &[user_part, need_part, number_part]),
             user_id: user,
-            amount,
+            amount_won: amount,
         };
         patiently(PATIENCE, async || clients.wallets.clone().charge_wallet(request.clone()).await)
             .await

@@ -63,7 +63,7 @@ impl Children {
     pub(super) async fn start(config: &Config, sources: &Sources) -> Result<Self> {
         let mut variables = inherited(config, sources);
         let mut running = Vec::new();
-        let mut addresses = Addresses::at("");
+        let mut addresses = Addresses::at("", "");
         let mut admin = String::new();
         let wanted = |role: &Role| *role != Role::Activity || config.activity.enabled;
         for role in Role::ALL.into_iter().filter(wanted) {
@@ -82,6 +82,9 @@ impl Children {
             }
             if let Some(address) = addresses.service(role.name()) {
                 *address = listening.public;
+            }
+            if let Some(address) = addresses.service(&format!("{}-admin", role.name())) {
+                address.clone_from(&listening.admin);
             }
             admin = listening.admin;
         }

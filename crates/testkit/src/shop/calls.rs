@@ -4,11 +4,14 @@ use super::Shop;
 use crate::request_id;
 use api::checkout::v1::checkout_service_client::CheckoutServiceClient;
 use api::checkout::v1::{CheckoutLine, CheckoutState, PlaceOrderRequest, PlacedOrder};
+use api::coupon::v1::coupon_admin_service_client::CouponAdminServiceClient;
 use api::coupon::v1::coupon_service_client::CouponServiceClient;
 use api::coupon::v1::{IssueCouponRequest, IssuedCoupon};
 use api::events::v1::event_service_client::EventServiceClient;
 use api::order::v1::order_service_client::OrderServiceClient;
+use api::product::v1::product_admin_service_client::ProductAdminServiceClient;
 use api::product::v1::product_service_client::ProductServiceClient;
+use api::ranking::v1::ranking_admin_service_client::RankingAdminServiceClient;
 use api::ranking::v1::ranking_service_client::RankingServiceClient;
 use api::saga::v1::saga_admin_service_client::SagaAdminServiceClient;
 use api::saga::v1::saga_participant_service_client::SagaParticipantServiceClient;
@@ -55,10 +58,16 @@ clients! {
     orders_on, orders: OrderServiceClient, public;
     /// `RankingService`.
     ranking_on, ranking: RankingServiceClient, public;
-    /// `EventService`.
-    events_on, events: EventServiceClient, public;
     /// `CheckoutService`.
     checkout_on, checkout: CheckoutServiceClient, public;
+    /// `ProductAdminService`.
+    product_admin_on, product_admin: ProductAdminServiceClient, admin;
+    /// `CouponAdminService`.
+    coupon_admin_on, coupon_admin: CouponAdminServiceClient, admin;
+    /// `RankingAdminService`.
+    ranking_admin_on, ranking_admin: RankingAdminServiceClient, admin;
+    /// `EventService`.
+    events_on, events: EventServiceClient, admin;
 }
 
 impl Shop {
@@ -95,14 +104,14 @@ impl Shop {
     ///
     /// # Errors
     /// The reason for which there is no order.
-    pub async fn order(&self, user_id: i64, lines: &[(i64, i64)]) -> Result<PlacedOrder, Status> {
-        let line = |&(product_id, quantity): &(i64, i64)| CheckoutLine { product_id, quantity };
+    pub async fn order(&self, user_id: i64, lines: &[(i64, i32)]) -> Result<PlacedOrder, Status> {
+        let line = |&(product_id, quantity): &(i64, i32)| CheckoutLine { product_id, quantity };
         let request = PlaceOrderRequest {
             request_id: request_id(),
             user_id,
             lines: lines.iter().map(line).collect(),
             coupon_id: None,
-            expected_total: None,
+            expected_total_won: None,
         };
         place(lazy(self.listening.public), request).await
     }

@@ -27,12 +27,12 @@ pub struct Coupon(CreateCouponRequest);
 impl Coupon {
     /// A share of the total.
     pub fn percent(percent: i32) -> Self {
-        Self::worth(Discount::Percent(PercentDiscount { percent, max_amount: None }))
+        Self::worth(Discount::Percent(PercentDiscount { percent, max_amount_won: None }))
     }
 
     /// A fixed sum in won.
-    pub fn fixed(amount: i64) -> Self {
-        Self::worth(Discount::Fixed(FixedDiscount { amount }))
+    pub fn fixed(amount_won: i64) -> Self {
+        Self::worth(Discount::Fixed(FixedDiscount { amount_won }))
     }
 
     fn worth(discount: Discount) -> Self {
@@ -52,14 +52,14 @@ impl Coupon {
     #[must_use]
     pub fn cap(mut self, won: i64) -> Self {
         if let Some(Discount::Percent(percent)) = &mut self.0.discount {
-            percent.max_amount = Some(won);
+            percent.max_amount_won = Some(won);
         }
         self
     }
 
     /// How many can be issued.
     #[must_use]
-    pub fn quota(mut self, quota: i64) -> Self {
+    pub fn quota(mut self, quota: i32) -> Self {
         self.0.quota = quota;
         self
     }
@@ -99,7 +99,7 @@ impl Shop {
                 ..=MOST_CHARGE => left,
                 _ => (left - LEAST_CHARGE).min(MOST_CHARGE),
             };
-            let charge = ChargeWalletRequest { request_id: request_id(), user_id, amount };
+            let charge = ChargeWalletRequest { request_id: request_id(), user_id, amount_won: amount };
             patiently(async || self.wallets().charge_wallet(charge.clone()).await)
                 .await
                 .expect("a charge");
@@ -119,17 +119,17 @@ impl Shop {
     }
 
     /// A product with this price in won and this stock.
-    pub async fn product(&self, price: i64, stock: i64) -> i64 {
+    pub async fn product(&self, price_won: i64, stock: i32) -> i64 {
         let number = self.next_name.fetch_add(1, Ordering::Relaxed);
         let name = format!("product {number}");
-        let create = CreateProductRequest { request_id: request_id(), name, price, stock };
-        let made = patiently(async || self.products().create_product(create.clone()).await).await;
+        let create = CreateProductRequest { request_id: request_id(), name, price_won, stock };
+        let made = patiently(async || self.product_admin().create_product(create.clone()).await).await;
         made.expect("a product").into_inner().product.expect("a product in the answer").product_id
     }
 
     /// A coupon campaign.
     pub async fn coupon(&self, coupon: Coupon) -> i64 {
-        let made = patiently(async || self.coupons().create_coupon(coupon.0.clone()).await).await;
+        let made = patiently(async || self.coupon_admin().create_coupon(coupon.0.clone()).await).await;
         made.expect("a coupon").into_inner().coupon.expect("a coupon in the answer").coupon_id
     }
 
@@ -145,11 +145,11 @@ impl Shop {
     pub async fn balance(&self, user_id: i64) -> i64 {
         let read =
             patiently(async || self.wallets().get_wallet(GetWalletRequest { user_id }).await).await;
-        read.expect("a wallet").into_inner().wallet.expect("a wallet in the answer").balance
+        read.expect("a wallet").into_inner().wallet.expect("a wallet in the answer").balance_won
     }
 
     /// A product's stock.
-    pub async fn stock(&self, product_id: i64) -> i64 {
+    pub async fn stock(&self, product_id: i64) -> i32 {
         let request = GetProductRequest { product_id };
         let read = patiently(async || self.products().get_product(request).await).await;
         read.expect("a product").into_inner().product.expect("a product in the answer").stock
