@@ -54,8 +54,20 @@ impl ReaderGone {
 /// # Errors
 /// Those of standard output; [`ReaderGone`] within where its reader is gone.
 pub fn line(text: impl fmt::Display) -> io::Result<()> {
+    write(|out| writeln!(out, "{text}"))
+}
+
+/// Writes bytes as they are.
+///
+/// # Errors
+/// Those of [`line`].
+pub fn bytes(bytes: &[u8]) -> io::Result<()> {
+    write(|out| out.write_all(bytes))
+}
+
+fn write(what: impl FnOnce(&mut io::StdoutLock<'_>) -> io::Result<()>) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    let written = writeln!(out, "{text}").and_then(|()| out.flush());
+    let written = what(&mut out).and_then(|()| out.flush());
     written.map_err(|error| match error.kind() {
         io::ErrorKind::BrokenPipe => io::Error::new(error.kind(), ReaderGone),
         _ => error,

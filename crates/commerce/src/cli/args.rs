@@ -226,6 +226,16 @@ Example:
         #[arg(long)]
         explain: bool,
     },
+    /// Write the descriptors of all services to standard output.
+    #[command(
+        long_about = "Write the descriptors of all services, and of the details of their errors (google.rpc), to standard \
+output: an encoded google.protobuf.FileDescriptorSet, for tools that do not ask a listener for it.
+
+Examples:
+  commerce descriptors > commerce.binpb
+  grpcurl -protoset commerce.binpb describe commerce.checkout.v1.CheckoutService"
+    )]
+    Descriptors,
 }
 
 /// How a file is replayed.

@@ -117,5 +117,6 @@ async fn command(context: Context, command: Command) -> Result<Verdict> {
             tools::bench_commits(context, seconds).await
         }
         Command::Config { explain } => tools::config(&context, explain),
+        Command::Descriptors => tools::descriptors(),
     }
 }

@@ -5,7 +5,7 @@ use crate::bench;
 use crate::carrier::Carrier;
 use crate::config::keys::KEYS;
 use crate::config::{Config, Problem, Shown, with_schema};
-use crate::output::{Output, Table, line};
+use crate::output::{Output, Table, bytes, line};
 use crate::private::PrivateServers;
 use crate::process::{prepare_databases, schemas};
 use crate::shop::Running;
@@ -51,6 +51,12 @@ pub(super) fn config(context: &Context, explain: bool) -> Result<Verdict> {
     } else {
         line(configuration(&context.shown))?;
     }
+    Ok(Verdict::Good)
+}
+
+/// Writes the descriptors of the contract.
+pub(super) fn descriptors() -> Result<Verdict> {
+    bytes(&api::descriptors::all()?)?;
     Ok(Verdict::Good)
 }
 
