@@ -12,6 +12,7 @@ users=$USERS products=$PRODUCTS
 coupons=100
 orders=1000
 address=${LISTEN:-127.0.0.1:50151}
+admin=${address%:*}:$((${address##*:} + 2))
 proto=proto/commerce
 
 # tool NAME PACKAGE VERSION: builds a pinned tool into deploy/.cache once, and tells in $tool where it is.
@@ -63,7 +64,7 @@ start_shop() {
   trap 'exit 130' INT
   trap 'exit 143' TERM
   COMMERCE_DATA_DIR=$data COMMERCE_LISTEN_PUBLIC=$address COMMERCE_LISTEN_PARTICIPANT=$host:$((port + 1)) \
-    COMMERCE_LISTEN_ADMIN=$host:$((port + 2)) "$commerce" up >"$data/shop.log" 2>&1 </dev/null &
+    COMMERCE_LISTEN_ADMIN=$admin "$commerce" up >"$data/shop.log" 2>&1 </dev/null &
   shop=$!
   until listens "$address"; do
     kill -0 "$shop" 2>/dev/null || { tail -n 20 "$data/shop.log" >&2; die "the shop ended before it was ready"; }
@@ -73,11 +74,12 @@ start_shop() {
   done
 }
 
-# fill CALL COUNT CONCURRENCY DATA: sends a call that must succeed each time.
+# fill CALL COUNT CONCURRENCY DATA: sends a call that must succeed each time; those of the back office to $admin.
 fill() {
-  local out
+  local out to=$address
+  [[ $1 != *_admin_service ]] || to=$admin
   out=$("$ghz" --insecure --proto "$proto/$1.proto" --import-paths proto --call "$2" -n "$3" -c "$4" -t 20s -d "$5" \
-    "$address" 2>&1) || die "$2 failed: $out"
+    "$to" 2>&1) || die "$2 failed: $out"
   grep -q "\[OK\] *$3 responses" <<<"$out" || die "preparing the shop, $2 did not succeed each time: $out"
 }
 
@@ -88,12 +90,12 @@ prepare_shop() {
   say "preparing: $users users, $products products, $coupons coupons, $orders orders"
   fill wallet/v1/wallet_service $wallets/CreateWallet "$users" 64 '{"request_id":"{{newUUID}}","user_id":"'"$user"'"}'
   fill wallet/v1/wallet_service $wallets/ChargeWallet "$users" 64 \
-    '{"request_id":"{{newUUID}}","user_id":"'"$user"'","amount":1000000000}'
-  fill product/v1/product_service commerce.product.v1.ProductService/CreateProduct "$products" 16 \
-    '{"request_id":"{{newUUID}}","name":"product '"$user"'","price":1000,"stock":1000000000}'
+    '{"request_id":"{{newUUID}}","user_id":"'"$user"'","amount_won":1000000000}'
+  fill product/v1/product_admin_service commerce.product.v1.ProductAdminService/CreateProduct "$products" 16 \
+    '{"request_id":"{{newUUID}}","name":"product '"$user"'","price_won":1000,"stock":1000000000}'
   # The last one is for the rush: it has half as many as there are users.
-  fill coupon/v1/coupon_service commerce.coupon.v1.CouponService/CreateCoupon $((coupons - 1)) 1 "$(coupon 10000000)"
-  fill coupon/v1/coupon_service commerce.coupon.v1.CouponService/CreateCoupon 1 1 "$(coupon $((users / 2)))"
+  fill coupon/v1/coupon_admin_service commerce.coupon.v1.CouponAdminService/CreateCoupon $((coupons - 1)) 1 "$(coupon 10000000)"
+  fill coupon/v1/coupon_admin_service commerce.coupon.v1.CouponAdminService/CreateCoupon 1 1 "$(coupon $((users / 2)))"
   # One at a time, so that order n is user n's.
   fill checkout/v1/checkout_service $checkout "$orders" 1 \
     '{"request_id":"00000000-0000-4000-8000-{{printf `%012d` .RequestNumber}}","user_id":"'"$user"'",
@@ -101,7 +103,7 @@ prepare_shop() {
 }
 
 coupon() {
-  printf '{"request_id":"{{newUUID}}","name":"load","fixed":{"amount":1},"quota":%d,"validity_days":7,"cancel_policy":1}' "$1"
+  printf '{"request_id":"{{newUUID}}","name":"load","fixed":{"amount_won":1},"quota":%d,"validity_days":7,"cancel_policy":1}' "$1"
 }
 
 # Every won, unit and coupon, after the load.
