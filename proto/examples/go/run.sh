@@ -1,0 +1,5 @@
+#!/usr/bin/env bash
+# Runs the program. Usage: ./run.sh PUBLIC ADMIN, each as HOST:PORT.
+set -euo pipefail
+cd "$(dirname "$0")"
+exec ./shop "$@"
