@@ -67,7 +67,7 @@ pub struct Terms {
     /// What its coupons take off.
     pub discount: Discount,
     /// How many are issued at most.
-    pub quota: i64,
+    pub quota: i32,
     /// Days of validity after the day of issue.
     pub validity_days: u32,
     /// When they are issued.
@@ -84,7 +84,7 @@ pub struct Coupon {
     /// What it offers.
     pub terms: Terms,
     /// How many were issued: also the sequence number of the last.
-    pub issued: i64,
+    pub issued: i32,
     /// When it was made.
     pub created_at: DateTime<Utc>,
 }
@@ -119,7 +119,7 @@ pub struct Issued {
     /// The owner.
     pub user: UserId,
     /// 1 for the first of its campaign, up to the quota.
-    pub sequence: i64,
+    pub sequence: i32,
     /// Where it stands.
     pub state: State,
     /// Counts its states, from 1.
@@ -161,7 +161,7 @@ pub enum Refused {
         /// The campaign.
         coupon: CouponId,
         /// How many it had.
-        quota: i64,
+        quota: i32,
     },
     /// Not the time in which the campaign issues coupons.
     NotIssuable {
@@ -219,18 +219,18 @@ impl Coupon {
         at: DateTime<Utc>,
     ) -> Result<Issued, Refused> {
         let Terms { quota, validity_days, issuable, .. } = self.terms;
-        if self.is_sold_out() {
-            return Err(Refused::SoldOut { coupon: self.id, quota });
-        }
+        let sold_out = Refused::SoldOut { coupon: self.id, quota };
+        let next = self.issued.checked_add(1).filter(|next| *next <= quota);
+        let sequence = next.ok_or(sold_out)?;
         if !issuable.contains(at) {
             return Err(Refused::NotIssuable { coupon: self.id, issuable });
         }
-        self.issued += 1;
+        self.issued = sequence;
         Ok(Issued {
             id,
             coupon: self.id,
             user,
-            sequence: self.issued,
+            sequence,
             state: State::Active,
             version: 1,
             issued_at: at,

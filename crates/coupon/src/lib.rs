@@ -1,6 +1,7 @@
 //! Coupons: campaigns with a quota, issued first come, first served, what they take off an order, and the coupon's
 //! steps in the orchestrator's sagas.
 
+mod admin;
 mod desk;
 pub mod domain;
 mod participant;
@@ -12,6 +13,7 @@ mod wire;
 
 use ::participant::{ActionServer, ActionService, Calls, Health, Options, Steps};
 use ::service::Writes;
+use api::coupon::v1::coupon_admin_service_server::CouponAdminServiceServer;
 use api::coupon::v1::coupon_service_server::CouponServiceServer;
 use api::wallet::v1::wallet_service_client::WalletServiceClient;
 use db::IdBlocks;
@@ -28,6 +30,9 @@ const CAMPAIGN_BLOCK: i64 = 100;
 
 /// Ids of issued coupons taken from the table at a time: one more transaction in so many of a rush.
 const ISSUED_BLOCK: i64 = 10_000;
+
+/// The encoding of requests that idempotency rows digest.
+const ENCODING: u8 = 1;
 
 /// The coupon service. Cheap to clone.
 #[derive(Clone)]
@@ -66,6 +71,11 @@ impl Coupon {
     /// The calls for everybody.
     pub fn public(&self) -> CouponServiceServer<Self> {
         served!(CouponServiceServer::new(self.clone()))
+    }
+
+    /// The calls for the back office.
+    pub fn admin(&self) -> CouponAdminServiceServer<Self> {
+        served!(CouponAdminServiceServer::new(self.clone()))
     }
 
     /// Its steps in sagas.

@@ -20,7 +20,7 @@ impl Actions for Desk {
         let (coupon_id, op) = match action {
             "RedeemCoupon" => {
                 let payload: RedeemCouponPayload = read(payload)?;
-                let RedeemCouponPayload { order_id, user_id, coupon_id, placed_at, total } =
+                let RedeemCouponPayload { order_id, user_id, coupon_id, placed_at, total_won } =
                     payload;
                 let required = || Refusal::invalid_field("placed_at", "is required");
                 let placed_at = placed_at.as_ref().ok_or_else(required)?;
@@ -29,7 +29,7 @@ impl Actions for Desk {
                     user: UserId(user_id),
                     order: OrderId(order_id),
                     placed_at: wire::instant("placed_at", placed_at)?,
-                    total,
+                    total: total_won,
                 };
                 (coupon_id, op)
             }

@@ -1,32 +1,24 @@
 //! The public calls.
 
 use crate::desk::Op;
-use crate::domain::{self, CouponId, IssuedId, Refused, Terms, UserId};
-use crate::{Coupon, store, wire};
-use ::participant::{Moment, Told, Trace, Verdict, content_hash};
-use ::service::{answer, refuse_db, request_key, trace};
+use crate::domain::{self, CouponId, IssuedId, Refused, UserId};
+use crate::store::{self, Filter};
+use crate::{Coupon, ENCODING, wire};
+use ::participant::{Told, content_hash};
+use ::service::{answer, refuse_db, request_key};
 use api::coupon::v1::coupon_service_server::CouponService;
 use api::coupon::v1::{
-    CreateCouponRequest, CreateCouponResponse, GetCouponRequest, GetCouponResponse,
-    GetIssuedCouponRequest, GetIssuedCouponResponse, IssueCouponRequest, IssueCouponResponse,
-    ListCouponsRequest, ListCouponsResponse, ListIssuedCouponsRequest, ListIssuedCouponsResponse,
+    GetCouponRequest, GetCouponResponse, GetIssuedCouponRequest, GetIssuedCouponResponse,
+    IssueCouponRequest, IssueCouponResponse, ListCouponsRequest, ListCouponsResponse,
+    ListIssuedCouponsRequest, ListIssuedCouponsResponse,
 };
 use api::{Check, Refusal};
-use db::{Conn, Script, SendAsyncFn};
-use events::outbox;
+use db::{Conn, SendAsyncFn};
 use platform::page::{PageSize, PageToken, Place};
-use prost::Message;
 use tonic::{Request, Response, Status};
 
-/// The calls' numbers in idempotency rows, stable for ever.
-const CREATE: i8 = 1;
+/// The number of `IssueCoupon` in idempotency rows; it never changes. `CreateCoupon` has 1.
 const ISSUE: i8 = 2;
-
-/// The user of requests that name none.
-const NOBODY: i64 = 0;
-
-/// The encoding of requests that idempotency rows digest.
-const ENCODING: u8 = 1;
 
 /// The lists that page tokens belong to.
 const COUPONS: &str = "ListCoupons";
@@ -34,23 +26,6 @@ const ISSUED_COUPONS: &str = "ListIssuedCoupons";
 
 #[tonic::async_trait]
 impl CouponService for Coupon {
-    async fn create_coupon(
-        &self,
-        request: Request<CreateCouponRequest>,
-    ) -> Result<Response<CreateCouponResponse>, Status> {
-        let request = request.into_inner();
-        request.check()?;
-        let terms = wire::terms(&request)?;
-        let key = request_key(&request.request_id, NOBODY, CREATE)?;
-        let content = CreateCouponRequest { request_id: String::new(), ..request };
-        let hash = content_hash(ENCODING, &content);
-        let id = CouponId(self.campaign_ids.next().await.map_err(|error| refuse_db(&error))?);
-        let trace = trace();
-        let work = async move |conn: &mut Conn| create(conn, id, terms, &trace).await;
-        let outcome = ::participant::once(&self.db, key, hash, work).await;
-        answer(outcome.map_err(|error| refuse_db(&error))?)
-    }
-
     async fn get_coupon(
         &self,
         request: Request<GetCouponRequest>,
@@ -126,16 +101,22 @@ impl CouponService for Coupon {
         request.check()?;
         let user = UserId(request.user_id);
         let size = PageSize::from_request(request.page_size);
-        let before = PageToken::decode(ISSUED_COUPONS, &user.0, &request.page_token)?;
+        let filters = (user.0, request.state);
+        let before = PageToken::decode(ISSUED_COUPONS, &filters, &request.page_token)?;
         let before = before.unwrap_or_else(Place::newest);
+        let filter = Filter { user, state: wire::state_filter(request.state()) };
         let rows = size.rows_to_read();
-        let found =
-            self.read(async move |conn: &mut Conn| store::page_of(conn, user, before, rows).await);
-        let token = |last: &domain::Issued| {
-            let place = Place { at: last.issued_at, id: last.id.0 };
-            PageToken::encode(ISSUED_COUPONS, &user.0, &place)
+        let found = self
+            .read(async move |conn: &mut Conn| store::page_of(conn, filter, before, rows).await)
+            .await?;
+        let token = |place: Place| PageToken::encode(ISSUED_COUPONS, &filters, &place);
+        let (issued, next) = size.cut(found.issued, |last: &domain::Issued| {
+            token(Place { at: last.issued_at, id: last.id.0 })
+        });
+        let next_page_token = match found.floor {
+            Some(floor) if next.is_empty() => token(floor),
+            _ => next,
         };
-        let (issued, next_page_token) = size.cut(found.await?, token);
         let issued_coupons = issued.iter().map(Into::into).collect();
         Ok(Response::new(ListIssuedCouponsResponse { issued_coupons, next_page_token }))
     }
@@ -152,16 +133,4 @@ impl Coupon {
 
 fn is_replayed(told: &Told) -> bool {
     matches!(told, Told::Done { replayed: true, .. } | Told::Rejected { replayed: true, .. })
-}
-
-/// Makes a campaign, in the transaction of its request id.
-async fn create(conn: &mut Conn, id: CouponId, terms: Terms, trace: &Trace) -> db::Result<Verdict> {
-    let moment = Moment { at: db::now_micros(), saga: None, trace };
-    let coupon = domain::Coupon::create(id, terms, moment.at);
-    let mut writes = Script::default();
-    store::insert(&mut writes, &coupon)?;
-    outbox::append(&mut writes, &[wire::created(&coupon, &moment)])?;
-    writes.run(conn).await?;
-    let reply = CreateCouponResponse { coupon: Some((&coupon).into()) };
-    Ok(Verdict::Done(reply.encode_to_vec()))
 }

@@ -1,5 +1,6 @@
 //! The SQL of campaigns and of the coupons in users' hands.
 
+mod lists;
 mod rows;
 
 use crate::domain::{Coupon, CouponId, Issued, IssuedId, UserId};
@@ -7,7 +8,8 @@ use db::{CHUNK, Conn, LockWait, Result, Script, any_of, for_update, values};
 use diesel::dsl::DuplicatedKeys;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
-use platform::page::Place;
+pub(crate) use lists::{Filter, page, page_of};
+pub(crate) use rows::StateCode;
 use rows::{CouponRow, IssuedRow, coupon, issued_coupon};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -67,21 +69,6 @@ fn collect(rows: Vec<CouponRow>, into: &mut BTreeMap<CouponId, Coupon>) -> Resul
     Ok(())
 }
 
-/// Campaigns below a place, newest first.
-pub(crate) async fn page(conn: &mut Conn, before: Place, rows: usize) -> Result<Vec<Coupon>> {
-    let Place { at, id } = before;
-    let at = db::to_db(at);
-    let older = coupon::created_at.lt(at).or(coupon::created_at.eq(at).and(coupon::id.lt(id)));
-    let rows: Vec<CouponRow> = coupon::table
-        .filter(older)
-        .order((coupon::created_at.desc(), coupon::id.desc()))
-        .limit(i64::try_from(rows).unwrap_or(i64::MAX))
-        .select(CouponRow::as_select())
-        .load(conn)
-        .await?;
-    rows.into_iter().map(Coupon::try_from).collect()
-}
-
 /// Writes a campaign that is not there yet.
 pub(crate) fn insert(writes: &mut Script, new: &Coupon) -> Result<()> {
     writes.insert(coupon::table, vec![CouponRow::from(new)])
@@ -110,29 +97,6 @@ pub(crate) async fn find_issued(conn: &mut Conn, id: IssuedId) -> Result<Option<
         .await;
     let row = conn.asked_for("issued_coupon", row.optional()?, |row: &IssuedRow| row.id == id.0)?;
     row.map(Issued::try_from).transpose()
-}
-
-/// A user's coupons below a place, newest first.
-pub(crate) async fn page_of(
-    conn: &mut Conn,
-    user: UserId,
-    before: Place,
-    rows: usize,
-) -> Result<Vec<Issued>> {
-    let Place { at, id } = before;
-    let at = db::to_db(at);
-    let (issued_at, issued_id) = (issued_coupon::issued_at, issued_coupon::id);
-    let rows: Vec<IssuedRow> = issued_coupon::table
-        .filter(issued_coupon::user_id.eq(user.0))
-        .filter(issued_at.lt(at).or(issued_at.eq(at).and(issued_id.lt(id))))
-        .order((issued_at.desc(), issued_id.desc()))
-        .limit(i64::try_from(rows).unwrap_or(i64::MAX))
-        .select(IssuedRow::as_select())
-        .load(conn)
-        .await?;
-    let is_asked = |row: &IssuedRow| row.user_id == user.0;
-    let rows = conn.asked_for("issued_coupon", rows, is_asked)?;
-    rows.into_iter().map(Issued::try_from).collect()
 }
 
 /// The keys of issued coupons; they never change.

@@ -4,7 +4,7 @@ use crate::domain::{
     CancelPolicy, Coupon, CouponId, Discount, Issuable, Issued, OrderId, Refused, State, Terms,
     Unusable, UserId,
 };
-use crate::store::Owner;
+use crate::store::{Owner, StateCode};
 use ::participant::Moment;
 use api::coupon::v1::create_coupon_request::Discount as Wanted;
 use api::coupon::v1::{
@@ -15,7 +15,7 @@ use api::coupon::v1::{
 use api::{Reason, Refusal};
 use chrono::{DateTime, SecondsFormat, SubsecRound, Utc};
 use events::Event;
-use prost::Message;
+use prost::{Message, Name};
 use prost_types::Timestamp;
 
 impl From<&Coupon> for v1::Coupon {
@@ -23,9 +23,11 @@ impl From<&Coupon> for v1::Coupon {
         let terms = &coupon.terms;
         let discount = match terms.discount {
             Discount::Percent { percent, cap } => {
-                v1::coupon::Discount::Percent(PercentDiscount { percent, max_amount: cap })
+                v1::coupon::Discount::Percent(PercentDiscount { percent, max_amount_won: cap })
             }
-            Discount::Fixed { amount } => v1::coupon::Discount::Fixed(FixedDiscount { amount }),
+            Discount::Fixed { amount } => {
+                v1::coupon::Discount::Fixed(FixedDiscount { amount_won: amount })
+            }
         };
         let cancel_policy = match terms.cancel_policy {
             CancelPolicy::Restore => v1::CancelPolicy::Restore,
@@ -117,6 +119,16 @@ pub(crate) fn state(state: State) -> IssuedCouponState {
     }
 }
 
+/// The state that a filter names; `None` for any.
+pub(crate) fn state_filter(state: IssuedCouponState) -> Option<StateCode> {
+    match state {
+        IssuedCouponState::Unspecified => None,
+        IssuedCouponState::Active => Some(StateCode::Active),
+        IssuedCouponState::Used => Some(StateCode::Used),
+        IssuedCouponState::Forfeited => Some(StateCode::Forfeited),
+    }
+}
+
 /// The terms of a new campaign.
 ///
 /// # Errors
@@ -124,10 +136,12 @@ pub(crate) fn state(state: State) -> IssuedCouponState {
 pub(crate) fn terms(request: &CreateCouponRequest) -> Result<Terms, Refusal> {
     let required = |field: &str| Refusal::invalid_field(field, "is required");
     let discount = match &request.discount {
-        Some(Wanted::Percent(PercentDiscount { percent, max_amount })) => {
-            Discount::Percent { percent: *percent, cap: *max_amount }
+        Some(Wanted::Percent(PercentDiscount { percent, max_amount_won })) => {
+            Discount::Percent { percent: *percent, cap: *max_amount_won }
         }
-        Some(Wanted::Fixed(FixedDiscount { amount })) => Discount::Fixed { amount: *amount },
+        Some(Wanted::Fixed(FixedDiscount { amount_won })) => {
+            Discount::Fixed { amount: *amount_won }
+        }
         None => return Err(required("discount")),
     };
     let cancel_policy = match request.cancel_policy() {
@@ -171,7 +185,7 @@ pub(crate) struct Use {
 /// The reply of a use, which is also all that undoing it needs.
 pub(crate) fn redeemed(issued: &Issued, order: OrderId, discount: i64) -> RedeemCouponReply {
     RedeemCouponReply {
-        discount,
+        discount_won: discount,
         issued_coupon_id: issued.id.0,
         coupon_id: issued.coupon.0,
         user_id: issued.user.0,
@@ -193,7 +207,7 @@ pub(crate) fn created(coupon: &Coupon, moment: &Moment<'_>) -> Event {
         name: coupon.terms.name.clone(),
         quota: coupon.terms.quota,
     };
-    event("CouponCreated", ("coupon", coupon.id.0, 1), payload.encode_to_vec(), moment)
+    event(("coupon", coupon.id.0, 1), &payload, moment)
 }
 
 /// The event of a coupon that a user got.
@@ -204,7 +218,7 @@ pub(crate) fn issued(issued: &Issued, moment: &Moment<'_>) -> Event {
         user_id: issued.user.0,
         sequence: issued.sequence,
     };
-    of_issued("CouponIssued", issued, payload.encode_to_vec(), moment)
+    of_issued(issued, &payload, moment)
 }
 
 /// The event of a coupon that an order uses.
@@ -214,9 +228,9 @@ pub(crate) fn used(issued: &Issued, order: OrderId, discount: i64, moment: &Mome
         coupon_id: issued.coupon.0,
         user_id: issued.user.0,
         order_id: order.0,
-        discount,
+        discount_won: discount,
     };
-    of_issued("CouponRedeemed", issued, payload.encode_to_vec(), moment)
+    of_issued(issued, &payload, moment)
 }
 
 /// The event of a coupon whose use was undone.
@@ -227,7 +241,7 @@ pub(crate) fn undone(issued: &Issued, order: OrderId, moment: &Moment<'_>) -> Ev
         user_id: issued.user.0,
         order_id: order.0,
     };
-    of_issued("CouponRedeemUndone", issued, payload.encode_to_vec(), moment)
+    of_issued(issued, &payload, moment)
 }
 
 /// The event of a coupon whose order was cancelled.
@@ -236,36 +250,30 @@ pub(crate) fn order_cancelled(issued: &Issued, order: OrderId, moment: &Moment<'
     let (issued_coupon_id, coupon_id, user_id, order_id) = (id.0, coupon.0, user.0, order.0);
     if let State::Forfeited(_) = issued.state {
         let payload = CouponForfeited { issued_coupon_id, coupon_id, user_id, order_id };
-        return of_issued("CouponForfeited", issued, payload.encode_to_vec(), moment);
+        return of_issued(issued, &payload, moment);
     }
     let payload = CouponRestored { issued_coupon_id, coupon_id, user_id, order_id };
-    of_issued("CouponRestored", issued, payload.encode_to_vec(), moment)
+    of_issued(issued, &payload, moment)
 }
 
-fn of_issued(
-    event_type: &'static str,
-    issued: &Issued,
-    payload: Vec<u8>,
-    moment: &Moment<'_>,
-) -> Event {
-    event(event_type, ("issued_coupon", issued.id.0, issued.version), payload, moment)
+fn of_issued<M: Message + Name>(issued: &Issued, payload: &M, moment: &Moment<'_>) -> Event {
+    event(("issued_coupon", issued.id.0, issued.version), payload, moment)
 }
 
-fn event(
-    event_type: &'static str,
+fn event<M: Message + Name>(
     (aggregate_kind, aggregate_id, version): (&'static str, i64, i64),
-    payload: Vec<u8>,
+    payload: &M,
     moment: &Moment<'_>,
 ) -> Event {
     Event {
-        event_type,
+        event_type: M::full_name(),
         aggregate_kind,
         aggregate_id,
         version,
         occurred_at: moment.at,
         trace_id: moment.trace.trace_id.clone(),
         traceparent: moment.trace.traceparent.clone(),
-        payload,
+        payload: payload.encode_to_vec(),
     }
 }
 

@@ -59,10 +59,10 @@ impl participant::Desk for Desk {
                 verdict(sheet.change(user_id, moment, |wallet| {
                     let entry = wallet.debit(amount, order_id, moment.at)?;
                     let reply = DebitWalletReply {
-                        balance_after: entry.balance_after.get(),
+                        balance_after_won: entry.balance_after.get(),
                         seq: entry.seq,
                         user_id,
-                        amount: amount.get(),
+                        amount_won: amount.get(),
                         order_id,
                     };
                     Ok((entry, reply))
@@ -76,7 +76,7 @@ impl participant::Desk for Desk {
                     |defect| sheet.fail(defect),
                     |entry| {
                         let reply = RefundWalletReply {
-                            balance_after: entry.balance_after.get(),
+                            balance_after_won: entry.balance_after.get(),
                             seq: entry.seq,
                         };
                         Verdict::Done(reply.encode_to_vec())
@@ -163,8 +163,8 @@ fn user_id(task: &Task<'_, Op>) -> Result<i64> {
 fn payment(recorded: &[u8]) -> Result<(DebitWalletReply, Won)> {
     let reply = DebitWalletReply::decode(recorded)
         .map_err(|error| Error::Corrupt(format!("a recorded payment: {error}")))?;
-    let amount = Won::new(reply.amount)
-        .ok_or_else(|| Error::Corrupt(format!("a recorded payment of {} won", reply.amount)))?;
+    let amount = Won::new(reply.amount_won)
+        .ok_or_else(|| Error::Corrupt(format!("a recorded payment of {} won", reply.amount_won)))?;
     Ok((reply, amount))
 }
 

@@ -52,6 +52,19 @@ pub enum Cause {
     },
 }
 
+/// Why a balance changed, whatever the order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The user added money.
+    Charge,
+    /// An order was paid.
+    Debit,
+    /// A payment came back: its checkout failed.
+    UndoDebit,
+    /// A payment came back: its order was cancelled.
+    Refund,
+}
+
 /// One line of a wallet's ledger; never changed or removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -140,6 +153,16 @@ impl Charge {
 }
 
 impl Cause {
+    /// The cause without its order.
+    pub fn kind(self) -> Kind {
+        match self {
+            Self::Charge => Kind::Charge,
+            Self::Debit { .. } => Kind::Debit,
+            Self::UndoDebit { .. } => Kind::UndoDebit,
+            Self::Refund { .. } => Kind::Refund,
+        }
+    }
+
     /// The order that was paid or came back; a charge has none.
     pub fn order_id(self) -> Option<i64> {
         match self {

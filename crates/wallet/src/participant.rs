@@ -17,12 +17,12 @@ impl Actions for Desk {
     ) -> Result<Routed<Op>, Status> {
         let (user_id, op) = match action {
             "DebitWallet" => {
-                let DebitWalletPayload { user_id, order_id, amount, .. } = read(payload)?;
-                (user_id, Op::Debit { user_id, amount: won(amount)?, order_id })
+                let DebitWalletPayload { user_id, order_id, amount_won, .. } = read(payload)?;
+                (user_id, Op::Debit { user_id, amount: won(amount_won)?, order_id })
             }
             "RefundWallet" => {
-                let RefundWalletPayload { user_id, order_id, amount } = read(payload)?;
-                (user_id, Op::Refund { user_id, amount: won(amount)?, order_id })
+                let RefundWalletPayload { user_id, order_id, amount_won } = read(payload)?;
+                (user_id, Op::Refund { user_id, amount: won(amount_won)?, order_id })
             }
             other => return Err(unknown_action(other)),
         };
@@ -30,6 +30,6 @@ impl Actions for Desk {
     }
 }
 
-fn won(amount: i64) -> Result<Won, Refusal> {
-    Won::new(amount).ok_or_else(|| Refusal::invalid_field("amount", "must be 0 or more"))
+fn won(amount_won: i64) -> Result<Won, Refusal> {
+    Won::new(amount_won).ok_or_else(|| Refusal::invalid_field("amount_won", "must be 0 or more"))
 }

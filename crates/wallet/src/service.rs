@@ -2,7 +2,8 @@
 
 use crate::desk::Op;
 use crate::domain::{self, Charge, Entry, Refused};
-use crate::{Wallet, store, wire};
+use crate::store::{self, Filter};
+use crate::{Wallet, wire};
 use ::service::{answer, refuse_db, rejected, request_key, trace};
 use api::wallet::v1::wallet_service_server::WalletService;
 use api::wallet::v1::{
@@ -16,6 +17,7 @@ use events::outbox;
 use participant::{Moment, Trace, Verdict, content_hash};
 use platform::page::{PageSize, PageToken};
 use prost::Message;
+use prost_types::Timestamp;
 use tonic::{Request, Response, Status};
 
 /// The calls' numbers in idempotency rows, stable for ever.
@@ -69,7 +71,7 @@ impl WalletService for Wallet {
         let request = request.into_inner();
         request.check()?;
         let user_id = request.user_id;
-        let charge = Charge::new(request.amount).map_err(Refusal::from)?;
+        let charge = Charge::new(request.amount_won).map_err(Refusal::from)?;
         let key = request_key(&request.request_id, user_id, CHARGE)?;
         let content = ChargeWalletRequest { request_id: String::new(), ..request };
         let hash = content_hash(ENCODING, &content);
@@ -84,21 +86,37 @@ impl WalletService for Wallet {
         request.check()?;
         let user_id = request.user_id;
         let size = PageSize::from_request(request.page_size);
-        let before = PageToken::decode(TRANSACTIONS, &user_id, &request.page_token)?;
-        let entries = self
+        let bound = |field, at: &Option<Timestamp>| {
+            at.as_ref().map(|at| wire::bound(field, at)).transpose()
+        };
+        let from = bound("created_from", &request.created_from)?;
+        let to = bound("created_to", &request.created_to)?;
+        let filters = (user_id, request.kind, from, to);
+        let before = PageToken::decode(TRANSACTIONS, &filters, &request.page_token)?;
+        let filter = Filter { user_id, kind: wire::kind(request.kind()), from, to };
+        let found = self
             .db
             .read(async move |conn: &mut Conn| {
-                let entries = store::entries(conn, user_id, before, size.rows_to_read()).await?;
-                // Only a wallet has entries, so it is asked for where there are none.
-                let exists = !entries.is_empty() || store::find(conn, user_id).await?.is_some();
-                Ok(exists.then_some(entries))
+                // A token was given out for a wallet, and wallets stay.
+                let before = match before {
+                    Some(before) => before,
+                    None => match store::find(conn, user_id).await? {
+                        Some(wallet) => wallet.version.saturating_add(1),
+                        None => return Ok(None),
+                    },
+                };
+                store::entries(conn, filter, before, size.rows_to_read()).await.map(Some)
             })
             .await
             .map_err(|error| refuse_db(&error))?
             .ok_or(Refused::NotFound { user_id })
             .map_err(Refusal::from)?;
-        let token = |last: &Entry| PageToken::encode(TRANSACTIONS, &user_id, &last.seq);
-        let (entries, next_page_token) = size.cut(entries, token);
+        let token = |before: i64| PageToken::encode(TRANSACTIONS, &filters, &before);
+        let (entries, next) = size.cut(found.entries, |last: &Entry| token(last.seq));
+        let next_page_token = match found.floor {
+            Some(floor) if next.is_empty() => token(floor),
+            _ => next,
+        };
         let transactions = entries.iter().map(WalletTransaction::from).collect();
         Ok(Response::new(ListWalletTransactionsResponse { transactions, next_page_token }))
     }

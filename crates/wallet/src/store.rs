@@ -1,36 +1,19 @@
 //! The SQL of wallets and their ledger.
 
-use crate::domain::{Cause, Entry, Wallet, Won};
-use chrono::NaiveDateTime;
-use db::{Bytes16, Conn, Error, LockWait, Result, Script, any_of, for_update, values};
+mod rows;
+
+use crate::domain::{Entry, Kind, Wallet};
+use chrono::{DateTime, Utc};
+use db::{Conn, LockWait, Result, Script, any_of, for_update, values};
 use diesel::dsl::DuplicatedKeys;
-use diesel::mysql::Mysql;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use participant::SagaId;
+use rows::{EntryRow, WalletRow, ledger, wallet};
 use std::collections::{BTreeMap, BTreeSet};
 
-diesel::table! {
-    wallet (user_id) {
-        user_id -> BigInt,
-        balance -> BigInt,
-        version -> BigInt,
-        created_at -> Datetime,
-    }
-}
-
-diesel::table! {
-    ledger (user_id, seq) {
-        user_id -> BigInt,
-        seq -> BigInt,
-        kind -> TinyInt,
-        amount -> BigInt,
-        balance_after -> BigInt,
-        order_id -> Nullable<BigInt>,
-        saga_id -> Nullable<Binary>,
-        created_at -> Datetime,
-    }
-}
+/// Bounds the entries that one page of a list looks at: few of them may fit its filter.
+const MOST_LOOKED_AT: i64 = 10_000;
 
 /// An entry with the saga that made it.
 #[derive(Debug, Clone)]
@@ -39,26 +22,24 @@ pub(crate) struct Booked {
     pub(crate) saga: Option<SagaId>,
 }
 
-#[derive(Queryable, Selectable, Insertable)]
-#[diesel(table_name = wallet, check_for_backend(Mysql))]
-struct WalletRow {
-    user_id: i64,
-    balance: i64,
-    version: i64,
-    created_at: NaiveDateTime,
+/// Selects the entries that a list shows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Filter {
+    pub(crate) user_id: i64,
+    pub(crate) kind: Option<Kind>,
+    /// Made at or after.
+    pub(crate) from: Option<DateTime<Utc>>,
+    /// Made before.
+    pub(crate) to: Option<DateTime<Utc>>,
 }
 
-#[derive(Queryable, Selectable, Insertable)]
-#[diesel(table_name = ledger, check_for_backend(Mysql))]
-struct EntryRow {
-    user_id: i64,
-    seq: i64,
-    kind: i8,
-    amount: i64,
-    balance_after: i64,
-    order_id: Option<i64>,
-    saga_id: Option<Bytes16>,
-    created_at: NaiveDateTime,
+/// Holds what a page of a list found.
+#[derive(Debug, Clone)]
+pub(crate) struct Found {
+    /// The newest first.
+    pub(crate) entries: Vec<Entry>,
+    /// The lowest number that was looked at; `None` if that is the oldest entry.
+    pub(crate) floor: Option<i64>,
 }
 
 /// One wallet, unlocked.
@@ -119,97 +100,37 @@ pub(crate) fn append(writes: &mut Script, mut booked: Vec<Booked>) -> Result<()>
     writes.insert(ledger::table, rows)
 }
 
-/// The newest entries of a wallet's ledger, newest first; only those below `before` where it is given.
+/// Reads the newest entries of a ledger that fit a filter and have numbers below `before`.
+///
+/// It compares the time of every entry, because a clock that is put back dates a later entry earlier. A ledger has no gaps,
+/// so a range of numbers bounds how many entries it looks at.
 pub(crate) async fn entries(
     conn: &mut Conn,
-    user_id: i64,
-    before: Option<i64>,
+    filter: Filter,
+    before: i64,
     limit: usize,
-) -> Result<Vec<Entry>> {
-    let rows: Vec<EntryRow> = ledger::table
+) -> Result<Found> {
+    let Filter { user_id, kind, from, to } = filter;
+    let floor = before.saturating_sub(MOST_LOOKED_AT);
+    let mut query = ledger::table
         .filter(ledger::user_id.eq(user_id))
-        .filter(ledger::seq.lt(before.unwrap_or(i64::MAX)))
+        .filter(ledger::seq.lt(before))
+        .filter(ledger::seq.ge(floor))
         .order(ledger::seq.desc())
         .limit(i64::try_from(limit).unwrap_or(i64::MAX))
         .select(EntryRow::as_select())
-        .load(conn)
-        .await?;
-    let rows = conn.asked_for("ledger", rows, |row: &EntryRow| row.user_id == user_id)?;
-    rows.into_iter().map(Entry::try_from).collect()
-}
-
-impl TryFrom<WalletRow> for Wallet {
-    type Error = Error;
-
-    fn try_from(row: WalletRow) -> Result<Self> {
-        let corrupt = || Error::Corrupt(format!("wallet {} has {} won", row.user_id, row.balance));
-        Ok(Self {
-            user_id: row.user_id,
-            balance: Won::new(row.balance).ok_or_else(corrupt)?,
-            version: row.version,
-            created_at: db::from_db(row.created_at),
-        })
+        .into_boxed();
+    if let Some(kind) = kind {
+        query = query.filter(ledger::kind.eq(rows::column(kind)));
     }
-}
-
-impl From<&Wallet> for WalletRow {
-    fn from(wallet: &Wallet) -> Self {
-        Self {
-            user_id: wallet.user_id,
-            balance: wallet.balance.get(),
-            version: wallet.version,
-            created_at: db::to_db(wallet.created_at),
-        }
+    if let Some(from) = from {
+        query = query.filter(ledger::created_at.ge(db::to_db(from)));
     }
-}
-
-impl TryFrom<EntryRow> for Entry {
-    type Error = Error;
-
-    fn try_from(row: EntryRow) -> Result<Self> {
-        let corrupt = || Error::Corrupt(format!("ledger entry {} of {}", row.seq, row.user_id));
-        Ok(Self {
-            user_id: row.user_id,
-            seq: row.seq,
-            cause: cause(row.kind, row.order_id).ok_or_else(corrupt)?,
-            change: row.amount,
-            balance_after: Won::new(row.balance_after).ok_or_else(corrupt)?,
-            at: db::from_db(row.created_at),
-        })
+    if let Some(to) = to {
+        query = query.filter(ledger::created_at.lt(db::to_db(to)));
     }
-}
-
-impl From<Booked> for EntryRow {
-    fn from(Booked { entry, saga }: Booked) -> Self {
-        Self {
-            user_id: entry.user_id,
-            seq: entry.seq,
-            kind: kind(entry.cause),
-            amount: entry.change,
-            balance_after: entry.balance_after.get(),
-            order_id: entry.cause.order_id(),
-            saga_id: saga.map(|saga| Bytes16(saga.0)),
-            created_at: db::to_db(entry.at),
-        }
-    }
-}
-
-/// The code in the column `kind`.
-fn kind(cause: Cause) -> i8 {
-    match cause {
-        Cause::Charge => 1,
-        Cause::Debit { .. } => 2,
-        Cause::UndoDebit { .. } => 3,
-        Cause::Refund { .. } => 4,
-    }
-}
-
-fn cause(kind: i8, order_id: Option<i64>) -> Option<Cause> {
-    match (kind, order_id) {
-        (1, None) => Some(Cause::Charge),
-        (2, Some(order_id)) => Some(Cause::Debit { order_id }),
-        (3, Some(order_id)) => Some(Cause::UndoDebit { order_id }),
-        (4, Some(order_id)) => Some(Cause::Refund { order_id }),
-        _ => None,
-    }
+    let found: Vec<EntryRow> = query.load(conn).await?;
+    let found = conn.asked_for("ledger", found, |row: &EntryRow| row.user_id == user_id)?;
+    let entries = found.into_iter().map(Entry::try_from).collect::<Result<_>>()?;
+    Ok(Found { entries, floor: (floor > 1).then_some(floor) })
 }

@@ -2,7 +2,7 @@ CREATE TABLE issued_coupon (
     id BIGINT NOT NULL,
     coupon_id BIGINT NOT NULL,
     user_id BIGINT NOT NULL,
-    sequence BIGINT NOT NULL COMMENT '1 to quota, in the order of granting',
+    sequence INT NOT NULL COMMENT '1 to quota, in the order of granting',
     state TINYINT NOT NULL COMMENT '1 active, 2 used, 3 forfeited',
     order_id BIGINT NULL,
     version BIGINT NOT NULL,

@@ -97,6 +97,17 @@ fn exactly_the_quota_is_issued_in_sequence() {
 }
 
 #[test]
+fn numbers_end_with_the_greatest_that_there_is() {
+    let mut campaign = campaign(Terms { quota: i32::MAX, ..terms() });
+    let now = at("2025-07-24T00:00:00Z");
+    campaign.issued = i32::MAX - 1;
+    assert_eq!(campaign.issue(IssuedId(1), UserId(1), now).unwrap().sequence, i32::MAX);
+    let sold_out = Refused::SoldOut { coupon: CouponId(1), quota: i32::MAX };
+    assert_eq!(campaign.issue(IssuedId(2), UserId(2), now), Err(sold_out));
+    assert_eq!(campaign.issued, i32::MAX);
+}
+
+#[test]
 fn coupons_are_issued_from_inclusive_until_exclusive() {
     let (from, until) = (at("2025-07-24T00:00:00Z"), at("2025-07-25T00:00:00Z"));
     let issuable = Issuable { from: Some(from), until: Some(until) };

@@ -16,8 +16,8 @@ diesel::table! {
         discount_kind -> TinyInt,
         discount_value -> BigInt,
         discount_cap -> Nullable<BigInt>,
-        quota -> BigInt,
-        issued -> BigInt,
+        quota -> Integer,
+        issued -> Integer,
         validity_days -> Integer,
         issuable_from -> Nullable<Datetime>,
         issuable_until -> Nullable<Datetime>,
@@ -31,7 +31,7 @@ diesel::table! {
         id -> BigInt,
         coupon_id -> BigInt,
         user_id -> BigInt,
-        sequence -> BigInt,
+        sequence -> Integer,
         state -> TinyInt,
         order_id -> Nullable<BigInt>,
         version -> BigInt,
@@ -39,6 +39,14 @@ diesel::table! {
         valid_from -> Date,
         valid_until -> Date,
     }
+}
+
+/// The code in the column `state`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StateCode {
+    Active,
+    Used,
+    Forfeited,
 }
 
 #[derive(Queryable, Selectable, Insertable)]
@@ -49,8 +57,8 @@ pub(super) struct CouponRow {
     discount_kind: i8,
     discount_value: i64,
     discount_cap: Option<i64>,
-    quota: i64,
-    issued: i64,
+    quota: i32,
+    issued: i32,
     validity_days: i32,
     issuable_from: Option<NaiveDateTime>,
     issuable_until: Option<NaiveDateTime>,
@@ -64,13 +72,37 @@ pub(super) struct IssuedRow {
     pub(super) id: i64,
     pub(super) coupon_id: i64,
     pub(super) user_id: i64,
-    sequence: i64,
+    sequence: i32,
     state: i8,
     order_id: Option<i64>,
     version: i64,
     issued_at: NaiveDateTime,
     valid_from: NaiveDate,
     valid_until: NaiveDate,
+}
+
+impl StateCode {
+    pub(super) fn column(self) -> i8 {
+        match self {
+            Self::Active => 1,
+            Self::Used => 2,
+            Self::Forfeited => 3,
+        }
+    }
+
+    fn read(column: i8) -> Option<Self> {
+        [Self::Active, Self::Used, Self::Forfeited].into_iter().find(|code| code.column() == column)
+    }
+}
+
+impl From<State> for StateCode {
+    fn from(state: State) -> Self {
+        match state {
+            State::Active => Self::Active,
+            State::Used(_) => Self::Used,
+            State::Forfeited(_) => Self::Forfeited,
+        }
+    }
 }
 
 impl TryFrom<CouponRow> for Coupon {
@@ -146,10 +178,10 @@ impl TryFrom<IssuedRow> for Issued {
     type Error = Error;
 
     fn try_from(row: IssuedRow) -> Result<Self> {
-        let state = match (row.state, row.order_id) {
-            (1, None) => State::Active,
-            (2, Some(order)) => State::Used(OrderId(order)),
-            (3, Some(order)) => State::Forfeited(OrderId(order)),
+        let state = match (StateCode::read(row.state), row.order_id) {
+            (Some(StateCode::Active), None) => State::Active,
+            (Some(StateCode::Used), Some(order)) => State::Used(OrderId(order)),
+            (Some(StateCode::Forfeited), Some(order)) => State::Forfeited(OrderId(order)),
             _ => return Err(Error::Corrupt(format!("issued coupon {}", row.id))),
         };
         Ok(Self {
@@ -172,11 +204,7 @@ impl From<&Issued> for IssuedRow {
             coupon_id: issued.coupon.0,
             user_id: issued.user.0,
             sequence: issued.sequence,
-            state: match issued.state {
-                State::Active => 1,
-                State::Used(_) => 2,
-                State::Forfeited(_) => 3,
-            },
+            state: StateCode::from(issued.state).column(),
             order_id: issued.state.order().map(|order| order.0),
             version: issued.version,
             issued_at: db::to_db(issued.issued_at),

@@ -1,12 +1,15 @@
 //! A coupon service on a database of its own, spoken to through its generated client, and asked for steps.
 
+use api::coupon::v1::coupon_admin_service_client::CouponAdminServiceClient;
+use api::coupon::v1::coupon_admin_service_server::CouponAdminServiceServer;
 use api::coupon::v1::coupon_service_client::CouponServiceClient;
 use api::coupon::v1::coupon_service_server::CouponServiceServer;
 use api::coupon::v1::create_coupon_request::Discount;
 use api::coupon::v1::{
     CancelPolicy, Coupon as Campaign, CreateCouponRequest, GetCouponRequest,
-    GetIssuedCouponRequest, IssueCouponRequest, IssuedCoupon, PercentDiscount, RedeemCouponPayload,
-    RedeemCouponReply, RestoreCouponPayload, RestoreCouponReply,
+    GetIssuedCouponRequest, IssueCouponRequest, IssuedCoupon, ListIssuedCouponsRequest,
+    PercentDiscount, RedeemCouponPayload, RedeemCouponReply, RestoreCouponPayload,
+    RestoreCouponReply,
 };
 use api::wallet::v1::wallet_service_client::WalletServiceClient;
 use api::wallet::v1::wallet_service_server::{WalletService, WalletServiceServer};
@@ -100,6 +103,10 @@ impl Shop {
         CouponServiceClient::new(self.service.public())
     }
 
+    pub(crate) fn admin(&self) -> CouponAdminServiceClient<CouponAdminServiceServer<Coupon>> {
+        CouponAdminServiceClient::new(self.service.admin())
+    }
+
     pub(crate) fn steps(&self) -> Stepper {
         Stepper::new(self.service.steps())
     }
@@ -144,12 +151,12 @@ impl Shop {
     }
 
     /// A new campaign with so many coupons, 10 % off.
-    pub(crate) async fn campaign(&self, quota: i64) -> i64 {
+    pub(crate) async fn campaign(&self, quota: i32) -> i64 {
         self.create(CreateCouponRequest { quota, ..ten_percent() }).await.coupon_id
     }
 
     pub(crate) async fn create(&self, request: CreateCouponRequest) -> Campaign {
-        self.public().create_coupon(request).await.unwrap().into_inner().coupon.unwrap()
+        self.admin().create_coupon(request).await.unwrap().into_inner().coupon.unwrap()
     }
 
     pub(crate) async fn get(&self, coupon_id: i64) -> Campaign {
@@ -216,7 +223,7 @@ pub(crate) fn ten_percent() -> CreateCouponRequest {
     CreateCouponRequest {
         request_id: request_id(),
         name: "opening day".to_owned(),
-        discount: Some(Discount::Percent(PercentDiscount { percent: 10, max_amount: None })),
+        discount: Some(Discount::Percent(PercentDiscount { percent: 10, max_amount_won: None })),
         quota: 100,
         validity_days: 7,
         issuable_from: None,
@@ -239,8 +246,23 @@ pub(crate) struct Order {
 /// An order of 20,005 won that uses a coupon now, by a saga of its own.
 pub(crate) fn order(order_id: i64, user_id: i64, coupon_id: i64) -> Order {
     let placed_at = Some(in_seconds(0));
-    let payload = RedeemCouponPayload { order_id, user_id, coupon_id, placed_at, total: 20_005 };
+    let payload =
+        RedeemCouponPayload { order_id, user_id, coupon_id, placed_at, total_won: 20_005 };
     Order { saga: Uuid::now_v7(), payload }
+}
+
+/// What restores the coupon of a cancelled order.
+pub(crate) fn restore(
+    order_id: i64,
+    coupon_id: i64,
+    issued_coupon_id: i64,
+) -> RestoreCouponPayload {
+    RestoreCouponPayload { order_id, coupon_id, issued_coupon_id }
+}
+
+/// The first page of a user's coupons.
+pub(crate) fn list(user_id: i64, page_size: i32) -> ListIssuedCouponsRequest {
+    ListIssuedCouponsRequest { user_id, page_size, ..ListIssuedCouponsRequest::default() }
 }
 
 /// The instant so many seconds from now.

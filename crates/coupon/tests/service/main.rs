@@ -4,6 +4,7 @@
 
 mod calls;
 mod harness;
+mod lists;
 mod notices;
 mod rush;
 mod steps;

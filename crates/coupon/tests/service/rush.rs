@@ -15,7 +15,7 @@ async fn of_150_users_at_once_exactly_100_get_one_of_100_coupons() {
     let coupon = shop.campaign(100).await;
     let requests: Vec<_> = (1..=150).map(|user| issue(user, coupon)).collect();
     let answers = at_once(&shop, requests.clone()).await;
-    let sequences: BTreeSet<i64> = answers.iter().flatten().map(|it| it.sequence).collect();
+    let sequences: BTreeSet<i32> = answers.iter().flatten().map(|it| it.sequence).collect();
     assert_eq!(sequences, (1..=100).collect());
     let refused = answers.iter().filter_map(|answer| answer.as_ref().err());
     assert_eq!(refused.map(reason).collect::<Vec<_>>(), [Reason::CouponSoldOut; 50]);

@@ -1,13 +1,13 @@
 //! The steps: once, undone at most once, never two orders with one coupon.
 
 use crate::harness::{
-    DAY, Order, REDEEM, RESTORE, Shop, in_seconds, order, request_id, ten_percent,
+    DAY, Order, REDEEM, RESTORE, Shop, in_seconds, order, request_id, restore, ten_percent,
 };
 use api::coupon::v1::coupon_participant_service_client::CouponParticipantServiceClient;
 use api::coupon::v1::redeem_coupon_response::Outcome;
 use api::coupon::v1::{
     CancelPolicy, CreateCouponRequest, IssuedCouponState, RedeemCouponPayload, RedeemCouponReply,
-    RedeemCouponRequest, RestoreCouponPayload,
+    RedeemCouponRequest,
 };
 use api::saga::v1::StepKey;
 use api::{Reason, Refusal};
@@ -60,7 +60,7 @@ async fn a_repeated_use_is_one_use_and_undoing_it_twice_is_once() {
     let issued = shop.issue(1, coupon).await.unwrap();
     let using = order(7, 1, coupon);
     let expected = RedeemCouponReply {
-        discount: 2_000,
+        discount_won: 2_000,
         issued_coupon_id: issued.issued_coupon_id,
         coupon_id: coupon,
         user_id: 1,
@@ -70,7 +70,7 @@ async fn a_repeated_use_is_one_use_and_undoing_it_twice_is_once() {
         assert_eq!(shop.redeem(&using).await, Acted::Done(expected));
     }
     let mut other = using.clone();
-    other.payload.total += 1;
+    other.payload.total_won += 1;
     assert_eq!(shop.redeem(&other).await, Acted::OtherContent);
 
     for found in [Found::Done, Found::Compensated] {
@@ -131,7 +131,7 @@ async fn a_payload_outside_its_ranges_is_refused_and_leaves_nothing_on_record() 
     let Order { saga, payload } = order(7, 1, coupon);
     for (payload, field) in [
         (RedeemCouponPayload { placed_at: None, ..payload }, "placed_at"),
-        (RedeemCouponPayload { total: 0, ..payload }, "total"),
+        (RedeemCouponPayload { total_won: 0, ..payload }, "total_won"),
     ] {
         let answer =
             shop.steps().act::<RedeemCouponReply>("RedeemCoupon", saga, REDEEM, &payload).await;
@@ -157,7 +157,7 @@ async fn a_generated_client_is_answered_with_outcomes() {
     let request = RedeemCouponRequest { key: Some(key), payload: Some(payload) };
     let first = client.redeem_coupon(request.clone()).await.unwrap().into_inner();
     let Some(Outcome::Done(reply)) = &first.outcome else { panic!("{first:?}") };
-    assert_eq!((reply.order_id, reply.discount), (7, 2_000));
+    assert_eq!((reply.order_id, reply.discount_won), (7, 2_000));
     assert_eq!(client.redeem_coupon(request).await.unwrap().into_inner(), first);
     assert_eq!(shop.service.calls()["RedeemCoupon"], 2);
 }
@@ -170,7 +170,7 @@ async fn a_coupon_is_used_whichever_way_the_clock_that_dated_the_order_was_wrong
         shop.issue(user, coupon).await.unwrap();
         let mut using = order(user, user, coupon);
         using.payload.placed_at = Some(in_seconds(days * DAY));
-        assert_eq!(shop.redeem(&using).await.done().discount, 2_000, "{days} days off");
+        assert_eq!(shop.redeem(&using).await.done().discount_won, 2_000, "{days} days off");
     }
 }
 
@@ -181,7 +181,7 @@ async fn a_coupon_that_would_take_nothing_off_stays_unused_and_the_answer_says_w
     let issued = shop.issue(1, coupon).await.unwrap();
     let mut using = order(7, 1, coupon);
     // A tenth of it is less than a won.
-    using.payload.total = 9;
+    using.payload.total_won = 9;
     for _ in 0..2 {
         let told = shop.redeem(&using).await.rejection();
         assert_eq!(told.reason, Reason::CouponNotUsable);
@@ -189,8 +189,8 @@ async fn a_coupon_that_would_take_nothing_off_stays_unused_and_the_answer_says_w
         assert_eq!(shop.issued(issued.issued_coupon_id).await, issued);
     }
     let mut using = order(8, 1, coupon);
-    using.payload.total = 10;
-    assert_eq!(shop.redeem(&using).await.done().discount, 1);
+    using.payload.total_won = 10;
+    assert_eq!(shop.redeem(&using).await.done().discount_won, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -237,8 +237,4 @@ async fn a_coupon_that_its_order_does_not_use_is_left_alone_and_harms_nobody_els
     assert_eq!(broken.unwrap_err().code(), Code::Internal);
     assert_eq!(fine.unwrap().sequence, 2);
     assert_eq!(shop.issued(issued.issued_coupon_id).await, issued);
-}
-
-fn restore(order_id: i64, coupon_id: i64, issued_coupon_id: i64) -> RestoreCouponPayload {
-    RestoreCouponPayload { order_id, coupon_id, issued_coupon_id }
 }

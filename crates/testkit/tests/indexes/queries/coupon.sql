@@ -32,6 +32,18 @@ SELECT id, coupon_id, user_id, sequence, state, order_id, version, issued_at, va
     FROM issued_coupon
     WHERE (user_id = 5000 AND (issued_at < '2026-11-08 00:00:00' OR (issued_at = '2026-11-05 00:00:00' AND id < 900000)))
     ORDER BY issued_at DESC, id DESC LIMIT 100;
+SELECT user_id, issued_at
+    FROM issued_coupon
+    WHERE user_id = 5000 AND (issued_at < '2026-11-12 00:00:00' OR (issued_at = '2026-11-12 00:00:00' AND id < 900000))
+    ORDER BY issued_at DESC, id DESC LIMIT 1 OFFSET 9999;
+SELECT id, coupon_id, user_id, sequence, state, order_id, version, issued_at, valid_from, valid_until
+    FROM issued_coupon
+    WHERE user_id = 5000 AND (issued_at < '2026-11-12 00:00:00' OR (issued_at = '2026-11-12 00:00:00' AND id < 900000)) AND state = 2
+    ORDER BY issued_at DESC, id DESC LIMIT 100;
+SELECT id, coupon_id, user_id, sequence, state, order_id, version, issued_at, valid_from, valid_until
+    FROM issued_coupon
+    WHERE user_id = 5000 AND (issued_at < '2026-11-12 00:00:00' OR (issued_at = '2026-11-12 00:00:00' AND id < 900000)) AND state = 2 AND issued_at >= '2026-11-05 00:00:00'
+    ORDER BY issued_at DESC, id DESC LIMIT 100;
 SELECT id, coupon_id, user_id, sequence, state, order_id, version, issued_at, valid_from, valid_until
     FROM issued_coupon
     WHERE id = 5000 LIMIT 100;

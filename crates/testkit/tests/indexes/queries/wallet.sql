@@ -3,7 +3,35 @@ SELECT request_id, user_id, method, request_hash, refused, reply
     WHERE request_id IN (X'c4ca4238a0b923820dcc509a6f75849b', X'c81e728d9d4c2f636f067f89cc14862c');
 SELECT user_id, seq, kind, amount, balance_after, order_id, saga_id, created_at
     FROM ledger
-    WHERE (user_id = 5000 AND seq < 5000)
+    WHERE user_id = 5000 AND seq < 12000 AND seq >= 2000
+    ORDER BY seq DESC LIMIT 100;
+SELECT user_id, seq, kind, amount, balance_after, order_id, saga_id, created_at
+    FROM ledger
+    WHERE user_id = 5000 AND seq < 12000 AND seq >= 2000 AND kind = 2
+    ORDER BY seq DESC LIMIT 100;
+SELECT user_id, seq, kind, amount, balance_after, order_id, saga_id, created_at
+    FROM ledger
+    WHERE user_id = 5000 AND seq < 12000 AND seq >= 2000 AND created_at >= '2026-11-01 00:00:00'
+    ORDER BY seq DESC LIMIT 100;
+SELECT user_id, seq, kind, amount, balance_after, order_id, saga_id, created_at
+    FROM ledger
+    WHERE user_id = 5000 AND seq < 12000 AND seq >= 2000 AND created_at < '2026-11-05 00:00:00'
+    ORDER BY seq DESC LIMIT 100;
+SELECT user_id, seq, kind, amount, balance_after, order_id, saga_id, created_at
+    FROM ledger
+    WHERE user_id = 5000 AND seq < 12000 AND seq >= 2000 AND kind = 2 AND created_at >= '2026-11-01 00:00:00'
+    ORDER BY seq DESC LIMIT 100;
+SELECT user_id, seq, kind, amount, balance_after, order_id, saga_id, created_at
+    FROM ledger
+    WHERE user_id = 5000 AND seq < 12000 AND seq >= 2000 AND kind = 2 AND created_at < '2026-11-05 00:00:00'
+    ORDER BY seq DESC LIMIT 100;
+SELECT user_id, seq, kind, amount, balance_after, order_id, saga_id, created_at
+    FROM ledger
+    WHERE user_id = 5000 AND seq < 12000 AND seq >= 2000 AND created_at >= '2026-11-01 00:00:00' AND created_at < '2026-11-05 00:00:00'
+    ORDER BY seq DESC LIMIT 100;
+SELECT user_id, seq, kind, amount, balance_after, order_id, saga_id, created_at
+    FROM ledger
+    WHERE user_id = 5000 AND seq < 12000 AND seq >= 2000 AND kind = 2 AND created_at >= '2026-11-01 00:00:00' AND created_at < '2026-11-05 00:00:00'
     ORDER BY seq DESC LIMIT 100;
 SELECT user_id, balance, version, created_at FROM wallet WHERE user_id = 5000 LIMIT 100;
 SELECT user_id, balance, version, created_at
