@@ -163,7 +163,7 @@ async fn what_clients_make_up_is_no_offence() {
         delta: 1,
         ..AdjustStockRequest::default()
     };
-    shop.products().adjust_stock(adjust).await.unwrap_err();
+    shop.product_admin().adjust_stock(adjust).await.unwrap_err();
     // A wallet may have any id.
     let create = CreateWalletRequest { request_id: request_id(), user_id: MADE_UP };
     shop.wallets().create_wallet(create).await.unwrap();

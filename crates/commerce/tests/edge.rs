@@ -115,7 +115,7 @@ async fn every_service_of_every_listener_reads_gzip() {
     for file in &set.file {
         for service in &file.service {
             let address = match service.name() {
-                "SagaAdminService" | "SagaService" => shop.listening().admin,
+                name if testkit::is_admin(name) => shop.listening().admin,
                 name if name.ends_with("ParticipantService") => {
                     shop.listening().participant.unwrap()
                 }

@@ -153,7 +153,12 @@ async fn what_two_replicas_made_in_turn_is_listed_newest_first_and_nothing_is_sk
     // A ledger and the movements of a stock are numbered without gaps, whoever wrote them.
     let listed = all(
         async |on, page_token| {
-            let request = ListWalletTransactionsRequest { user_id, page_size: PAGE, page_token };
+            let request = ListWalletTransactionsRequest {
+                user_id,
+                page_size: PAGE,
+                page_token,
+                ..Default::default()
+            };
             let page = wallets_on(channels[on].clone()).list_wallet_transactions(request).await;
             let page = page.unwrap().into_inner();
             let items = page.transactions.into_iter();
@@ -168,7 +173,7 @@ async fn what_two_replicas_made_in_turn_is_listed_newest_first_and_nothing_is_sk
     let listed = all(
         async |on, page_token| {
             let request = ListStockMovementsRequest { product_id, page_size: PAGE, page_token };
-            let page = products_on(channels[on].clone()).list_stock_movements(request).await;
+            let page = product_admin_on(admins[on].clone()).list_stock_movements(request).await;
             let page = page.unwrap().into_inner();
             let items = page.movements.into_iter();
             let items = items.map(|it| (Timestamp::default(), it.seq.to_string()));

@@ -80,7 +80,7 @@ impl Shop {
             price: 1_000,
             stock: 10,
         };
-        let product = clients.products.create_product(product).await.unwrap().into_inner();
+        let product = clients.product_admin.create_product(product).await.unwrap().into_inner();
         product.product.unwrap().product_id
     }
 

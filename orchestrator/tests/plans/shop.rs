@@ -5,10 +5,12 @@ use crate::scenarios::{Case, Scenario, Spoil, cases};
 use crate::snapshot::Snapshot;
 use crate::wire::{Delivered, Fault, Packet, Wire};
 use api::checkout::v1::{CancelOrderRequest, CheckoutLine, CheckoutState, PlaceOrderRequest};
+use api::coupon::v1::coupon_admin_service_client::CouponAdminServiceClient;
 use api::coupon::v1::coupon_service_client::CouponServiceClient;
 use api::coupon::v1::create_coupon_request::Discount;
 use api::coupon::v1::{CancelPolicy, CreateCouponRequest, IssueCouponRequest, PercentDiscount};
 use api::product::v1::CreateProductRequest;
+use api::product::v1::product_admin_service_client::ProductAdminServiceClient;
 use api::product::v1::product_service_client::ProductServiceClient;
 use api::wallet::v1::wallet_service_client::WalletServiceClient;
 use api::wallet::v1::{ChargeWalletRequest, CreateWalletRequest};
@@ -80,6 +82,8 @@ pub(crate) struct Shop {
     db: Db,
     products: ProductServiceClient<Transport>,
     coupons: CouponServiceClient<Transport>,
+    product_admin: ProductAdminServiceClient<Transport>,
+    coupon_admin: CouponAdminServiceClient<Transport>,
     wallets: WalletServiceClient<Transport>,
     next_user: AtomicI64,
 }
@@ -122,6 +126,8 @@ impl Shop {
             .with(coupons.public())
             .with(wallets.public());
         let public = platform::transport::local(public, &chassis);
+        let admin = Services::default().with(products.admin()).with(coupons.admin());
+        let admin = platform::transport::local(admin, &chassis);
         let wire = Wire::new(Handle::current());
         let [products, coupons, wallets, orders] =
             [products.steps(), coupons.steps(), wallets.steps(), orders.steps()]
@@ -153,6 +159,8 @@ impl Shop {
             products: ProductServiceClient::new(public.clone()),
             coupons: CouponServiceClient::new(public.clone()),
             wallets: WalletServiceClient::new(public),
+            product_admin: ProductAdminServiceClient::new(admin.clone()),
+            coupon_admin: CouponAdminServiceClient::new(admin),
             next_user: AtomicI64::new(1),
         }
     }
@@ -371,7 +379,7 @@ impl Shop {
     async fn product(&self, price: i64, stock: i64) -> i64 {
         let request =
             CreateProductRequest { request_id: request_id(), name: "tea".to_owned(), price, stock };
-        let made = self.products.clone().create_product(request).await.unwrap();
+        let made = self.product_admin.clone().create_product(request).await.unwrap();
         made.into_inner().product.unwrap().product_id
     }
 
@@ -386,7 +394,7 @@ impl Shop {
             ..CreateCouponRequest::default()
         };
         request.set_cancel_policy(CancelPolicy::Restore);
-        let made = self.coupons.clone().create_coupon(request).await.unwrap();
+        let made = self.coupon_admin.clone().create_coupon(request).await.unwrap();
         made.into_inner().coupon.unwrap().coupon_id
     }
 

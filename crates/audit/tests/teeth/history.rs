@@ -210,10 +210,10 @@ async fn change(shop: &Shop, product_id: i64) {
         update_mask: Some(FieldMask { paths: vec!["price".to_owned()] }),
         ..UpdateProductRequest::default()
     };
-    let call = async || shop.products().update_product(update.clone()).await;
+    let call = async || shop.product_admin().update_product(update.clone()).await;
     testkit::patiently(call).await.unwrap();
     let reason = "found".to_owned();
     let adjust = AdjustStockRequest { request_id: request_id(), product_id, delta: 7, reason };
-    let call = async || shop.products().adjust_stock(adjust.clone()).await;
+    let call = async || shop.product_admin().adjust_stock(adjust.clone()).await;
     testkit::patiently(call).await.unwrap();
 }

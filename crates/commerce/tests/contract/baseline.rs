@@ -42,7 +42,7 @@ impl World {
 
     /// The listener that offers a method.
     pub(crate) fn channel_of(&self, method: &MethodDescriptor) -> Channel {
-        let admin = method.parent_service().name() == "SagaAdminService";
+        let admin = testkit::is_admin(method.parent_service().name());
         if admin { self.admin.clone() } else { self.channel.clone() }
     }
 
@@ -64,9 +64,9 @@ impl World {
         match method {
             "CreateWallet" => vec![json!({"requestId": id, "userId": shop.unused_user()})],
             "GetWallet" => vec![json!({"userId": user})],
-            "ChargeWallet" => vec![json!({"requestId": id, "userId": user, "amount": 1_000})],
+            "ChargeWallet" => vec![json!({"requestId": id, "userId": user, "amountWon": 1_000})],
             "CreateProduct" => {
-                vec![json!({"requestId": id, "name": "tea", "price": 4_500, "stock": 7})]
+                vec![json!({"requestId": id, "name": "tea", "priceWon": 4_500, "stock": 7})]
             }
             "GetProduct" => vec![json!({"productId": product})],
             "BatchGetProducts" => vec![json!({"productIds": [product]})],
@@ -74,7 +74,7 @@ impl World {
                 let product = shop.product(10_000, 5).await;
                 vec![json!({
                     "requestId": id, "productId": product, "version": 1, "name": "green tea",
-                    "price": 5_000, "updateMask": "name,price"
+                    "priceWon": 5_000, "updateMask": "name,priceWon"
                 })]
             }
             "AdjustStock" => {
@@ -91,26 +91,34 @@ impl World {
                     })
                 };
                 vec![
-                    rest("percent", json!({"percent": 10, "maxAmount": 5_000})),
-                    rest("fixed", json!({"amount": 1_000})),
+                    rest("percent", json!({"percent": 10, "maxAmountWon": 5_000})),
+                    rest("fixed", json!({"amountWon": 1_000})),
                 ]
             }
             "GetCoupon" => vec![json!({"couponId": coupon})],
-            "ListProducts" | "ListCoupons" => page(json!({})),
+            "ListProducts" => page(json!({"nameContains": "product"})),
+            "ListCoupons" => page(json!({})),
             "IssueCoupon" => {
                 let user = shop.user(0).await;
                 vec![json!({"requestId": id, "userId": user, "couponId": coupon})]
             }
             "GetIssuedCoupon" => vec![json!({"issuedCouponId": issued})],
-            "ListWalletTransactions" | "ListIssuedCoupons" => page(json!({"userId": user})),
+            "ListWalletTransactions" => page(json!({
+                "userId": user, "kind": "WALLET_TRANSACTION_KIND_CHARGE",
+                "createdFrom": "2026-01-01T00:00:00Z", "createdTo": "2099-01-01T00:00:00Z"
+            })),
+            "ListIssuedCoupons" => {
+                page(json!({"userId": user, "state": "ISSUED_COUPON_STATE_ACTIVE"}))
+            }
             "GetOrder" => vec![json!({"orderId": order, "userId": user})],
             "ListOrders" => page(json!({
                 "userId": user, "state": "ORDER_STATE_CONFIRMED",
                 "createdFrom": "2026-01-01T00:00:00Z", "createdTo": "2099-01-01T00:00:00Z"
             })),
             "StreamEvents" => {
-                let types = json!(["OrderConfirmed"]);
-                vec![json!({"source": "EVENT_SOURCE_ORDER", "after": "", "types": types})]
+                let types = json!(["commerce.order.v1.OrderConfirmed"]);
+                let sources = json!(["EVENT_SOURCE_ORDER", "EVENT_SOURCE_WALLET"]);
+                vec![json!({"sources": sources, "cursor": "", "types": types})]
             }
             "ListTopProducts" => vec![json!({"limit": 5})],
             "RebuildRanking" => vec![json!({"requestId": id})],
@@ -118,7 +126,7 @@ impl World {
                 let user = shop.user(1_000_000).await;
                 shop.issued(user, *coupon).await;
                 vec![json!({
-                    "requestId": id, "userId": user, "couponId": coupon, "expectedTotal": 20_000,
+                    "requestId": id, "userId": user, "couponId": coupon, "expectedTotalWon": 20_000,
                     "lines": [{"productId": product, "quantity": 2}]
                 })]
             }
@@ -132,7 +140,9 @@ impl World {
             ],
             "ListCheckouts" => page(json!({"userId": user, "state": "CHECKOUT_STATE_SUCCEEDED"})),
             "ListSagas" => page(json!({
-                "state": "SAGA_STATE_SUCCEEDED", "kind": "checkout", "minAge": "0s"
+                "state": "SAGA_STATE_SUCCEEDED", "kind": "checkout", "userId": user, "orderId": order,
+                "traceId": "none", "createdFrom": "2026-01-01T00:00:00Z",
+                "createdTo": "2099-01-01T00:00:00Z"
             })),
             "RetrySaga" | "ResolveSaga" => vec![operation(&shop.stuck_saga().await)],
             "AbortSaga" => vec![operation(&shop.hanging_saga().await)],

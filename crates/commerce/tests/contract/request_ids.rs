@@ -37,7 +37,7 @@ async fn ten_at_once_are_one_and_so_they_stay_across_a_restart() {
         for request in world.requests(&method).await {
             let repeats = vec![request.clone(); TIMES];
             let answers = at_once(&world.shop, repeats, async |channel, request| {
-                let channel = if method.parent_service().name() == "SagaAdminService" {
+                let channel = if testkit::is_admin(method.parent_service().name()) {
                     world.channel_of(&method)
                 } else {
                     channel
@@ -111,8 +111,8 @@ fn with_other_content(request: &DynamicMessage) -> Option<DynamicMessage> {
             (Kind::String, Value::String(text)) => Value::String(format!("{text}!")),
             (Kind::Message(_), Value::List(mut items)) => {
                 let Value::Message(line) = items.first_mut()? else { continue };
-                let quantity = line.get_field_by_name("quantity")?.as_i64()? + 1;
-                line.set_field_by_name("quantity", Value::I64(quantity));
+                let quantity = line.get_field_by_name("quantity")?.as_i32()? + 1;
+                line.set_field_by_name("quantity", Value::I32(quantity));
                 Value::List(items)
             }
             _ => continue,
@@ -130,7 +130,7 @@ async fn a_refusal_is_remembered_too() {
     let charge = api::wallet::v1::ChargeWalletRequest {
         request_id: testkit::request_id(),
         user_id: user,
-        amount: 1_000,
+        amount_won: 1_000,
     };
     let refused = world.shop.wallets().charge_wallet(charge.clone()).await.unwrap_err();
     assert_eq!(reason(&refused), Reason::WalletNotFound);

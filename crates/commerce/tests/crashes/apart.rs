@@ -100,10 +100,12 @@ impl Apart {
         }
         let ports: BTreeMap<Role, [u16; 3]> =
             Role::ALL.into_iter().map(|role| (role, [(); 3].map(|()| free_port()))).collect();
-        let mut addresses = Addresses::at("");
-        for (role, [public, ..]) in &ports {
-            if let Some(address) = addresses.service(role.name()) {
-                *address = format!("127.0.0.1:{public}");
+        let mut addresses = Addresses::at("", "");
+        for (role, [public, _, admin]) in &ports {
+            for (name, port) in [(role.name(), public), (&format!("{}-admin", role.name()), admin)] {
+                if let Some(address) = addresses.service(name) {
+                    *address = format!("127.0.0.1:{port}");
+                }
             }
         }
         let variables = |role| variables(ports[&role], &ports, &mysql, &redis);

@@ -64,7 +64,7 @@ async fn product(clients: &Clients, stock: i64) -> i64 {
     let name = "a product".to_owned();
     let create = CreateProductRequest { request_id: request_id(), name, price: PRICE, stock };
     let made =
-        patiently(PATIENCE, async || clients.products.clone().create_product(create.clone()).await);
+        patiently(PATIENCE, async || clients.product_admin.clone().create_product(create.clone()).await);
     made.await.unwrap().into_inner().product.unwrap().product_id
 }
 
@@ -92,7 +92,7 @@ async fn campaign(clients: &Clients, users: &[i64]) -> i64 {
         cancel_policy: CancelPolicy::Restore.into(),
     };
     let made =
-        patiently(PATIENCE, async || clients.coupons.clone().create_coupon(create.clone()).await);
+        patiently(PATIENCE, async || clients.coupon_admin.clone().create_coupon(create.clone()).await);
     let coupon_id = made.await.unwrap().into_inner().coupon.unwrap().coupon_id;
     each(users, async |user_id| {
         let issue = IssueCouponRequest { request_id: request_id(), user_id, coupon_id };

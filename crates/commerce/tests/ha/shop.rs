@@ -105,6 +105,6 @@ async fn start(log: &Path, database: &str, redis: &str) -> Replica {
     let ready = ready.expect("it is ready in time").unwrap().unwrap_or_default();
     let told = || std::fs::read_to_string(log).unwrap();
     assert!(ready.contains("ready"), "it is not ready: {ready:?}\n{}", told());
-    let clients = Clients::new(&Addresses::at(public), CONNECTIONS).unwrap();
+    let clients = Clients::new(&Addresses::at(public, admin), CONNECTIONS).unwrap();
     Replica { process, clients }
 }

@@ -28,6 +28,11 @@ use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 use tokio::runtime::{self, Runtime};
 
+/// Whether a service is offered on the admin listener, by its name without the package.
+pub fn is_admin(service: &str) -> bool {
+    service.ends_with("AdminService") || matches!(service, "EventService" | "SagaService")
+}
+
 /// How long a runtime may take to drop what runs on it.
 const DROP: Duration = Duration::from_secs(10);
 /// Threads of a shop.
