@@ -98,7 +98,7 @@ pub(crate) async fn retry(admin: &Admin, asked: Asked) -> Result<Told, Status> {
         running.attention = None;
         running.owner = engine.journal().owner();
     }
-    let goes_on = saga_of(&goes_on);
+    let goes_on = saga_of(&goes_on)?;
     let operation = asked.operation(Action::Retry, goes_on.encode_to_vec())?;
     match engine.operate(operation).await.map_err(|error| unavailable(&error))? {
         Operated::Now(_) => Ok((goes_on, false)),

@@ -19,7 +19,7 @@ use api::saga::v1::saga_admin_service_server::SagaAdminServiceServer;
 use api::saga::v1::saga_service_server::SagaServiceServer;
 use api::{Check, Reason, Refusal, RequestId};
 use db::Db;
-use participant::{RequestHash, RequestKey, SagaId, Steps, Trace};
+use participant::{Name, RequestHash, RequestKey, SagaId, Steps, Trace};
 use platform::page::{PageSize, PageToken};
 use prost::Message;
 use saga::journal::{EndedAs, Filter, Journal, NewSaga, PlanId, Record, RunningState, Start};
@@ -114,8 +114,8 @@ impl Orchestrator {
         let start = Start {
             saga: SagaId::from(db::new_id()),
             plan: asked.plan,
-            subject: asked.user_id,
-            object: asked.order_id,
+            subject: asked.user_id.into(),
+            object: asked.order_id.into(),
             weight: asked.weight,
             request: asked.content,
             placed_at,
@@ -231,7 +231,7 @@ impl CheckoutService for Orchestrator {
         };
         let saga = saga.ok_or_else(|| Refusal::new(Reason::CheckoutNotFound))?;
         let (record, status) = self.look_up(saga).await?;
-        let checkout = Some(answer::checkout(&record, status));
+        let checkout = Some(answer::checkout(&record, status)?);
         Ok(Response::new(GetCheckoutResponse { checkout }))
     }
 
@@ -245,8 +245,8 @@ impl CheckoutService for Orchestrator {
         let size = PageSize::from_request(request.page_size);
         let below = PageToken::decode("ListCheckouts", &filters, &request.page_token)?.map(SagaId);
         let (running, ended) = states(request.state());
-        let filter =
-            Filter { subject: Some(request.user_id), running, ended, below, ..Filter::default() };
+        let subject = Some(Name::from(request.user_id));
+        let filter = Filter { subject, running, ended, below, ..Filter::default() };
         let records = self.engine.journal().list(filter, size.rows_to_read()).await;
         let token =
             |record: &Record| PageToken::encode("ListCheckouts", &filters, &record.start().saga.0);
@@ -255,7 +255,7 @@ impl CheckoutService for Orchestrator {
         let mut checkouts = Vec::with_capacity(records.len());
         for record in records {
             let (record, status) = self.listed(record).await?;
-            checkouts.push(answer::checkout(&record, status));
+            checkouts.push(answer::checkout(&record, status)?);
         }
         Ok(Response::new(ListCheckoutsResponse { checkouts, next_page_token }))
     }
@@ -287,11 +287,11 @@ fn states(state: CheckoutState) -> (Vec<RunningState>, Vec<EndedAs>) {
 
 pub(crate) fn request_key(
     request_id: &str,
-    user_id: i64,
+    subject: impl Into<Name>,
     method: i8,
 ) -> Result<RequestKey, Refusal> {
     let request_id = *RequestId::parse(request_id)?.as_bytes();
-    Ok(RequestKey { request_id, user_id, method })
+    Ok(RequestKey { request_id, subject: subject.into(), method })
 }
 
 fn tell(saga: SagaId, status: CheckoutStatus, replayed: bool) -> Result<Told, Status> {

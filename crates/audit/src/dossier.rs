@@ -11,8 +11,8 @@ use api::order::v1::{Order, OrderLine, OrderState};
 use api::product::v1::PricedLine;
 use db::Bytes16;
 use diesel::QueryableByName;
-use diesel::sql_types::{BigInt, Binary};
-use participant::SagaId;
+use diesel::sql_types::{BigInt, Binary, Text};
+use participant::{Name, SagaId};
 use prost::Message;
 use std::collections::BTreeMap;
 
@@ -23,10 +23,10 @@ pub(crate) struct Ended {
     saga_id: Bytes16,
     #[diesel(sql_type = BigInt)]
     kind: i64,
-    #[diesel(sql_type = BigInt)]
-    subject: i64,
-    #[diesel(sql_type = BigInt)]
-    object: i64,
+    #[diesel(sql_type = Text)]
+    subject: Name,
+    #[diesel(sql_type = Text)]
+    object: Name,
     #[diesel(sql_type = BigInt)]
     pub(crate) outcome: i64,
     #[diesel(sql_type = Binary)]
@@ -127,7 +127,13 @@ impl Ended {
         }
     }
 
+    /// The user and the order that it is about; `None` where its names are no ids.
+    fn about(&self) -> Option<(i64, i64)> {
+        Some((self.subject.number()?, self.object.number()?))
+    }
+
     fn checkout_stands(&self, files: &Files) -> Option<()> {
+        let (user_id, order_id) = self.about()?;
         let order = files.order.placed.as_ref()?;
         files.order.confirm.done()?;
         let reserved = files.product.reserve.done()?;
@@ -139,7 +145,7 @@ impl Ended {
 
         let asked = Asked::decode(self.request.as_slice()).ok()?;
         let lines = asked.lines.iter().map(|line| (line.product_id, line.quantity));
-        let as_asked = self.is_about(order)
+        let as_asked = (order.user_id, order.order_id) == (user_id, order_id)
             && lines.eq(order.lines.iter().map(|line| (line.product_id, line.quantity)))
             && asked.coupon_id == order.coupon_id
             && asked.expected_total.is_none_or(|expected| expected == order.total);
@@ -149,26 +155,25 @@ impl Ended {
             quantity: line.quantity,
             unit_price: line.unit_price,
         });
-        let stock = reserved.order_id == self.object
+        let stock = reserved.order_id == order_id
             && reserved.total == order.total
             && lines.eq(order.lines.iter().copied());
         let discount = match (order.coupon_id, files.coupon.redeem.done()) {
             (Some(coupon_id), Some(used)) => {
-                (used.order_id, used.user_id, used.coupon_id)
-                    == (self.object, self.subject, coupon_id)
+                (used.order_id, used.user_id, used.coupon_id) == (order_id, user_id, coupon_id)
                     && Some(used.issued_coupon_id) == order.issued_coupon_id
                     && used.discount == order.discount
             }
             (None, None) => files.coupon.redeem.is_absent() && order.discount == 0,
             _ => false,
         };
-        let money =
-            (paid.order_id, paid.user_id, paid.amount) == (self.object, self.subject, order.paid);
+        let money = (paid.order_id, paid.user_id, paid.amount) == (order_id, user_id, order.paid);
         let told = self.told()?.order.is_some_and(|told| tells(&told, order));
         (no_cancel && as_asked && stock && discount && money && told).then_some(())
     }
 
     fn cancel_stands(&self, files: &Files) -> Option<()> {
+        let (user_id, order_id) = self.about()?;
         let order = files.order.cancelled.as_ref()?;
         files.order.begin_cancel.done()?;
         files.order.finish_cancel.done()?;
@@ -178,11 +183,12 @@ impl Ended {
             && files.product.reserve.is_absent()
             && files.coupon.redeem.is_absent()
             && files.order.confirm.is_absent();
-        let gone = self.is_about(order) && order.state() == OrderState::Cancelled;
-        let money = files.wallet.refunded() == Some((self.subject, self.object, order.paid));
+        let gone = (order.user_id, order.order_id) == (user_id, order_id)
+            && order.state() == OrderState::Cancelled;
+        let money = files.wallet.refunded() == Some((user_id, order_id, order.paid));
         let mut units: BTreeMap<(i64, i64), Vec<i64>> = BTreeMap::new();
         for line in &order.lines {
-            units.entry((self.object, line.product_id)).or_default().push(line.quantity);
+            units.entry((order_id, line.product_id)).or_default().push(line.quantity);
         }
         let stock = files.product.restocked() == units;
         let coupon = match (order.issued_coupon_id, files.coupon.restore.done()) {
@@ -225,10 +231,6 @@ impl Ended {
             _ => false,
         };
         !stands && explained
-    }
-
-    fn is_about(&self, order: &Order) -> bool {
-        (order.order_id, order.user_id) == (self.object, self.subject)
     }
 
     /// What END records.

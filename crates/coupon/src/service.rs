@@ -3,7 +3,7 @@
 use crate::desk::Op;
 use crate::domain::{self, CouponId, IssuedId, Refused, Terms, UserId};
 use crate::{Coupon, store, wire};
-use ::participant::{Moment, Told, Trace, Verdict, content_hash};
+use ::participant::{Moment, Name, Told, Trace, Verdict, content_hash};
 use ::service::{answer, refuse_db, request_key, trace};
 use api::coupon::v1::coupon_service_server::CouponService;
 use api::coupon::v1::{
@@ -22,9 +22,6 @@ use tonic::{Request, Response, Status};
 const CREATE: i8 = 1;
 const ISSUE: i8 = 2;
 
-/// The user of requests that name none.
-const NOBODY: i64 = 0;
-
 /// The encoding of requests that idempotency rows digest.
 const ENCODING: u8 = 1;
 
@@ -41,7 +38,7 @@ impl CouponService for Coupon {
         let request = request.into_inner();
         request.check()?;
         let terms = wire::terms(&request)?;
-        let key = request_key(&request.request_id, NOBODY, CREATE)?;
+        let key = request_key(&request.request_id, Name::default(), CREATE)?;
         let content = CreateCouponRequest { request_id: String::new(), ..request };
         let hash = content_hash(ENCODING, &content);
         let id = CouponId(self.campaign_ids.next().await.map_err(|error| refuse_db(&error))?);

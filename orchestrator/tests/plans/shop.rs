@@ -191,7 +191,7 @@ impl Shop {
         let method = if matches!(ask, Ask::Place(_)) { 1 } else { 2 };
         self.hold(&format!(
             "INSERT INTO request (request_id, subject, method, request_hash, saga_id, created_at) \
-            VALUES (X'{id}', {user}, {method}, X'0000000000000000', X'{id}', NOW(6))"
+            VALUES (X'{id}', '{user}', {method}, X'0000000000000000', X'{id}', NOW(6))"
         ))
         .await
     }

@@ -9,7 +9,7 @@ use db::Bytes16;
 use diesel::QueryableByName;
 use diesel::sql_types::{BigInt, Binary, Bool, Text};
 use futures_util::TryStreamExt;
-use participant::SagaId;
+use participant::{Name, SagaId};
 use std::collections::BTreeMap;
 
 /// A checkout's kind, and its request's method.
@@ -35,18 +35,19 @@ struct Row {
     part: i64,
     #[diesel(sql_type = BigInt)]
     kind: i64,
-    #[diesel(sql_type = BigInt)]
-    subject: i64,
+    #[diesel(sql_type = Text)]
+    subject: Name,
+    #[diesel(sql_type = Text)]
+    object: Name,
     #[diesel(sql_type = Bool)]
     known: bool,
 }
 
-const ROWS: &str = "SELECT saga_id, 0 AS part, kind, subject, \
-    kind IN (1, 2) AND state IN (1, 2, 3) \
-    AND (unique_object IS NULL OR unique_object = object) AS known FROM saga \
-    UNION ALL SELECT saga_id, 1, kind, subject, kind IN (1, 2) AND outcome IN (1, 2, 3) \
-    FROM saga_history \
-    UNION ALL SELECT saga_id, 2, method, subject, 1 FROM request ORDER BY saga_id, part";
+/// A request is about no object of its own; its subject stands there once more.
+const ROWS: &str = "SELECT saga_id, 0 AS part, kind, subject, object, \
+    state IN (1, 2, 3) AND (unique_object IS NULL OR unique_object = object) AS known FROM saga \
+    UNION ALL SELECT saga_id, 1, kind, subject, object, outcome IN (1, 2, 3) FROM saga_history \
+    UNION ALL SELECT saga_id, 2, method, subject, subject, 1 FROM request ORDER BY saga_id, part";
 
 /// An unfinished saga.
 #[derive(QueryableByName)]
@@ -109,7 +110,12 @@ pub(crate) async fn check_watermarks(
 pub(crate) async fn check(snapshot: &mut Snapshot, findings: &mut Findings) -> Result<()> {
     let mut rows = snapshot.rows::<Row>(ROWS).await?;
     let mut group: Vec<Row> = Vec::new();
+    // Of checkouts alone: the order of a cancel is the client's word, and may be made up.
+    let mut greatest_order = 0;
     while let Some(row) = rows.try_next().await? {
+        if let Some(order) = row.placed_order() {
+            greatest_order = greatest_order.max(order);
+        }
         if group.first().is_some_and(|first| first.saga_id != row.saga_id) {
             check_saga(&group, findings);
             group.clear();
@@ -118,27 +124,41 @@ pub(crate) async fn check(snapshot: &mut Snapshot, findings: &mut Findings) -> R
     }
     check_saga(&group, findings);
     drop(rows);
-    // Of checkouts alone: the order of a cancel is the client's word, and may be made up.
-    let greatest = format!(
-        "SELECT GREATEST(COALESCE((SELECT MAX(object) FROM saga WHERE kind = {CHECKOUT}), 0), \
-        COALESCE((SELECT MAX(object) FROM saga_history WHERE kind = {CHECKOUT}), 0))"
-    );
+    let greatest = format!("SELECT {greatest_order}");
     ids::check(&JOURNAL_IDS, &[("order", &greatest)], snapshot, findings).await
+}
+
+impl Row {
+    fn is_request(&self) -> bool {
+        !matches!(self.part, BEGUN | ENDED)
+    }
+
+    /// Whether its names are of its kind: a user and an order.
+    fn is_named(&self) -> bool {
+        matches!(self.kind, CHECKOUT | CANCEL)
+            && self.subject.number().is_some()
+            && self.object.number().is_some()
+    }
+
+    /// The order that a checkout places.
+    fn placed_order(&self) -> Option<i64> {
+        (!self.is_request() && self.kind == CHECKOUT).then(|| self.object.number())?
+    }
 }
 
 fn check_saga(group: &[Row], findings: &mut Findings) {
     let Some(first) = group.first() else { return };
     let name = || format!("saga {}", SagaId(first.saga_id.0));
-    let sagas: Vec<&Row> = group.iter().filter(|row| matches!(row.part, BEGUN | ENDED)).collect();
-    let requests = group.iter().filter(|row| !matches!(row.part, BEGUN | ENDED));
+    let sagas: Vec<&Row> = group.iter().filter(|row| !row.is_request()).collect();
+    let requests = group.iter().filter(|row| row.is_request());
     let once = match sagas.as_slice() {
-        [saga] => saga.known,
+        [saga] => saga.known && saga.is_named(),
         // A request without a saga is told below.
         [] => true,
         _ => false,
     };
     findings.check(&JOURNAL_ONCE, once, name());
-    let begun_by: Vec<(i64, i64)> = requests.map(|row| (row.kind, row.subject)).collect();
-    let answers = sagas.first().is_some_and(|saga| begun_by == [(saga.kind, saga.subject)]);
+    let begun_by: Vec<(i64, &Name)> = requests.map(|row| (row.kind, &row.subject)).collect();
+    let answers = sagas.first().is_some_and(|saga| begun_by == [(saga.kind, &saga.subject)]);
     findings.check(&JOURNAL_REQUESTS, answers, name());
 }

@@ -201,7 +201,7 @@ impl Engine {
         key: RequestKey,
         answer_by: Instant,
     ) -> Result<Option<SagaId>, NoStanding> {
-        if let Some(mut progress) = self.request(key) {
+        if let Some(mut progress) = self.request(&key) {
             let is_known = |progress: &Progress| !matches!(progress, Progress::Starting);
             // Known, or its task is gone: what it committed can be read.
             let known = tokio::time::timeout_at(answer_by, progress.wait_for(is_known)).await;
