@@ -120,9 +120,11 @@ impl Ended {
         match (self.kind, self.outcome) {
             (CHECKOUT, SUCCEEDED) => Some((CHECKOUT_STANDS, self.checkout_stands(files).is_some())),
             (CANCEL, SUCCEEDED) => Some((CANCEL_STANDS, self.cancel_stands(files).is_some())),
-            (_, FAILED) => Some((FAILED_LEAVES_NOTHING, self.left_nothing(files))),
-            (_, RESOLVED) => Some((FAILED_LEAVES_NOTHING, files.order.decided_nothing())),
-            // Of no known kind, which the journal's own check tells.
+            (CHECKOUT | CANCEL, FAILED) => Some((FAILED_LEAVES_NOTHING, self.left_nothing(files))),
+            (CHECKOUT | CANCEL, RESOLVED) => {
+                Some((FAILED_LEAVES_NOTHING, files.order.decided_nothing()))
+            }
+            // A submitted saga, which has no step of the shop; or one of no known kind, which the journal's own check tells.
             _ => None,
         }
     }

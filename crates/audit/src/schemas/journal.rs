@@ -16,6 +16,8 @@ use std::collections::BTreeMap;
 pub(crate) const CHECKOUT: i64 = 1;
 /// A cancel's kind, and its request's method.
 pub(crate) const CANCEL: i64 = 2;
+/// The kind of a saga that was submitted as data, and its request's method.
+const SUBMITTED: i64 = 3;
 /// All steps are done.
 pub(crate) const SUCCEEDED: i64 = 1;
 /// All steps are undone.
@@ -133,11 +135,14 @@ impl Row {
         !matches!(self.part, BEGUN | ENDED)
     }
 
-    /// Whether its names are of its kind: a user and an order.
+    /// Whether its names are of its kind: a user and an order, or nobody and nothing.
     fn is_named(&self) -> bool {
-        matches!(self.kind, CHECKOUT | CANCEL)
-            && self.subject.number().is_some()
-            && self.object.number().is_some()
+        let names = [&self.subject, &self.object];
+        match self.kind {
+            CHECKOUT | CANCEL => names.iter().all(|name| name.number().is_some()),
+            SUBMITTED => names.iter().all(|name| name.as_str().is_empty()),
+            _ => false,
+        }
     }
 
     /// The order that a checkout places.
@@ -161,4 +166,36 @@ fn check_saga(group: &[Row], findings: &mut Findings) {
     let begun_by: Vec<(i64, &Name)> = requests.map(|row| (row.kind, &row.subject)).collect();
     let answers = sagas.first().is_some_and(|saga| begun_by == [(saga.kind, &saga.subject)]);
     findings.check(&JOURNAL_REQUESTS, answers, name());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(part: i64, kind: i64, [subject, object]: [&str; 2]) -> Row {
+        let [subject, object] = [subject, object].map(|name| Name::new(name).unwrap());
+        Row { saga_id: Bytes16([1; 16]), part, kind, subject, object, known: true }
+    }
+
+    /// The invariants that an ended saga of this kind breaks, with the request that began it.
+    fn broken(kind: i64, names: [&str; 2]) -> Vec<&'static str> {
+        let request = row(2, kind, [names[0]; 2]);
+        let mut findings = Findings::default();
+        check_saga(&[row(ENDED, kind, names), request], &mut findings);
+        let broken = findings.into_checks().into_iter().filter(|check| check.offence_count > 0);
+        broken.map(|check| check.name).collect()
+    }
+
+    #[test]
+    fn a_saga_has_the_names_of_its_kind() {
+        for (kind, good, bad) in [
+            (CHECKOUT, ["7", "41"], ["7", "x"]),
+            (CANCEL, ["7", "41"], ["", "41"]),
+            (SUBMITTED, ["", ""], ["7", ""]),
+        ] {
+            assert!(broken(kind, good).is_empty(), "{kind}");
+            assert_eq!(broken(kind, bad), [JOURNAL_ONCE.name], "{kind}");
+        }
+        assert_eq!(broken(9, ["", ""]), [JOURNAL_ONCE.name]);
+    }
 }
