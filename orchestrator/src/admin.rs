@@ -89,7 +89,8 @@ impl Admin {
         let instance = self.instance(start)?;
         let watermark = self.orchestrator.engine.journal().watermark().await;
         let forgotten = start.saga <= watermark.map_err(|error| unavailable(&error))?;
-        let rows = self.orchestrator.engine.rows(start, &*instance).await;
+        let answer_by = platform::context::current().answer_by();
+        let rows = self.orchestrator.engine.rows(start, &*instance, answer_by).await;
         let shape = instance.shape();
         let applying = instance.steps().iter().filter(|info| shape.steps().any(|s| s == info.step));
         let steps = applying.map(|info| {

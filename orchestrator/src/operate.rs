@@ -156,7 +156,8 @@ async fn decide(
     running: &Running,
 ) -> Result<(Vec<u8>, Vec<u8>), Status> {
     let instance = admin.instance(&running.start)?;
-    let rows = admin.orchestrator.engine.rows(&running.start, &*instance).await;
+    let answer_by = platform::context::current().answer_by();
+    let rows = admin.orchestrator.engine.rows(&running.start, &*instance, answer_by).await;
     if rows.some_are_missing() {
         return Err(Refusal::new(Reason::Unavailable).into());
     }

@@ -23,7 +23,7 @@ use participant::{Name, RequestHash, RequestKey, SagaId, Steps, Trace};
 use platform::page::{PageSize, PageToken};
 use prost::Message;
 use saga::journal::{EndedAs, Filter, Journal, NewSaga, PlanId, Record, RunningState, Start};
-use saga::runtime::{Answer, Engine, NoStanding, Options, Patience, Plan, Standing};
+use saga::runtime::{Answer, Engine, NoStanding, Options, Plan, Standing};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio_util::task::TaskTracker;
@@ -108,7 +108,6 @@ impl Orchestrator {
     /// Begins or joins the saga of a request and waits for its outcome, as long as the caller does.
     async fn run(&self, asked: Asked) -> Result<Told, Status> {
         let context = platform::context::current();
-        let patience = Patience { answer_by: context.answer_by(), deadline: context.deadline };
         let placed_at = db::now_micros();
         let deadline_at = placed_at + self.engine.deadline(asked.plan);
         let start = Start {
@@ -126,7 +125,7 @@ impl Orchestrator {
         let request_id = asked.request.request_id;
         let owns_object = asked.plan == checkout::ID;
         let saga = NewSaga { start, owns_object, request: asked.request, hash: asked.hash };
-        let answer = self.engine.run(saga, patience).await;
+        let answer = self.engine.run(saga, context.answer_by()).await;
         let Answer { saga, standing, joined } = answer.map_err(|error| match error {
             NoStanding::Reused => reused(request_id),
             other => not_told(&other),
@@ -140,7 +139,8 @@ impl Orchestrator {
     /// `CHECKOUT_NOT_FOUND`; UNAVAILABLE where the journal or a participant that matters cannot be reached.
     async fn look_up(&self, saga: SagaId) -> Result<(Record, CheckoutStatus), Status> {
         let not_found = || Refusal::new(Reason::CheckoutNotFound).with("checkout_id", saga);
-        let found = self.engine.look_up(saga).await;
+        let answer_by = platform::context::current().answer_by();
+        let found = self.engine.look_up(saga, answer_by).await;
         let (record, standing) = found.map_err(|error| match error {
             NoStanding::NotFound => not_found(),
             other => not_told(&other),

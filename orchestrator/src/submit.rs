@@ -13,7 +13,7 @@ use participant::{Name, SagaId, Trace, content_hash};
 use platform::context;
 use prost::Message;
 use saga::journal::{EndedAs, NewSaga, PlanId, Start};
-use saga::runtime::{Answer, NoStanding, Patience, Standing};
+use saga::runtime::{Answer, NoStanding, Standing};
 use saga::submitted::{self, Fault, SubmittedPlan, SubmittedResult, SubmittedStage, SubmittedStep};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -65,15 +65,15 @@ impl SagaService for Submit {
         let request = request.into_inner();
         request.check()?;
         let context = context::current();
-        let patience = Patience { answer_by: context.answer_by(), deadline: context.deadline };
+        let answer_by = context.answer_by();
         let key = request_key(&request.request_id, Name::default(), SUBMIT_SAGA)?;
         let request_id = key.request_id;
         let saga = saga_of(request);
         let engine = &self.orchestrator.engine;
         // What was accepted is answered whatever its participants say today.
-        let known = engine.saga_of_request(key.clone(), patience.answer_by).await;
+        let known = engine.saga_of_request(key.clone(), answer_by).await;
         if known.map_err(|error| not_told(&error))?.is_none() {
-            self.check(&saga, patience.answer_by).await?;
+            self.check(&saga, answer_by).await?;
         }
         let placed_at = db::now_micros();
         let start = Start {
@@ -90,7 +90,7 @@ impl SagaService for Submit {
         };
         let hash = content_hash(VERSION, &saga);
         let new = NewSaga { start, owns_object: false, request: key, hash };
-        let answer = engine.run(new, patience).await.map_err(|error| match error {
+        let answer = engine.run(new, answer_by).await.map_err(|error| match error {
             NoStanding::Reused => reused(request_id),
             NoStanding::NotFound => Refusal::new(Reason::SagaNotFound),
             other => not_told(&other),
@@ -108,7 +108,7 @@ impl SagaService for Submit {
         request.check()?;
         let saga = SagaId(*RequestId::parse(&request.saga_id)?.as_bytes());
         let not_found = || Refusal::new(Reason::SagaNotFound).with("saga_id", saga);
-        let found = self.orchestrator.engine.look_up(saga).await;
+        let found = self.orchestrator.engine.look_up(saga, context::current().answer_by()).await;
         let (record, standing) = found.map_err(|error| match error {
             NoStanding::NotFound => not_found(),
             other => not_told(&other),

@@ -162,6 +162,12 @@ impl Shop {
         Node::start(self.journal.clone(), self.participants.clone(), options).await
     }
 
+    /// A replica of the orchestrator at the end of a wire of its own, behind which is everybody's.
+    pub(crate) async fn node_behind(&self, wire: &Wire, options: Options) -> Node {
+        let participants = self.participants.iter().map(|steps| wire.steps(Arc::clone(steps)));
+        Node::start(self.journal.clone(), participants.collect(), options).await
+    }
+
     /// A replica of the orchestrator that calls the participants over a connection.
     pub(crate) async fn node_over(&self, connection: Transport, options: Options) -> Node {
         let remote = |steps: &Arc<dyn Steps>| -> Arc<dyn Steps> {

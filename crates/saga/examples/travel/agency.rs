@@ -10,7 +10,7 @@ use participant::{
 };
 use prost::Message;
 use saga::journal::{Journal, NewSaga, Start};
-use saga::runtime::{Answer, Engine, NoStanding, Patience, Plan};
+use saga::runtime::{Answer, Engine, NoStanding, Plan};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -81,6 +81,5 @@ pub(crate) async fn book(
     };
     let request = RequestKey { request_id, subject: Name::default(), method: 1 };
     let new = NewSaga { start, owns_object: false, request, hash: content_hash(1, booking) };
-    let deadline = Instant::now() + patience;
-    engine.run(new, Patience { answer_by: deadline, deadline }).await
+    engine.run(new, Instant::now() + patience).await
 }
