@@ -1,7 +1,6 @@
 //! Retrying, aborting and resolving sagas for operators.
 
 use crate::admin::{Admin, saga_of};
-use crate::record;
 use crate::request::timestamp;
 use crate::service::unavailable;
 use api::saga::v1::{Saga, SagaResolution, SagaState};
@@ -9,7 +8,7 @@ use api::{Reason, Refusal, RequestId};
 use participant::{RequestHash, RowState, SagaId, StepNo, content_hash};
 use prost::Message;
 use saga::journal::{Action, EndedAs, Operated, Operation, Record, Running, RunningState};
-use saga::outcome::Failure;
+use saga::outcome::{Failure, RESOLVED};
 use saga::recorded::Found;
 use saga::resolve::{Unresolvable, may_resolve};
 use saga::runtime::{Rows, SagaInstance};
@@ -196,7 +195,7 @@ fn result(instance: &dyn SagaInstance, rows: &Rows) -> Result<Vec<u8>, Refusal> 
     });
     let failure = match rejected {
         Some((info, reply)) => Failure::Rejected { step: info.step, reply },
-        None => Failure::Aborted { reason: record::RESOLVED.to_vec() },
+        None => Failure::Aborted { reason: RESOLVED.to_vec() },
     };
     instance.failed(&failure).map_err(|unreadable| {
         tracing::error!(%unreadable, "a rejection is not readable");

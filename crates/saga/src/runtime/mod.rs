@@ -22,6 +22,6 @@ mod standing;
 pub use control::Trouble;
 pub use engine::{Accepted, Engine, NotAccepted, Options};
 pub use live::Progress;
-pub use plan::{Plan, SagaInstance, StepInfo, ToSend, Unreadable};
+pub use plan::{Plan, SagaInstance, StepInfo, ToSend, Unreadable, rejection};
 pub use rows::Rows;
 pub use standing::{Answer, NoStanding, Standing};
