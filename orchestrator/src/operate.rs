@@ -78,8 +78,8 @@ impl Asked {
                 let state = state.as_str_name().trim_start_matches("SAGA_STATE_");
                 Refusal::new(Reason::SagaAlreadyEnded).with("state", state)
             }
-            // A replica that runs a newer program can.
-            Operated::UnknownPlan => Refusal::new(Reason::Unavailable),
+            // A replica that knows its plan and its participants can.
+            Operated::CannotRun => Refusal::new(Reason::Unavailable),
             _ => Refusal::new(Reason::SagaNotFound),
         };
         refusal.with("saga_id", &self.saga_id).into()

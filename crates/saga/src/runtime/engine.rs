@@ -252,12 +252,19 @@ impl Inner {
         plan.instance(start)
     }
 
-    /// Whether this program can run sagas of a plan.
+    /// Whether this program knows a plan.
     pub(super) fn knows(&self, plan: PlanId) -> bool {
         self.plans.contains_key(&plan)
     }
 
-    /// The plans that this program can run.
+    /// Whether this program can run a saga: it knows the plan, and every participant that the saga calls. One whose START
+    /// does not decode it can, too: it parks.
+    pub(super) fn can_run(&self, start: &Start) -> bool {
+        let Ok(instance) = self.instance(start) else { return self.knows(start.plan) };
+        instance.steps().iter().all(|info| self.participants.contains_key(&*info.participant))
+    }
+
+    /// The plans that this program knows.
     pub(super) fn plan_ids(&self) -> Vec<PlanId> {
         self.plans.keys().copied().collect()
     }

@@ -110,8 +110,8 @@ impl Engine {
     }
 
     async fn by_rows(&self, start: &Start, deadline: Instant) -> Result<ByRows, NoStanding> {
-        if !self.knows(start.plan) {
-            // A replica that runs a newer program can tell.
+        if !self.inner.can_run(start) {
+            // A replica that runs a newer program, or knows the participants, can tell.
             return Err(NoStanding::Unavailable);
         }
         let unreadable = |unreadable| {

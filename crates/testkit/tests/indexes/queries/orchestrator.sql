@@ -30,9 +30,9 @@ SELECT saga_id, kind, plan_version, subject, object, unique_object, weight, requ
     FROM saga
     WHERE (state IN (1, 2) AND saga_id < X'019300000000000000000000000003e8')
     ORDER BY saga_id DESC LIMIT 100;
-SELECT owner, saga_id
+SELECT saga_id, kind, plan_version, subject, object, unique_object, weight, request, placed_at, deadline_at, trace_id, traceparent, owner, state, attention, request_id
     FROM saga
-    WHERE (owner NOT IN (X'00000000000000000000000000000001', X'00000000000000000000000000000002') AND (state IN (1, 2, 3) AND ((kind * 65536 + plan_version) IN (65537, 131073))))
+    WHERE (owner NOT IN (X'00000000000000000000000000000001', X'00000000000000000000000000000002') AND (state IN (1, 2, 3) AND ((kind * 65536 + plan_version) IN (65537, 131073))) AND saga_id > X'019300000000000000000000000003e8')
     ORDER BY saga_id LIMIT 100;
 SELECT saga_id, kind, plan_version, subject, object, unique_object, weight, request, placed_at, deadline_at, trace_id, traceparent, owner, state, attention, request_id
     FROM saga
