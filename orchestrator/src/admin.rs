@@ -1,7 +1,8 @@
 //! `SagaAdminService`: what operators see of sagas.
 
-use crate::answer::told;
+use crate::answer::{self, told};
 use crate::operate;
+use crate::request::Ids;
 use crate::service::{Orchestrator, unavailable};
 use crate::{kind, record, submit};
 use api::saga::v1::saga_admin_service_server::SagaAdminService;
@@ -20,8 +21,12 @@ use prost::Message;
 use saga::journal::{EndedAs, Filter, Record, Recovery, RunningState, Start, Switch, Switched};
 use saga::recorded::Found;
 use saga::runtime::{SagaInstance, Trouble};
+use std::collections::HashMap;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
+
+/// Recorded decisions about sagas that a person closed.
+type Decisions = HashMap<SagaId, Vec<u8>>;
 
 /// The operators' service of one replica.
 pub struct Admin {
@@ -35,22 +40,16 @@ impl Admin {
 
     /// A record as operators see it.
     pub(crate) async fn saga_of(&self, record: &Record) -> Result<Saga, Status> {
-        let mut sagas = self.sagas_of(std::slice::from_ref(record)).await?;
-        sagas.pop().ok_or_else(|| Refusal::new(Reason::Internal).into())
+        let decisions = self.decisions(std::slice::from_ref(record)).await?;
+        Ok(saga_with_decision(record, &decisions)?)
     }
 
-    async fn sagas_of(&self, records: &[Record]) -> Result<Vec<Saga>, Status> {
+    /// The decisions about those of these sagas that a person closed.
+    async fn decisions(&self, records: &[Record]) -> Result<Decisions, Status> {
         let resolved = |record: &&Record| matches!(record, Record::Ended(ended) if ended.outcome == EndedAs::Resolved);
         let resolved = records.iter().filter(resolved).map(|record| record.start().saga).collect();
         let decisions = self.orchestrator.engine.journal().decisions(resolved).await;
-        let decisions = decisions.map_err(|error| unavailable(&error))?;
-        let saga_of = |record: &Record| {
-            let mut saga = saga_of(record);
-            let decision = decisions.get(&record.start().saga);
-            saga.resolution = decision.and_then(|it| SagaResolution::decode(it.as_slice()).ok());
-            saga
-        };
-        Ok(records.iter().map(saga_of).collect())
+        decisions.map_err(|error| unavailable(&error))
     }
 
     /// Pauses or resumes recovery. Answers whether an earlier call did.
@@ -78,7 +77,7 @@ impl Admin {
     pub(crate) fn instance(&self, start: &Start) -> Result<Arc<dyn SagaInstance>, Refusal> {
         self.orchestrator.engine.instance(start).map_err(|unreadable| {
             tracing::error!(%unreadable, saga = %start.saga, "saga not readable");
-            crate::answer::unreadable(start.saga)
+            answer::unreadable(start.saga)
         })
     }
 
@@ -90,7 +89,8 @@ impl Admin {
         let instance = self.instance(start)?;
         let watermark = self.orchestrator.engine.journal().watermark().await;
         let forgotten = start.saga <= watermark.map_err(|error| unavailable(&error))?;
-        let rows = self.orchestrator.engine.rows(start, &*instance).await;
+        let answer_by = platform::context::current().answer_by();
+        let rows = self.orchestrator.engine.rows(start, &*instance, answer_by).await;
         let shape = instance.shape();
         let applying = instance.steps().iter().filter(|info| shape.steps().any(|s| s == info.step));
         let steps = applying.map(|info| {
@@ -139,7 +139,10 @@ impl SagaAdminService for Admin {
             |record: &Record| PageToken::encode("ListSagas", &filters, &record.start().saga.0);
         let records = records.map_err(|error| unavailable(&error))?;
         let (records, next_page_token) = size.cut(records, token);
-        let sagas = self.sagas_of(&records).await?;
+        let decisions = self.decisions(&records).await?;
+        // One that does not decode must not hide the others.
+        let sagas = records.iter().filter_map(|record| saga_with_decision(record, &decisions).ok());
+        let sagas = sagas.collect();
         Ok(Response::new(ListSagasResponse { sagas, next_page_token }))
     }
 
@@ -275,14 +278,29 @@ fn states(state: SagaState) -> (Vec<RunningState>, Vec<EndedAs>) {
     }
 }
 
-pub(crate) fn saga_of(record: &Record) -> Saga {
+/// A record with the decision of the person who closed it, if one did.
+fn saga_with_decision(record: &Record, decisions: &Decisions) -> Result<Saga, Refusal> {
+    let mut saga = saga_of(record)?;
+    let decision = decisions.get(&record.start().saga);
+    saga.resolution = decision.and_then(|it| SagaResolution::decode(it.as_slice()).ok());
+    Ok(saga)
+}
+
+/// # Errors
+/// INTERNAL where the record does not name a user and an order, and should.
+pub(crate) fn saga_of(record: &Record) -> Result<Saga, Refusal> {
     let start = record.start();
+    let Ids { user_id, order_id } = match start.plan.kind {
+        kind::CHECKOUT | kind::CANCEL => answer::ids(start)?,
+        // Other sagas are about no order.
+        _ => Ids { user_id: 0, order_id: 0 },
+    };
     let mut saga = Saga {
         saga_id: start.saga.to_string(),
         kind: name_of(start.plan.kind).to_owned(),
         plan_version: i32::from(start.plan.version),
-        user_id: start.subject,
-        order_id: start.object,
+        user_id,
+        order_id,
         weight_won: start.weight,
         created_at: Some(crate::request::timestamp(start.placed_at)),
         trace_id: start.trace.trace_id.clone(),
@@ -333,5 +351,5 @@ pub(crate) fn saga_of(record: &Record) -> Saga {
             };
         }
     }
-    saga
+    Ok(saga)
 }

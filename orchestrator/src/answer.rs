@@ -1,6 +1,7 @@
 //! What a client is told of a saga. Never two different things: what is told stands in the pivot's row or in END.
 
 use crate::record;
+use crate::request::Ids;
 use api::checkout::v1::{Checkout, CheckoutFailure, CheckoutKind, CheckoutState, PlacedOrder};
 use api::{Reason, Refusal};
 use participant::SagaId;
@@ -56,15 +57,19 @@ impl CheckoutStatus {
     }
 }
 
-/// A record of a saga that does not decode.
+/// A record of a saga that does not decode, or names no user or order.
 pub(crate) fn unreadable(saga: SagaId) -> Refusal {
     tracing::error!(%saga, "a record of the saga is not readable");
     Refusal::new(Reason::Internal).with("saga_id", saga)
 }
 
 /// A checkout as `GetCheckout` tells it.
-pub(crate) fn checkout(record: &Record, status: CheckoutStatus) -> Checkout {
+///
+/// # Errors
+/// INTERNAL where the record does not name a user and an order.
+pub(crate) fn checkout(record: &Record, status: CheckoutStatus) -> Result<Checkout, Refusal> {
     let start = record.start();
+    let Ids { user_id, order_id } = ids(start)?;
     let ended_at = match record {
         Record::Running(_) => None,
         Record::Ended(ended) => Some(crate::request::timestamp(ended.ended_at)),
@@ -75,17 +80,28 @@ pub(crate) fn checkout(record: &Record, status: CheckoutStatus) -> Checkout {
         CheckoutStatus::Succeeded(order) => (Some(order), None),
         CheckoutStatus::Failed(failure) => (None, Some(failure)),
     };
-    Checkout {
+    Ok(Checkout {
         checkout_id: start.saga.to_string(),
         kind: kind(start).into(),
         state: state.into(),
         order,
         failure,
-        user_id: start.subject,
-        order_id: start.object,
+        user_id,
+        order_id,
         created_at: Some(crate::request::timestamp(start.placed_at)),
         ended_at,
-    }
+    })
+}
+
+/// The user and the order of a checkout.
+///
+/// # Errors
+/// INTERNAL where they are not on record.
+pub(crate) fn ids(start: &Start) -> Result<Ids, Refusal> {
+    Ids::of(start).map_err(|error| {
+        tracing::error!(%error, saga = %start.saga, "saga not readable");
+        unreadable(start.saga)
+    })
 }
 
 fn kind(start: &Start) -> CheckoutKind {

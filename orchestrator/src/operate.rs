@@ -1,7 +1,6 @@
 //! Retrying, aborting and resolving sagas for operators.
 
 use crate::admin::{Admin, saga_of};
-use crate::record;
 use crate::request::timestamp;
 use crate::service::unavailable;
 use api::saga::v1::{Saga, SagaResolution, SagaState};
@@ -9,7 +8,7 @@ use api::{Reason, Refusal, RequestId};
 use participant::{RequestHash, RowState, SagaId, StepNo, content_hash};
 use prost::Message;
 use saga::journal::{Action, EndedAs, Operated, Operation, Record, Running, RunningState};
-use saga::outcome::Failure;
+use saga::outcome::{Failure, RESOLVED};
 use saga::recorded::Found;
 use saga::resolve::{Unresolvable, may_resolve};
 use saga::runtime::{Rows, SagaInstance};
@@ -79,8 +78,8 @@ impl Asked {
                 let state = state.as_str_name().trim_start_matches("SAGA_STATE_");
                 Refusal::new(Reason::SagaAlreadyEnded).with("state", state)
             }
-            // A replica that runs a newer program can.
-            Operated::UnknownPlan => Refusal::new(Reason::Unavailable),
+            // A replica that knows its plan and its participants can.
+            Operated::CannotRun => Refusal::new(Reason::Unavailable),
             _ => Refusal::new(Reason::SagaNotFound),
         };
         refusal.with("saga_id", &self.saga_id).into()
@@ -98,7 +97,7 @@ pub(crate) async fn retry(admin: &Admin, asked: Asked) -> Result<Told, Status> {
         running.attention = None;
         running.owner = engine.journal().owner();
     }
-    let goes_on = saga_of(&goes_on);
+    let goes_on = saga_of(&goes_on)?;
     let operation = asked.operation(Action::Retry, goes_on.encode_to_vec())?;
     match engine.operate(operation).await.map_err(|error| unavailable(&error))? {
         Operated::Now(_) => Ok((goes_on, false)),
@@ -156,7 +155,8 @@ async fn decide(
     running: &Running,
 ) -> Result<(Vec<u8>, Vec<u8>), Status> {
     let instance = admin.instance(&running.start)?;
-    let rows = admin.orchestrator.engine.rows(&running.start, &*instance).await;
+    let answer_by = platform::context::current().answer_by();
+    let rows = admin.orchestrator.engine.rows(&running.start, &*instance, answer_by).await;
     if rows.some_are_missing() {
         return Err(Refusal::new(Reason::Unavailable).into());
     }
@@ -195,7 +195,7 @@ fn result(instance: &dyn SagaInstance, rows: &Rows) -> Result<Vec<u8>, Refusal> 
     });
     let failure = match rejected {
         Some((info, reply)) => Failure::Rejected { step: info.step, reply },
-        None => Failure::Aborted { reason: record::RESOLVED.to_vec() },
+        None => Failure::Aborted { reason: RESOLVED.to_vec() },
     };
     instance.failed(&failure).map_err(|unreadable| {
         tracing::error!(%unreadable, "a rejection is not readable");

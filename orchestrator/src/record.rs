@@ -3,18 +3,14 @@
 
 use api::checkout::v1::{Checkout, CheckoutFailure, PlacedOrder, PlacedOrderLine};
 use api::order::v1::Order;
-use api::saga::v1::StepRejection;
 use participant::StepNo;
 use prost::Message;
 use saga::decide::Known;
-use saga::outcome::{AbortReason, Failure};
-use saga::runtime::Unreadable;
+use saga::outcome::{Failure, cause};
+use saga::runtime::{Unreadable, rejection};
 
 /// The reason of a checkout that nobody refused and that was aborted.
 pub(crate) const ABORTED: &str = "SAGA_ABORTED";
-
-/// The reason of a saga that a person closed, and that nobody refused.
-pub(crate) const RESOLVED: &[u8] = b"RESOLVED";
 
 /// The recorded reply of a step that is done.
 pub(crate) fn reply<R: Message + Default>(known: &Known, step: StepNo) -> Result<R, Unreadable> {
@@ -33,13 +29,9 @@ pub(crate) fn succeeded(order: Option<Order>) -> Result<Vec<u8>, Unreadable> {
 /// A failure at the step of this name.
 pub(crate) fn failed(failure: &Failure, step: &str) -> Result<Vec<u8>, Unreadable> {
     let failure = match failure {
-        Failure::Rejected { reply, .. } => {
+        Failure::Rejected { step: number, reply } => {
             // Its reason may be one of a newer participant that this program does not know: it is recorded as it is.
-            let rejection = StepRejection::decode(reply.as_slice())
-                .map_err(|error| Unreadable(format!("the rejection by {step}: {error}")))?;
-            if rejection.reason.is_empty() {
-                return Err(Unreadable(format!("the rejection by {step} names no reason")));
-            }
+            let rejection = rejection(*number, reply)?;
             CheckoutFailure {
                 step: step.to_owned(),
                 reason: rejection.reason,
@@ -56,16 +48,6 @@ fn aborted(step: String, cause: &str) -> CheckoutFailure {
     let metadata = [("cause".to_owned(), cause.to_owned())].into();
     let reason = ABORTED.to_owned();
     CheckoutFailure { step, reason, metadata, ..CheckoutFailure::default() }
-}
-
-fn cause(reason: &[u8]) -> &'static str {
-    match AbortReason::decode(reason) {
-        Some(AbortReason::Deadline) => "DEADLINE_EXCEEDED",
-        Some(AbortReason::Operator) => "OPERATOR",
-        Some(AbortReason::CannotHeal { .. }) => "PARTICIPANT_REFUSES",
-        None if reason == RESOLVED => "RESOLVED",
-        None => "UNDONE",
-    }
 }
 
 /// The order as the checkout's client sees it.

@@ -2,7 +2,7 @@
 
 use api::checkout::v1::{CancelOrderRequest, PlaceOrderRequest};
 use chrono::{DateTime, Utc};
-use participant::{RequestHash, content_hash};
+use participant::{Name, RequestHash, content_hash};
 use prost::Message;
 use prost_types::Timestamp;
 use saga::journal::Start;
@@ -78,6 +78,28 @@ impl CancelOrder {
     }
 }
 
+/// Whose order a saga is about. START keeps both ids as names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ids {
+    pub(crate) user_id: i64,
+    pub(crate) order_id: i64,
+}
+
+impl Ids {
+    /// # Errors
+    /// [`Unreadable`] where a name is no id.
+    pub(crate) fn of(start: &Start) -> Result<Self, Unreadable> {
+        let id = |what: &str, name: &Name| {
+            let number = name.number();
+            number.ok_or_else(|| {
+                Unreadable(format!("the {what} {:?} in START is no id", name.as_str()))
+            })
+        };
+        let Start { subject, object, .. } = start;
+        Ok(Self { user_id: id("subject", subject)?, order_id: id("object", object)? })
+    }
+}
+
 /// A checkout, from its START.
 #[derive(Debug, Clone)]
 pub(crate) struct Checkout {
@@ -93,9 +115,10 @@ impl Checkout {
     pub(crate) fn decode(start: &Start) -> Result<Self, Unreadable> {
         let content = PlaceOrder::decode(start.request.as_slice())
             .map_err(|error| Unreadable(error.to_string()))?;
+        let Ids { user_id, order_id } = Ids::of(start)?;
         Ok(Self {
-            order_id: start.object,
-            user_id: start.subject,
+            order_id,
+            user_id,
             lines: content.lines,
             coupon_id: content.coupon_id,
             expected_total_won: content.expected_total_won,
@@ -120,7 +143,8 @@ impl Cancel {
     pub(crate) fn decode(start: &Start) -> Result<Self, Unreadable> {
         CancelOrder::decode(start.request.as_slice())
             .map_err(|error| Unreadable(error.to_string()))?;
-        Ok(Self { order_id: start.object, user_id: start.subject, asked_at: start.placed_at })
+        let Ids { user_id, order_id } = Ids::of(start)?;
+        Ok(Self { order_id, user_id, asked_at: start.placed_at })
     }
 
     pub(crate) fn asked_at(&self) -> Timestamp {

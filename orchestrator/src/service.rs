@@ -19,11 +19,11 @@ use api::saga::v1::saga_admin_service_server::SagaAdminServiceServer;
 use api::saga::v1::saga_service_server::SagaServiceServer;
 use api::{Check, Reason, Refusal, RequestId};
 use db::Db;
-use participant::{RequestHash, RequestKey, SagaId, Steps, Trace};
+use participant::{Name, RequestHash, RequestKey, SagaId, Steps, Trace};
 use platform::page::{PageSize, PageToken};
 use prost::Message;
 use saga::journal::{EndedAs, Filter, Journal, NewSaga, PlanId, Record, RunningState, Start};
-use saga::runtime::{Answer, Engine, NoStanding, Options, Patience, Plan, Standing};
+use saga::runtime::{Answer, Engine, NoStanding, Options, Plan, Standing};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio_util::task::TaskTracker;
@@ -108,14 +108,13 @@ impl Orchestrator {
     /// Begins or joins the saga of a request and waits for its outcome, as long as the caller does.
     async fn run(&self, asked: Asked) -> Result<Told, Status> {
         let context = platform::context::current();
-        let patience = Patience { answer_by: context.answer_by(), deadline: context.deadline };
         let placed_at = db::now_micros();
         let deadline_at = placed_at + self.engine.deadline(asked.plan);
         let start = Start {
             saga: SagaId::from(db::new_id()),
             plan: asked.plan,
-            subject: asked.user_id,
-            object: asked.order_id,
+            subject: asked.user_id.into(),
+            object: asked.order_id.into(),
             weight: asked.weight,
             request: asked.content,
             placed_at,
@@ -126,7 +125,7 @@ impl Orchestrator {
         let request_id = asked.request.request_id;
         let owns_object = asked.plan == checkout::ID;
         let saga = NewSaga { start, owns_object, request: asked.request, hash: asked.hash };
-        let answer = self.engine.run(saga, patience).await;
+        let answer = self.engine.run(saga, context.answer_by()).await;
         let Answer { saga, standing, joined } = answer.map_err(|error| match error {
             NoStanding::Reused => reused(request_id),
             other => not_told(&other),
@@ -140,7 +139,8 @@ impl Orchestrator {
     /// `CHECKOUT_NOT_FOUND`; UNAVAILABLE where the journal or a participant that matters cannot be reached.
     async fn look_up(&self, saga: SagaId) -> Result<(Record, CheckoutStatus), Status> {
         let not_found = || Refusal::new(Reason::CheckoutNotFound).with("checkout_id", saga);
-        let found = self.engine.look_up(saga).await;
+        let answer_by = platform::context::current().answer_by();
+        let found = self.engine.look_up(saga, answer_by).await;
         let (record, standing) = found.map_err(|error| match error {
             NoStanding::NotFound => not_found(),
             other => not_told(&other),
@@ -231,7 +231,7 @@ impl CheckoutService for Orchestrator {
         };
         let saga = saga.ok_or_else(|| Refusal::new(Reason::CheckoutNotFound))?;
         let (record, status) = self.look_up(saga).await?;
-        let checkout = Some(answer::checkout(&record, status));
+        let checkout = Some(answer::checkout(&record, status)?);
         Ok(Response::new(GetCheckoutResponse { checkout }))
     }
 
@@ -245,8 +245,8 @@ impl CheckoutService for Orchestrator {
         let size = PageSize::from_request(request.page_size);
         let below = PageToken::decode("ListCheckouts", &filters, &request.page_token)?.map(SagaId);
         let (running, ended) = states(request.state());
-        let filter =
-            Filter { subject: Some(request.user_id), running, ended, below, ..Filter::default() };
+        let subject = Some(Name::from(request.user_id));
+        let filter = Filter { subject, running, ended, below, ..Filter::default() };
         let records = self.engine.journal().list(filter, size.rows_to_read()).await;
         let token =
             |record: &Record| PageToken::encode("ListCheckouts", &filters, &record.start().saga.0);
@@ -255,7 +255,7 @@ impl CheckoutService for Orchestrator {
         let mut checkouts = Vec::with_capacity(records.len());
         for record in records {
             let (record, status) = self.listed(record).await?;
-            checkouts.push(answer::checkout(&record, status));
+            checkouts.push(answer::checkout(&record, status)?);
         }
         Ok(Response::new(ListCheckoutsResponse { checkouts, next_page_token }))
     }
@@ -287,11 +287,11 @@ fn states(state: CheckoutState) -> (Vec<RunningState>, Vec<EndedAs>) {
 
 pub(crate) fn request_key(
     request_id: &str,
-    user_id: i64,
+    subject: impl Into<Name>,
     method: i8,
 ) -> Result<RequestKey, Refusal> {
     let request_id = *RequestId::parse(request_id)?.as_bytes();
-    Ok(RequestKey { request_id, user_id, method })
+    Ok(RequestKey { request_id, subject: subject.into(), method })
 }
 
 fn tell(saga: SagaId, status: CheckoutStatus, replayed: bool) -> Result<Told, Status> {

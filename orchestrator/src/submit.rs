@@ -9,11 +9,11 @@ use api::saga::v1::{
     SubmitSagaRequest, SubmitSagaResponse, SubmittedSaga, SubmittedSagaState,
 };
 use api::{Check, Reason, Refusal, RequestId, Violation};
-use participant::{SagaId, Trace, content_hash};
+use participant::{Name, SagaId, Trace, content_hash};
 use platform::context;
 use prost::Message;
 use saga::journal::{EndedAs, NewSaga, PlanId, Start};
-use saga::runtime::{Answer, NoStanding, Patience, Standing};
+use saga::runtime::{Answer, NoStanding, Standing};
 use saga::submitted::{self, Fault, SubmittedPlan, SubmittedResult, SubmittedStage, SubmittedStep};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -65,32 +65,33 @@ impl SagaService for Submit {
         let request = request.into_inner();
         request.check()?;
         let context = context::current();
-        let patience = Patience { answer_by: context.answer_by(), deadline: context.deadline };
-        let key = request_key(&request.request_id, 0, SUBMIT_SAGA)?;
+        let answer_by = context.answer_by();
+        let key = request_key(&request.request_id, Name::default(), SUBMIT_SAGA)?;
+        let request_id = key.request_id;
         let saga = saga_of(request);
         let engine = &self.orchestrator.engine;
         // What was accepted is answered whatever its participants say today.
-        let known = engine.saga_of_request(key, patience.answer_by).await;
+        let known = engine.saga_of_request(key.clone(), answer_by).await;
         if known.map_err(|error| not_told(&error))?.is_none() {
-            self.check(&saga, patience.answer_by).await?;
+            self.check(&saga, answer_by).await?;
         }
         let placed_at = db::now_micros();
         let start = Start {
             saga: SagaId::from(db::new_id()),
             plan: ID,
-            subject: 0,
-            object: 0,
+            subject: Name::default(),
+            object: Name::default(),
             weight: 0,
             request: saga.encode_to_vec(),
             placed_at,
             deadline_at: placed_at + engine.deadline(ID),
             trace: Trace { trace_id: context.trace_id.clone(), traceparent: context.traceparent() },
-            request_id: Some(key.request_id),
+            request_id: Some(request_id),
         };
         let hash = content_hash(VERSION, &saga);
         let new = NewSaga { start, owns_object: false, request: key, hash };
-        let answer = engine.run(new, patience).await.map_err(|error| match error {
-            NoStanding::Reused => reused(key.request_id),
+        let answer = engine.run(new, answer_by).await.map_err(|error| match error {
+            NoStanding::Reused => reused(request_id),
             NoStanding::NotFound => Refusal::new(Reason::SagaNotFound),
             other => not_told(&other),
         })?;
@@ -107,7 +108,7 @@ impl SagaService for Submit {
         request.check()?;
         let saga = SagaId(*RequestId::parse(&request.saga_id)?.as_bytes());
         let not_found = || Refusal::new(Reason::SagaNotFound).with("saga_id", saga);
-        let found = self.orchestrator.engine.look_up(saga).await;
+        let found = self.orchestrator.engine.look_up(saga, context::current().answer_by()).await;
         let (record, standing) = found.map_err(|error| match error {
             NoStanding::NotFound => not_found(),
             other => not_told(&other),

@@ -23,7 +23,7 @@ use api::{Reason, Refusal};
 use chrono::DateTime;
 use orchestrator::kind::{CANCEL, CHECKOUT};
 use orchestrator::{CancelPlan, CheckoutPlan};
-use participant::{ActReply, SagaId, StepNo, Trace};
+use participant::{ActReply, Name, SagaId, StepNo, Trace};
 use prost::Message;
 use prost_types::Timestamp;
 use saga::decide::{Command, Event, Known, UndoReply, VoidReply, decide};
@@ -72,8 +72,8 @@ fn start(kind: i8, request: Vec<u8>) -> Start {
     Start {
         saga: SagaId([1; 16]),
         plan: PlanId { kind, version: 1 },
-        subject: USER,
-        object: ORDER,
+        subject: USER.into(),
+        object: ORDER.into(),
         weight: 0,
         request,
         placed_at,
@@ -542,6 +542,19 @@ fn a_reply_that_names_no_order_is_unreadable() {
     saga.answered(4, Vec::new());
     saga.done(5, &FinishCancelReply { order: None });
     assert!(saga.succeeded().unwrap_err().0.contains("names no order"));
+}
+
+#[test]
+fn a_start_that_names_no_user_or_no_order_is_unreadable() {
+    let good = || start(CHECKOUT, KeptCheckout::default().encode_to_vec());
+    assert!(CheckoutPlan.instance(&good()).is_ok());
+    for name in ["", "kim", "007"] {
+        let name = || Name::new(name).unwrap();
+        for bad in [Start { subject: name(), ..good() }, Start { object: name(), ..good() }] {
+            assert!(CheckoutPlan.instance(&bad).is_err(), "{bad:?}");
+            assert!(CancelPlan.instance(&bad).is_err(), "{bad:?}");
+        }
+    }
 }
 
 #[test]

@@ -13,8 +13,9 @@ use api::outcome::IDEMPOTENCY_REPLAYED;
 use api::saga::v1::saga_admin_service_client::SagaAdminServiceClient;
 use api::saga::v1::saga_service_client::SagaServiceClient;
 use api::saga::v1::{
-    GetSagaRequest, GetSubmittedSagaRequest, SagaState, StepState, SubmitSagaRequest,
-    SubmitSagaResponse, SubmittedSaga, SubmittedSagaState, SubmittedStage, SubmittedStep,
+    GetSagaRequest, GetSubmittedSagaRequest, RetrySagaRequest, SagaState, StepState,
+    SubmitSagaRequest, SubmitSagaResponse, SubmittedSaga, SubmittedSagaState, SubmittedStage,
+    SubmittedStep,
 };
 use api::{Reason, Refusal};
 use db::{Conn, Db, Migration};
@@ -23,16 +24,21 @@ use diesel::sql_types::BigInt;
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 use migrations::Schema;
 use orchestrator::Orchestrator;
-use participant::{Actions, Lanes, Options, ServiceSteps, Steps};
+use participant::{
+    ActionInfo, Actions, CallKind, Lanes, Options, SagaId, ServiceSteps, StepAnswer, StepCall,
+    StepRow, Steps,
+};
 use payment::{PAY, Payment};
 use platform::{Chassis, Limits, Services, Transport, transport};
 use prost::Message;
 use seat::{RESERVE, Seat, TICKET};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 use testkit::request_id;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
-use tonic::{Response, Status};
+use tonic::{Request, Response, Status};
 
 const SEAT: &str = "KE1/12A";
 
@@ -40,9 +46,68 @@ const SEAT: &str = "KE1/12A";
 struct Agency {
     seats: Db,
     payments: Db,
+    journal: Db,
+    replica: Replica,
+}
+
+/// The calls of one orchestrator.
+struct Replica {
     sagas: SagaServiceClient<Transport>,
     admin: SagaAdminServiceClient<Transport>,
     checkouts: CheckoutServiceClient<Transport>,
+}
+
+impl Replica {
+    fn start(journal: Db, participants: Vec<Arc<dyn Steps>>, submittable: &[&str]) -> Self {
+        let tasks = TaskTracker::new();
+        let options = saga::runtime::Options::default();
+        let lane = lane::Options::default();
+        let orchestrator = Orchestrator::start(journal, participants, options, lane, &tasks);
+        let submittable: BTreeSet<String> = submittable.iter().map(|&it| it.to_owned()).collect();
+        let orchestrator = orchestrator.with_submittable(submittable);
+        let services = Services::default()
+            .with(orchestrator.submit())
+            .with(orchestrator.admin())
+            .with(orchestrator.checkout());
+        let way = transport::local(services, &Chassis::new(Limits::default(), tasks));
+        Self {
+            sagas: SagaServiceClient::new(way.clone()),
+            admin: SagaAdminServiceClient::new(way.clone()),
+            checkouts: CheckoutServiceClient::new(way),
+        }
+    }
+}
+
+/// A participant that never answers an action.
+struct Silent {
+    steps: Arc<dyn Steps>,
+    action: &'static str,
+}
+
+#[tonic::async_trait]
+impl Steps for Silent {
+    fn name(&self) -> &str {
+        self.steps.name()
+    }
+
+    async fn describe(&self, deadline: Instant) -> Result<Vec<ActionInfo>, Status> {
+        self.steps.describe(deadline).await
+    }
+
+    async fn run(&self, call: StepCall) -> Result<StepAnswer, Status> {
+        match &call.kind {
+            CallKind::Act { method, .. } if method == self.action => std::future::pending().await,
+            _ => self.steps.run(call).await,
+        }
+    }
+
+    async fn recorded(&self, saga: SagaId, deadline: Instant) -> Result<Vec<StepRow>, Status> {
+        self.steps.recorded(saga, deadline).await
+    }
+
+    async fn raise_watermark(&self, to: SagaId, deadline: Instant) -> Result<SagaId, Status> {
+        self.steps.raise_watermark(to, deadline).await
+    }
 }
 
 async fn service<D: Actions>(
@@ -61,6 +126,14 @@ async fn service<D: Actions>(
 
 impl Agency {
     async fn open(submittable: &[&str]) -> Self {
+        Self::with(submittable, |seats| seats).await
+    }
+
+    /// The same, with the steps of the seats behind something.
+    async fn with(
+        submittable: &[&str],
+        seats_behind: impl FnOnce(Arc<dyn Steps>) -> Arc<dyn Steps>,
+    ) -> Self {
         let tasks = TaskTracker::new();
         let (seats, seat_steps) =
             service(seat::CONTRACT, seat::MIGRATION, seat::Seats, &tasks).await;
@@ -69,31 +142,16 @@ impl Agency {
         run(&seats, "INSERT INTO seat (name, state) VALUES ('KE1/12A', 0)").await;
         run(&payments, "INSERT INTO account (name, balance) VALUES ('kim', 50000)").await;
         let (journal, _) = testkit::database(Schema::Orchestrator).await;
-        let options = saga::runtime::Options::default();
-        let participants = vec![seat_steps, payment_steps];
-        let lane = lane::Options::default();
-        let orchestrator = Orchestrator::start(journal, participants, options, lane, &tasks);
-        let submittable: BTreeSet<String> = submittable.iter().map(|&it| it.to_owned()).collect();
-        let orchestrator = orchestrator.with_submittable(submittable);
-        let services = Services::default()
-            .with(orchestrator.submit())
-            .with(orchestrator.admin())
-            .with(orchestrator.checkout());
-        let way = transport::local(services, &Chassis::new(Limits::default(), tasks));
-        Self {
-            seats,
-            payments,
-            sagas: SagaServiceClient::new(way.clone()),
-            admin: SagaAdminServiceClient::new(way.clone()),
-            checkouts: CheckoutServiceClient::new(way),
-        }
+        let participants = vec![seats_behind(seat_steps), payment_steps];
+        let replica = Replica::start(journal.clone(), participants, submittable);
+        Self { seats, payments, journal, replica }
     }
 
     async fn submit(
         &self,
         request: &SubmitSagaRequest,
     ) -> Result<Response<SubmitSagaResponse>, Status> {
-        self.sagas.clone().submit_saga(request.clone()).await
+        self.replica.sagas.clone().submit_saga(request.clone()).await
     }
 
     async fn submitted(&self, request: &SubmitSagaRequest) -> SubmittedSaga {
@@ -172,7 +230,7 @@ async fn a_submitted_saga_runs_by_the_same_rules_and_once_for_a_request_id() {
     assert_eq!(agency.standing().await, (2, 10_000));
 
     let named = GetSubmittedSagaRequest { saga_id: saga.saga_id.clone() };
-    let told = agency.sagas.clone().get_submitted_saga(named).await.unwrap().into_inner();
+    let told = agency.replica.sagas.clone().get_submitted_saga(named).await.unwrap().into_inner();
     assert_eq!(told.saga.unwrap(), saga);
 }
 
@@ -187,7 +245,7 @@ async fn a_submitted_saga_that_is_rejected_is_undone_and_says_by_which_step_and_
 
     let shown = async || {
         let named = GetSagaRequest { saga_id: saga.saga_id.clone() };
-        agency.admin.clone().get_saga(named).await.unwrap().into_inner()
+        agency.replica.admin.clone().get_saga(named).await.unwrap().into_inner()
     };
     // END is written a moment after it was told.
     testkit::until(async || shown().await.saga.unwrap().ended_at.is_some()).await;
@@ -204,8 +262,32 @@ async fn a_submitted_saga_that_is_rejected_is_undone_and_says_by_which_step_and_
     assert_eq!(states, expected);
 
     let asked = GetCheckoutRequest { key: Some(Key::CheckoutId(saga.saga_id)) };
-    let none = agency.checkouts.clone().get_checkout(asked).await.unwrap_err();
+    let none = agency.replica.checkouts.clone().get_checkout(asked).await.unwrap_err();
     assert_eq!(Refusal::from_status(&none).unwrap().reason, Reason::CheckoutNotFound);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_does_not_know_the_participants_says_nothing_of_a_saga() {
+    let silent = |steps| -> Arc<dyn Steps> { Arc::new(Silent { steps, action: TICKET }) };
+    let agency = Agency::with(&ALL, silent).await;
+    let mut call = Request::new(trip(40_000));
+    call.set_timeout(Duration::from_secs(5));
+    let told = agency.replica.sagas.clone().submit_saga(call).await.unwrap().into_inner();
+    let saga = told.saga.unwrap();
+    assert_eq!(saga.state(), SubmittedSagaState::Running);
+
+    let Replica { mut sagas, mut admin, .. } = Replica::start(agency.journal.clone(), vec![], &[]);
+    let reason = |status: Status| Refusal::from_status(&status).unwrap().reason;
+    let named = GetSubmittedSagaRequest { saga_id: saga.saga_id.clone() };
+    let unknown = sagas.get_submitted_saga(named).await.unwrap_err();
+    assert_eq!(reason(unknown), Reason::Unavailable);
+    let retry = RetrySagaRequest {
+        request_id: request_id(),
+        saga_id: saga.saga_id,
+        actor: "ann".to_owned(),
+        reason: "ticket 17".to_owned(),
+    };
+    assert_eq!(reason(admin.retry_saga(retry).await.unwrap_err()), Reason::Unavailable);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,9 +11,11 @@ use crate::schemas::coupon::{FORFEITED, USED};
 use crate::schemas::journal::RESOLVED;
 use crate::snapshot::Snapshot;
 use anyhow::Result;
+use db::CHUNK;
 use diesel::QueryableByName;
-use diesel::sql_types::{BigInt, Nullable};
+use diesel::sql_types::{BigInt, Nullable, Text};
 use futures_util::TryStreamExt;
+use participant::Name;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -21,8 +23,6 @@ use std::time::Duration;
 const READINGS: usize = 4;
 /// Time between them.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Orders that one statement asks for.
-const PAGE: usize = 1_000;
 
 const CONFIRMED: i64 = 1;
 const CANCELLING: i64 = 2;
@@ -58,8 +58,8 @@ struct Order {
 
 #[derive(QueryableByName)]
 struct Object {
-    #[diesel(sql_type = BigInt)]
-    object: i64,
+    #[diesel(sql_type = Text)]
+    object: Name,
 }
 
 const USED_BY: &str = "SELECT order_id, id, coupon_id, user_id, state FROM issued_coupon \
@@ -71,7 +71,7 @@ const ORDERS: &str = "SELECT id, user_id, state, coupon_id, issued_coupon_id FRO
 pub(crate) async fn check(of: &mut Snapshots, findings: &mut Findings) -> Result<()> {
     let suspects = compare(of, findings).await?;
     let suspects: Vec<i64> = suspects.into_iter().collect();
-    for orders in suspects.chunks(PAGE) {
+    for orders in suspects.chunks(CHUNK) {
         let mut orders = orders.to_vec();
         for _ in 0..READINGS {
             if orders.is_empty() {
@@ -117,12 +117,14 @@ async fn compare(of: &mut Snapshots, findings: &mut Findings) -> Result<BTreeSet
 async fn unfit(of: &mut Snapshots, ids: &[i64]) -> Result<Vec<i64>> {
     let list = ids.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
     let Snapshots { journal, coupon, order, .. } = of;
+    // The journal keeps ids as names: compared with numbers they would be neither exact nor found by their index.
+    let names = ids.iter().map(|id| format!("'{id}'")).collect::<Vec<_>>().join(",");
     let sql = format!(
-        "SELECT object FROM saga WHERE object IN ({list}) \
-        UNION SELECT object FROM saga_history WHERE object IN ({list}) AND outcome = {RESOLVED}"
+        "SELECT object FROM saga WHERE object IN ({names}) \
+        UNION SELECT object FROM saga_history WHERE object IN ({names}) AND outcome = {RESOLVED}"
     );
     let exempt: Vec<Object> = fresh(journal, sql).await?;
-    let exempt: BTreeSet<i64> = exempt.into_iter().map(|row| row.object).collect();
+    let exempt: BTreeSet<i64> = exempt.iter().filter_map(|row| row.object.number()).collect();
     let mut uses: BTreeMap<i64, Vec<Used>> = BTreeMap::new();
     for row in fresh::<Used>(coupon, format!("{USED_BY} AND order_id IN ({list})")).await? {
         uses.entry(row.order_id).or_default().push(row);

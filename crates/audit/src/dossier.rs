@@ -11,8 +11,8 @@ use api::order::v1::{Order, OrderLine, OrderState};
 use api::product::v1::PricedLine;
 use db::Bytes16;
 use diesel::QueryableByName;
-use diesel::sql_types::{BigInt, Binary};
-use participant::SagaId;
+use diesel::sql_types::{BigInt, Binary, Text};
+use participant::{Name, SagaId};
 use prost::Message;
 use std::collections::BTreeMap;
 
@@ -23,10 +23,10 @@ pub(crate) struct Ended {
     saga_id: Bytes16,
     #[diesel(sql_type = BigInt)]
     kind: i64,
-    #[diesel(sql_type = BigInt)]
-    subject: i64,
-    #[diesel(sql_type = BigInt)]
-    object: i64,
+    #[diesel(sql_type = Text)]
+    subject: Name,
+    #[diesel(sql_type = Text)]
+    object: Name,
     #[diesel(sql_type = BigInt)]
     pub(crate) outcome: i64,
     #[diesel(sql_type = Binary)]
@@ -120,14 +120,22 @@ impl Ended {
         match (self.kind, self.outcome) {
             (CHECKOUT, SUCCEEDED) => Some((CHECKOUT_STANDS, self.checkout_stands(files).is_some())),
             (CANCEL, SUCCEEDED) => Some((CANCEL_STANDS, self.cancel_stands(files).is_some())),
-            (_, FAILED) => Some((FAILED_LEAVES_NOTHING, self.left_nothing(files))),
-            (_, RESOLVED) => Some((FAILED_LEAVES_NOTHING, files.order.decided_nothing())),
-            // Of no known kind, which the journal's own check tells.
+            (CHECKOUT | CANCEL, FAILED) => Some((FAILED_LEAVES_NOTHING, self.left_nothing(files))),
+            (CHECKOUT | CANCEL, RESOLVED) => {
+                Some((FAILED_LEAVES_NOTHING, files.order.decided_nothing()))
+            }
+            // A submitted saga, which has no step of the shop; or one of no known kind, which the journal's own check tells.
             _ => None,
         }
     }
 
+    /// The user and the order that it is about; `None` where its names are no ids.
+    fn about(&self) -> Option<(i64, i64)> {
+        Some((self.subject.number()?, self.object.number()?))
+    }
+
     fn checkout_stands(&self, files: &Files) -> Option<()> {
+        let (user_id, order_id) = self.about()?;
         let order = files.order.placed.as_ref()?;
         files.order.confirm.done()?;
         let reserved = files.product.reserve.done()?;
@@ -139,7 +147,7 @@ impl Ended {
 
         let asked = Asked::decode(self.request.as_slice()).ok()?;
         let lines = asked.lines.iter().map(|line| (line.product_id, line.quantity));
-        let as_asked = self.is_about(order)
+        let as_asked = (order.user_id, order.order_id) == (user_id, order_id)
             && lines.eq(order.lines.iter().map(|line| (line.product_id, line.quantity)))
             && asked.coupon_id == order.coupon_id
             && asked.expected_total_won.is_none_or(|expected| expected == order.total_won);
@@ -149,26 +157,26 @@ impl Ended {
             quantity: line.quantity,
             unit_price_won: line.unit_price_won,
         });
-        let stock = reserved.order_id == self.object
+        let stock = reserved.order_id == order_id
             && reserved.total_won == order.total_won
             && lines.eq(order.lines.iter().copied());
         let discount = match (order.coupon_id, files.coupon.redeem.done()) {
             (Some(coupon_id), Some(used)) => {
-                (used.order_id, used.user_id, used.coupon_id)
-                    == (self.object, self.subject, coupon_id)
+                (used.order_id, used.user_id, used.coupon_id) == (order_id, user_id, coupon_id)
                     && Some(used.issued_coupon_id) == order.issued_coupon_id
                     && used.discount_won == order.discount_won
             }
             (None, None) => files.coupon.redeem.is_absent() && order.discount_won == 0,
             _ => false,
         };
-        let money = (paid.order_id, paid.user_id, paid.amount_won)
-            == (self.object, self.subject, order.paid_won);
+        let money =
+            (paid.order_id, paid.user_id, paid.amount_won) == (order_id, user_id, order.paid_won);
         let told = self.told()?.order.is_some_and(|told| tells(&told, order));
         (no_cancel && as_asked && stock && discount && money && told).then_some(())
     }
 
     fn cancel_stands(&self, files: &Files) -> Option<()> {
+        let (user_id, order_id) = self.about()?;
         let order = files.order.cancelled.as_ref()?;
         files.order.begin_cancel.done()?;
         files.order.finish_cancel.done()?;
@@ -178,11 +186,12 @@ impl Ended {
             && files.product.reserve.is_absent()
             && files.coupon.redeem.is_absent()
             && files.order.confirm.is_absent();
-        let gone = self.is_about(order) && order.state() == OrderState::Cancelled;
-        let money = files.wallet.refunded() == Some((self.subject, self.object, order.paid_won));
+        let gone = (order.user_id, order.order_id) == (user_id, order_id)
+            && order.state() == OrderState::Cancelled;
+        let money = files.wallet.refunded() == Some((user_id, order_id, order.paid_won));
         let mut units: BTreeMap<(i64, i64), Vec<i64>> = BTreeMap::new();
         for line in &order.lines {
-            units.entry((self.object, line.product_id)).or_default().push(line.quantity.into());
+            units.entry((order_id, line.product_id)).or_default().push(line.quantity.into());
         }
         let stock = files.product.restocked() == units;
         let coupon = match (order.issued_coupon_id, files.coupon.restore.done()) {
@@ -225,10 +234,6 @@ impl Ended {
             _ => false,
         };
         !stands && explained
-    }
-
-    fn is_about(&self, order: &Order) -> bool {
-        (order.order_id, order.user_id) == (self.object, self.subject)
     }
 
     /// What END records.

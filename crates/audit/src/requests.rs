@@ -10,7 +10,8 @@ use anyhow::Result;
 use api::Refusal;
 use db::Bytes16;
 use diesel::QueryableByName;
-use diesel::sql_types::{BigInt, Binary, Bool};
+use diesel::sql_types::{BigInt, Binary, Bool, Text};
+use participant::Name;
 use std::fmt;
 use uuid::Uuid;
 
@@ -48,8 +49,8 @@ pub(crate) struct Requests {
 struct Row {
     #[diesel(sql_type = Binary)]
     request_id: Bytes16,
-    #[diesel(sql_type = BigInt)]
-    user_id: i64,
+    #[diesel(sql_type = Text)]
+    subject: Name,
     #[diesel(sql_type = BigInt)]
     method: i64,
     #[diesel(sql_type = Bool)]
@@ -65,7 +66,7 @@ impl Requests {
         snapshot: &mut Snapshot,
         findings: &mut Findings,
     ) -> Result<()> {
-        const ROWS: &str = "SELECT request_id, user_id, method, refused, reply FROM idempotency";
+        const ROWS: &str = "SELECT request_id, subject, method, refused, reply FROM idempotency";
         let invariant = &self.invariant;
         let mut told = Vec::new();
         snapshot
@@ -110,8 +111,12 @@ impl Requests {
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { user_id, method, .. } = self;
-        write!(f, "request {} of user {user_id} call {method}", Uuid::from(self.request_id))
+        let Self { subject, method, .. } = self;
+        let subject = match subject.as_str() {
+            "" => "nobody".to_owned(),
+            user => format!("user {user}"),
+        };
+        write!(f, "request {} of {subject} call {method}", Uuid::from(self.request_id))
     }
 }
 

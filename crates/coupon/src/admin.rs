@@ -2,7 +2,7 @@
 
 use crate::domain::{self, CouponId, Terms};
 use crate::{Coupon, ENCODING, store, wire};
-use ::participant::{Moment, Trace, Verdict, content_hash};
+use ::participant::{Moment, Name, Trace, Verdict, content_hash};
 use ::service::{answer, refuse_db, request_key, trace};
 use api::Check;
 use api::coupon::v1::coupon_admin_service_server::CouponAdminService;
@@ -15,9 +15,6 @@ use tonic::{Request, Response, Status};
 /// The number of `CreateCoupon` in idempotency rows; it never changes. `IssueCoupon` has 2.
 const CREATE: i8 = 1;
 
-/// The user of requests that name none.
-const NOBODY: i64 = 0;
-
 #[tonic::async_trait]
 impl CouponAdminService for Coupon {
     async fn create_coupon(
@@ -27,7 +24,7 @@ impl CouponAdminService for Coupon {
         let request = request.into_inner();
         request.check()?;
         let terms = wire::terms(&request)?;
-        let key = request_key(&request.request_id, NOBODY, CREATE)?;
+        let key = request_key(&request.request_id, Name::default(), CREATE)?;
         let content = CreateCouponRequest { request_id: String::new(), ..request };
         let hash = content_hash(ENCODING, &content);
         let id = CouponId(self.campaign_ids.next().await.map_err(|error| refuse_db(&error))?);

@@ -68,7 +68,7 @@ impl<D: Desk> lane::Work for Guarded<D> {
 
 /// What repeats of a call are known by: its key and its content. A repeat that comes while the first is not answered takes
 /// no place of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum CallKey {
     /// A step's action.
     Act(SagaId, StepNo, RequestHash),
@@ -86,7 +86,7 @@ impl CallKey {
             Kind::Act { saga, step, hash, .. } => Self::Act(*saga, *step, *hash),
             Kind::Undo { saga, step } => Self::Undo(*saga, *step),
             Kind::Void { saga, step, .. } => Self::Void(*saga, *step),
-            Kind::Request { key, hash, .. } => Self::Request(*key, *hash),
+            Kind::Request { key, hash, .. } => Self::Request(key.clone(), *hash),
         }
     }
 }
@@ -111,7 +111,7 @@ impl Ledger {
                 Kind::Act { saga, step, .. }
                 | Kind::Undo { saga, step }
                 | Kind::Void { saga, step, .. } => op_keys.push((*saga, *step)),
-                Kind::Request { key, .. } => request_keys.push(*key),
+                Kind::Request { key, .. } => request_keys.push(key.clone()),
             }
         }
         let mut sagas: Vec<SagaId> = op_keys.iter().map(|(saga, _)| *saga).collect();
@@ -204,7 +204,7 @@ impl Ledger {
                 Some(told) => Outcome::Request(told.clone().into_told(true)),
                 None => {
                     let moment = Moment { at: self.at, saga: None, trace: &call.trace };
-                    self.remember(*key, *hash, desk.act(sheet, op, &moment))
+                    self.remember(key, *hash, desk.act(sheet, op, &moment))
                 }
             },
         }
@@ -228,10 +228,10 @@ impl Ledger {
         }
     }
 
-    fn remember(&mut self, key: RequestKey, hash: RequestHash, verdict: Verdict) -> Outcome {
+    fn remember(&mut self, key: &RequestKey, hash: RequestHash, verdict: Verdict) -> Outcome {
         let remembered = Remembered::new(hash, verdict);
-        self.requests.insert(key, remembered.clone());
-        self.new_requests.insert(key, remembered.clone());
+        self.requests.insert(key.clone(), remembered.clone());
+        self.new_requests.insert(key.clone(), remembered.clone());
         Outcome::Request(remembered.into_told(false))
     }
 

@@ -9,6 +9,7 @@ pub mod barrier;
 mod desk;
 mod guarded;
 mod lanes;
+mod name;
 mod once;
 mod outcome;
 mod purge;
@@ -25,6 +26,7 @@ pub use desk::{Call, Desk, Moment, Task, Trace, Verdict};
 pub use guarded::{CallKey, Guarded};
 pub use lane::Health;
 pub use lanes::{Lanes, Options};
+pub use name::{InvalidName, Name};
 pub use once::once;
 pub use outcome::{Outcome, Told, never_heals};
 pub use purge::{

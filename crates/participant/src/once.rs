@@ -19,7 +19,7 @@ where
     F: for<'c> SendAsyncFn<&'c mut Conn, Result<Verdict>, Fut: Send> + Clone + Send,
 {
     db.tx(async move |conn: &mut Conn| -> Result<Told, Error> {
-        if let Some(told) = store::requests(conn, &[key]).await?.remove(&key) {
+        if let Some(told) = store::requests(conn, std::slice::from_ref(&key)).await?.remove(&key) {
             return Ok(match told {
                 Remembered { hash: other, .. } if other != hash => {
                     Told::RequestIdReused(key.request_id)
@@ -28,7 +28,7 @@ where
             });
         }
         let remembered = Remembered::new(hash, work(&mut *conn).await?);
-        let row = BTreeMap::from([(key, remembered.clone())]);
+        let row = BTreeMap::from([(key.clone(), remembered.clone())]);
         let mut writes = Script::default();
         store::insert_requests(&mut writes, &row, db::now_micros())?;
         writes.run(conn).await?;

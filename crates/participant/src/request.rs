@@ -1,16 +1,16 @@
 //! The identity of a client's request, and of its content.
 
-use crate::RequestHash;
+use crate::{Name, RequestHash};
 use prost::Message;
 use sha2::{Digest, Sha256};
 
 /// Whose request it is: the scope in which a request id is unique.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestKey {
     /// The client's UUID.
     pub request_id: [u8; 16],
-    /// The user named in the request; 0 where none is.
-    pub user_id: i64,
+    /// Whose it is, such as the user that the request names; empty where it names nobody.
+    pub subject: Name,
     /// A number of the call, stable for ever and unique in its schema.
     pub method: i8,
 }

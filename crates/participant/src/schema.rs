@@ -22,9 +22,9 @@ diesel::table! {
 
 diesel::table! {
     /// What clients asked under which request id, and what they were told.
-    idempotency (request_id, user_id, method) {
+    idempotency (request_id, subject, method) {
         request_id -> Binary,
-        user_id -> BigInt,
+        subject -> VarChar,
         method -> TinyInt,
         request_hash -> Binary,
         refused -> Bool,

@@ -113,7 +113,7 @@ impl SagaParticipantService for SagaParticipants {
         let key = request.get_ref().key.as_ref();
         match steps.run(call(key, CallKind::Compensate, headers)?).await? {
             StepAnswer::Found { found, recorded } => {
-                Ok(Response::new(wire::to_compensated(found, &recorded)?))
+                Ok(Response::new(wire::to_compensated(found, &recorded)))
             }
             StepAnswer::Acted(_) => {
                 Err(Status::internal("a compensation was answered as an action"))
@@ -127,7 +127,7 @@ impl SagaParticipantService for SagaParticipants {
         let VoidRequest { key, reason, .. } = request.get_ref();
         match steps.run(call(key.as_ref(), wire::void(reason.clone())?, headers)?).await? {
             StepAnswer::Found { found, recorded } => {
-                Ok(Response::new(wire::to_voided(found, recorded)?))
+                Ok(Response::new(wire::to_voided(found, recorded)))
             }
             StepAnswer::Acted(_) => Err(Status::internal("a void was answered as an action")),
         }
@@ -177,9 +177,7 @@ impl SagaParticipantService for SagaParticipants {
         let sagas = sagas.collect::<Result<BTreeSet<SagaId>, Status>>()?;
         let mut records = Vec::new();
         for saga in sagas {
-            for row in steps.recorded(saga, deadline).await? {
-                records.push(wire::to_record(row)?);
-            }
+            records.extend(steps.recorded(saga, deadline).await?.into_iter().map(wire::to_record));
         }
         Ok(Response::new(GetStepsResponse { records }))
     }
@@ -324,7 +322,7 @@ impl UnaryService<StepRequest> for OneAction {
             let (deadline, trace) = (deadline(headers), trace(saga, headers));
             let call = StepCall { saga, step, kind, closing: false, deadline, trace };
             match steps.run(call).await? {
-                StepAnswer::Acted(reply) => Ok(Response::new(wire::to_outcome(reply)?)),
+                StepAnswer::Acted(reply) => Ok(Response::new(wire::to_outcome(reply))),
                 StepAnswer::Found { .. } => {
                     Err(Status::internal("an action was answered as an undoing"))
                 }

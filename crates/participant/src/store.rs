@@ -4,7 +4,7 @@ use crate::barrier::{Row, RowState};
 use crate::desk::Verdict;
 use crate::outcome::Told;
 use crate::schema::{idempotency, saga_op, saga_watermark};
-use crate::{RequestHash, RequestKey, SagaId, StepNo};
+use crate::{Name, RequestHash, RequestKey, SagaId, StepNo};
 use chrono::{DateTime, NaiveDateTime, Utc};
 use db::{Bytes8, Bytes16, Conn, Error, Result, Script, any_of};
 use diesel::prelude::*;
@@ -83,13 +83,16 @@ struct NewOp<'a> {
 #[diesel(table_name = idempotency)]
 struct NewRequest<'a> {
     request_id: Bytes16,
-    user_id: i64,
+    subject: &'a Name,
     method: i8,
     request_hash: Bytes8,
     refused: bool,
     reply: &'a [u8],
     created_at: NaiveDateTime,
 }
+
+/// Request id, subject, method, digest, whether it was refused, and what was told.
+type RequestRow = (Bytes16, Name, i8, Bytes8, bool, Vec<u8>);
 
 /// All barrier rows of these sagas.
 pub(crate) async fn ops(conn: &mut Conn, sagas: Vec<SagaId>) -> Result<HashMap<OpKey, Row>> {
@@ -210,11 +213,11 @@ pub(crate) async fn requests(
         return Ok(HashMap::new());
     }
     let ids: BTreeSet<Bytes16> = keys.iter().map(|key| Bytes16(key.request_id)).collect();
-    let rows: Vec<(Bytes16, i64, i8, Bytes8, bool, Vec<u8>)> = idempotency::table
+    let rows: Vec<RequestRow> = idempotency::table
         .filter(any_of(idempotency::request_id, ids.iter().copied()))
         .select((
             idempotency::request_id,
-            idempotency::user_id,
+            idempotency::subject,
             idempotency::method,
             idempotency::request_hash,
             idempotency::refused,
@@ -222,10 +225,10 @@ pub(crate) async fn requests(
         ))
         .load(conn)
         .await?;
-    let is_asked = |row: &(Bytes16, i64, i8, Bytes8, bool, Vec<u8>)| ids.contains(&row.0);
+    let is_asked = |row: &RequestRow| ids.contains(&row.0);
     let rows = conn.asked_for("idempotency", rows, is_asked)?;
-    let rows = rows.into_iter().map(|(id, user_id, method, hash, refused, reply)| {
-        let key = RequestKey { request_id: id.0, user_id, method };
+    let rows = rows.into_iter().map(|(id, subject, method, hash, refused, reply)| {
+        let key = RequestKey { request_id: id.0, subject, method };
         (key, Remembered { hash: RequestHash(hash.0), refused, reply })
     });
     Ok(rows.collect())
@@ -240,7 +243,7 @@ pub(crate) fn insert_requests(
         .iter()
         .map(|(key, remembered)| NewRequest {
             request_id: Bytes16(key.request_id),
-            user_id: key.user_id,
+            subject: &key.subject,
             method: key.method,
             request_hash: Bytes8(remembered.hash.0),
             refused: remembered.refused,

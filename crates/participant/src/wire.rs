@@ -135,20 +135,17 @@ pub(crate) fn trace(saga: SagaId, trace_id: &str, traceparent: &str) -> Trace {
 }
 
 /// What became of an action, as its own call answers it.
-///
-/// # Errors
-/// INTERNAL where the recorded rejection does not decode.
-pub(crate) fn to_outcome(reply: ActReply) -> Result<StepOutcome, Status> {
+pub(crate) fn to_outcome(reply: ActReply) -> StepOutcome {
     let refused =
         |reason: StepRefusalReason| Outcome::Refused(StepRefusal { reason: reason.into() });
     let outcome = match reply {
         ActReply::Done(reply) => Outcome::Done(reply),
-        ActReply::Rejected(recorded) => Outcome::Rejected(rejection(&recorded)?),
+        ActReply::Rejected(recorded) => Outcome::Rejected(rejection(&recorded)),
         ActReply::Tombstoned => refused(StepRefusalReason::Tombstoned),
         ActReply::OtherContent => refused(StepRefusalReason::OtherContent),
         ActReply::Purged => refused(StepRefusalReason::Purged),
     };
-    Ok(StepOutcome { outcome: Some(outcome) })
+    StepOutcome { outcome: Some(outcome) }
 }
 
 /// What became of an action, by its answer.
@@ -171,9 +168,9 @@ pub fn of_outcome(outcome: StepOutcome) -> Result<StepAnswer, Status> {
 }
 
 /// What a compensation found, as its own call answers it.
-pub(crate) fn to_compensated(found: Found, recorded: &[u8]) -> Result<CompensateResponse, Status> {
-    let rejection = if found == Found::Rejected { Some(rejection(recorded)?) } else { None };
-    Ok(CompensateResponse { found: state(found).into(), rejection })
+pub(crate) fn to_compensated(found: Found, recorded: &[u8]) -> CompensateResponse {
+    let rejection = (found == Found::Rejected).then(|| rejection(recorded));
+    CompensateResponse { found: state(found).into(), rejection }
 }
 
 /// What a compensation found, by its answer.
@@ -192,15 +189,15 @@ pub fn of_compensated(answer: CompensateResponse) -> Result<StepAnswer, Status> 
 }
 
 /// What a void found, as its own call answers it.
-pub(crate) fn to_voided(found: Found, recorded: Vec<u8>) -> Result<VoidResponse, Status> {
+pub(crate) fn to_voided(found: Found, recorded: Vec<u8>) -> VoidResponse {
     let mut answer = VoidResponse { found: state(found).into(), ..VoidResponse::default() };
     match found {
         Found::Nothing | Found::Tombstone => answer.reason = text(&recorded),
-        Found::Rejected => answer.rejection = Some(rejection(&recorded)?),
+        Found::Rejected => answer.rejection = Some(rejection(&recorded)),
         Found::Done => answer.reply = recorded,
         Found::Compensated | Found::Purged => {}
     }
-    Ok(answer)
+    answer
 }
 
 /// What a void found, by its answer.
@@ -227,23 +224,19 @@ pub(crate) fn to_answer(
     is_void: bool,
     answer: Result<StepAnswer, Status>,
 ) -> v1::StepAnswer {
-    let told = answer.and_then(|answer| {
-        Ok(match answer {
-            StepAnswer::Acted(reply) => Answer::Outcome(to_outcome(reply)?),
-            StepAnswer::Found { found, recorded } if is_void => {
-                Answer::Void(to_voided(found, recorded)?)
-            }
-            StepAnswer::Found { found, recorded } => {
-                Answer::Compensation(to_compensated(found, &recorded)?)
-            }
-        })
-    });
-    let answer = told.unwrap_or_else(|status| {
-        Answer::Error(StepError {
+    let answer = match answer {
+        Ok(StepAnswer::Acted(reply)) => Answer::Outcome(to_outcome(reply)),
+        Ok(StepAnswer::Found { found, recorded }) if is_void => {
+            Answer::Void(to_voided(found, recorded))
+        }
+        Ok(StepAnswer::Found { found, recorded }) => {
+            Answer::Compensation(to_compensated(found, &recorded))
+        }
+        Err(status) => Answer::Error(StepError {
             code: i32::from(status.code()),
             message: status.message().to_owned(),
-        })
-    });
+        }),
+    };
     v1::StepAnswer { call: i32::try_from(call).unwrap_or(i32::MAX), answer: Some(answer) }
 }
 
@@ -273,7 +266,7 @@ pub fn of_action(action: Action) -> ActionInfo {
 }
 
 /// A row as it is told.
-pub(crate) fn to_record(row: StepRow) -> Result<StepRecord, Status> {
+pub(crate) fn to_record(row: StepRow) -> StepRecord {
     let mut record = StepRecord {
         key: Some(key(row.saga, row.step, None)),
         state: state(row.state.into()).into(),
@@ -282,10 +275,10 @@ pub(crate) fn to_record(row: StepRow) -> Result<StepRecord, Status> {
     };
     match row.state {
         RowState::Done | RowState::Compensated => record.reply = row.reply,
-        RowState::Rejected => record.rejection = Some(rejection(&row.reply)?),
+        RowState::Rejected => record.rejection = Some(rejection(&row.reply)),
         RowState::Tombstone => record.void_reason = text(&row.reply),
     }
-    Ok(record)
+    record
 }
 
 /// A row that was told.
@@ -311,10 +304,12 @@ pub fn of_record(record: StepRecord) -> Result<StepRow, Status> {
     Ok(StepRow { saga, step, state, reply, at })
 }
 
-fn rejection(recorded: &[u8]) -> Result<StepRejection, Status> {
-    StepRejection::decode(recorded).map_err(|error| {
+/// The recorded rejection. One that does not decode names no reason: the saga of such a one parks, while an error would be
+/// asked for again without end.
+fn rejection(recorded: &[u8]) -> StepRejection {
+    StepRejection::decode(recorded).unwrap_or_else(|error| {
         tracing::error!(%error, "a recorded rejection does not decode");
-        Status::internal("a recorded rejection does not decode")
+        StepRejection::default()
     })
 }
 
@@ -351,5 +346,27 @@ fn timestamp(at: DateTime<Utc>) -> Timestamp {
     Timestamp {
         seconds: at.timestamp(),
         nanos: i32::try_from(at.timestamp_subsec_nanos()).unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recorded_rejection_that_does_not_decode_is_told_as_one_without_a_reason() {
+        let damaged = || vec![0xff];
+        let acted = Ok(StepAnswer::Acted(ActReply::Rejected(damaged())));
+        let told = of_answer(to_answer(0, false, acted)).unwrap();
+        assert_eq!(told, StepAnswer::Acted(ActReply::Rejected(Vec::new())));
+        for is_void in [false, true] {
+            let found = |recorded: Vec<u8>| StepAnswer::Found { found: Found::Rejected, recorded };
+            let told = of_answer(to_answer(0, is_void, Ok(found(damaged())))).unwrap();
+            assert_eq!(told, found(Vec::new()), "{is_void}");
+        }
+        let (saga, at) = (SagaId([1; 16]), DateTime::UNIX_EPOCH);
+        let row =
+            StepRow { saga, step: StepNo(1), state: RowState::Rejected, reply: damaged(), at };
+        assert!(of_record(to_record(row)).unwrap().reply.is_empty());
     }
 }

@@ -3,7 +3,7 @@
 use crate::desk::Op;
 use crate::domain::{self, Change, Draft, Movement, ProductId, Refused};
 use crate::{Product, store, wire};
-use ::participant::{Moment, Trace, Verdict, content_hash};
+use ::participant::{Moment, Name, Trace, Verdict, content_hash};
 use ::service::{answer, refuse_db, request_key, trace};
 use api::product::v1::product_service_server::ProductService;
 use api::product::v1::{
@@ -27,9 +27,6 @@ const CREATE: i8 = 1;
 const UPDATE: i8 = 2;
 const ADJUST: i8 = 3;
 
-/// The user of requests that name none.
-const NOBODY: i64 = 0;
-
 /// The encoding of requests that idempotency rows digest.
 const ENCODING: u8 = 1;
 
@@ -45,7 +42,7 @@ impl ProductService for Product {
     ) -> Result<Response<CreateProductResponse>, Status> {
         let request = request.into_inner();
         request.check()?;
-        let key = request_key(&request.request_id, NOBODY, CREATE)?;
+        let key = request_key(&request.request_id, Name::default(), CREATE)?;
         let content = CreateProductRequest { request_id: String::new(), ..request };
         let hash = content_hash(ENCODING, &content);
         let CreateProductRequest { name, price, stock, .. } = content;
@@ -114,7 +111,7 @@ impl ProductService for Product {
     ) -> Result<Response<UpdateProductResponse>, Status> {
         let request = request.into_inner();
         request.check()?;
-        let key = request_key(&request.request_id, NOBODY, UPDATE)?;
+        let key = request_key(&request.request_id, Name::default(), UPDATE)?;
         let (id, change) = (ProductId(request.product_id), change(&request)?);
         let hash = content_hash(ENCODING, &update_content(id, &change));
         let told = self.writes.request(id.0, key, hash, Op::Update { id, change }).await;
@@ -128,7 +125,7 @@ impl ProductService for Product {
     ) -> Result<Response<AdjustStockResponse>, Status> {
         let request = request.into_inner();
         request.check()?;
-        let key = request_key(&request.request_id, NOBODY, ADJUST)?;
+        let key = request_key(&request.request_id, Name::default(), ADJUST)?;
         let content = AdjustStockRequest { request_id: String::new(), ..request };
         let hash = content_hash(ENCODING, &content);
         let AdjustStockRequest { product_id, delta, reason, .. } = content;

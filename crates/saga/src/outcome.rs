@@ -34,6 +34,9 @@ pub enum Failure {
     },
 }
 
+/// The reason of a saga that a person closed and that nobody refused. It stands in no row.
+pub const RESOLVED: &[u8] = b"RESOLVED";
+
 /// Why an executor stops a saga that no participant refused.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum AbortReason {
@@ -95,6 +98,18 @@ impl AbortReason {
             _ => return None,
         };
         words.next().is_none().then_some(decoded)
+    }
+}
+
+/// Why a saga was aborted, in the word that its client is told.
+pub fn cause(reason: &[u8]) -> &'static str {
+    match AbortReason::decode(reason) {
+        Some(AbortReason::Deadline) => "DEADLINE_EXCEEDED",
+        Some(AbortReason::Operator) => "OPERATOR",
+        Some(AbortReason::CannotHeal { .. }) => "PARTICIPANT_REFUSES",
+        None if reason == RESOLVED => "RESOLVED",
+        // Another executor was found undoing the saga, or a newer program wrote the reason.
+        None => "UNDONE",
     }
 }
 

@@ -5,8 +5,8 @@
 
 use crate::decide::Known;
 use crate::journal::{PlanId, Start};
-use crate::outcome::{AbortReason, Failure};
-use crate::runtime::{Plan, SagaInstance, StepInfo, ToSend, Unreadable};
+use crate::outcome::{Failure, cause};
+use crate::runtime::{Plan, SagaInstance, StepInfo, ToSend, Unreadable, rejection};
 use crate::shape::{Shape, Stage};
 use participant::{ActionInfo, StepNo};
 use prost::Message;
@@ -285,20 +285,10 @@ impl SagaInstance for SubmittedInstance {
         };
         match failure {
             Failure::Rejected { step, reply } => {
-                let rejection = StepRejection::decode(reply.as_slice()).map_err(|error| {
-                    Unreadable(format!("the rejection of step {step}: {error}"))
-                })?;
-                result.rejection = Some(rejection);
+                result.rejection = Some(rejection(*step, reply)?);
             }
             Failure::Aborted { reason } => {
-                let cause = match AbortReason::decode(reason) {
-                    Some(AbortReason::Deadline) => "DEADLINE_EXCEEDED",
-                    Some(AbortReason::Operator) => "OPERATOR",
-                    Some(AbortReason::CannotHeal { .. }) => "PARTICIPANT_REFUSES",
-                    None if reason == b"RESOLVED" => "RESOLVED",
-                    None => "UNDONE",
-                };
-                cause.clone_into(&mut result.aborted);
+                cause(reason).clone_into(&mut result.aborted);
             }
         }
         Ok(result.encode_to_vec())

@@ -19,7 +19,7 @@ use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 use participant::{ActionInfo, SagaId, StepAnswer, StepCall, StepNo, StepRow, Steps};
 use payment::Payment;
 use saga::journal::EndedAs;
-use saga::runtime::{Engine, Options, Standing};
+use saga::runtime::{Engine, NoStanding, Options, Standing};
 use seat::Seat;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +31,11 @@ use tonic::Status;
 use uuid::Uuid;
 
 const PATIENCE: Duration = Duration::from_mins(1);
+
+/// The counter of the replica that began last, and how many sagas it has.
+const BEATS: &str = "SELECT beat AS number FROM heartbeat ORDER BY started_at DESC LIMIT 1";
+const TAKEN: &str = "SELECT COUNT(*) AS number FROM saga \
+    WHERE owner = (SELECT owner FROM heartbeat ORDER BY started_at DESC LIMIT 1)";
 
 /// The databases and services of a travel agency.
 struct Agency {
@@ -134,6 +139,11 @@ impl Steps for Silent {
     }
 }
 
+/// A runtime of its own dies with all that it is doing, as a process does.
+fn process() -> Runtime {
+    Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trip_is_a_seat_and_its_payment() {
     let agency = Agency::open().await;
@@ -163,9 +173,7 @@ async fn a_trip_whose_engine_was_killed_at_any_step_is_finished_by_another() {
             Arc::new(Silent { steps, step: StepNo(step), done: Arc::clone(&done) })
         };
         let participants = agency.participants().into_iter().map(silent).collect();
-        // A runtime of its own dies with all that it is doing, as a process does.
-        let doomed: Runtime =
-            Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let doomed = process();
         let (url, options) = (agency.journal.clone(), Options::default());
         doomed.spawn(async move {
             let engine = agency::engine(&url, participants, options, &TaskTracker::new()).await;
@@ -180,4 +188,38 @@ async fn a_trip_whose_engine_was_killed_at_any_step_is_finished_by_another() {
         let Standing::Ended { outcome, .. } = answer.standing else { panic!("under way") };
         assert_eq!((outcome, agency.standing().await), (EndedAs::Succeeded, (2, 10_000)), "{step}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trip_is_left_to_an_engine_that_knows_all_its_services() {
+    let agency = Agency::open().await;
+    let (done, request_id) = (Arc::new(Notify::new()), id());
+    let silent = |steps: Arc<dyn Steps>| -> Arc<dyn Steps> {
+        Arc::new(Silent { steps, step: StepNo(1), done: Arc::clone(&done) })
+    };
+    let participants = agency.participants().into_iter().map(silent).collect();
+    let (doomed, url) = (process(), agency.journal.clone());
+    doomed.spawn(async move {
+        let options = Options::default();
+        let engine = agency::engine(&url, participants, options, &TaskTracker::new()).await;
+        agency::book(&engine.unwrap(), request_id, &booking(40_000), PATIENCE).await
+    });
+    done.notified().await;
+    doomed.shutdown_background();
+
+    let lacking = agency.engine(vec![Arc::clone(&agency.seats.1)]).await;
+    let journal = Db::open(db::Options::new(agency.journal.clone())).await.unwrap();
+    // By then it has taken the other engine for dead, which takes 5 s of its beats, and looked for sagas ever since.
+    while number(&journal, BEATS).await < 140 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(number(&journal, TAKEN).await, 0);
+    let short = Duration::from_secs(1);
+    let told = agency::book(&lacking, request_id, &booking(40_000), short).await;
+    assert_eq!(told, Err(NoStanding::Unavailable));
+
+    let engine = agency.engine(agency.participants()).await;
+    let answer = agency::book(&engine, request_id, &booking(40_000), PATIENCE).await.unwrap();
+    let Standing::Ended { outcome, .. } = answer.standing else { panic!("under way") };
+    assert_eq!((outcome, agency.standing().await), (EndedAs::Succeeded, (2, 10_000)));
 }

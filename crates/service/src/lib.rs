@@ -2,8 +2,8 @@
 
 use api::{Check, Reason, Refusal, RequestId};
 use participant::{
-    Actions, Call, Health, Lanes, Options, RequestHash, RequestKey, ServiceSteps, Told, Trace,
-    Verdict,
+    Actions, Call, Health, Lanes, Name, Options, RequestHash, RequestKey, ServiceSteps, Told,
+    Trace, Verdict,
 };
 use platform::{context, replayed, replayed_refusal};
 use prost::Message;
@@ -77,12 +77,17 @@ pub fn trace() -> Trace {
     Trace { traceparent: context.traceparent(), trace_id: context.trace_id }
 }
 
-/// The key of a client's request.
+/// The key of a client's request; `subject` is the user that it names, or the empty name.
 ///
 /// # Errors
 /// `INVALID_FIELD` where the request id is not one.
-pub fn request_key(request_id: &str, user_id: i64, method: i8) -> Result<RequestKey, Refusal> {
-    Ok(RequestKey { request_id: *RequestId::parse(request_id)?.as_bytes(), user_id, method })
+pub fn request_key(
+    request_id: &str,
+    subject: impl Into<Name>,
+    method: i8,
+) -> Result<RequestKey, Refusal> {
+    let request_id = *RequestId::parse(request_id)?.as_bytes();
+    Ok(RequestKey { request_id, subject: subject.into(), method })
 }
 
 /// The gRPC answer of a client's request.

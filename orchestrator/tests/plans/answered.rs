@@ -1,14 +1,18 @@
 //! What a client was told is what every replica tells from then on, though END is not written yet.
 
 use crate::scenarios::Case;
-use crate::shop::{Stage, patient};
+use crate::shop::{Shop, Stage, World, patient};
 use crate::snapshot::until;
-use crate::wire::{Fault, READ};
+use crate::wire::{Fault, READ, Wire};
 use api::checkout::v1::CheckoutState;
 use api::{Reason, Refusal};
 use std::sync::Arc;
 use std::time::Duration;
-use tonic::Code;
+use tokio::runtime::Handle;
+use tonic::{Code, Status};
+
+/// How long a client waits for the answer of a replica that is cut off.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_is_told_running_after_an_end_was_told_by_another_replica() {
@@ -77,6 +81,82 @@ async fn unreadable(stage: Arc<Stage>, case: Case) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_is_cut_off_tells_no_running_after_another_told_the_end() {
+    let shop = Shop::start().await;
+    let wire = Wire::new(Handle::current());
+    let node = shop.node_behind(&wire, patient()).await;
+    let stage = Stage::of(shop, node).await;
+    stage.each_case(|stage, case| cut_off(stage, case, wire.clone())).await;
+}
+
+/// The last step of a saga is done, or its first one refused, and the replica that asked for it never hears of that, nor
+/// can it read the rows.
+async fn cut_off(stage: Arc<Stage>, case: Case, wire: Wire) {
+    if case.after().is_empty() {
+        let world = stage.world(&case).await;
+        told_elsewhere(&stage, &case, &wire, &world, CheckoutState::Succeeded).await;
+    }
+    if case.before().is_empty() {
+        for spoil in case.spoils() {
+            let world = stage.spoiled(&case, spoil).await;
+            told_elsewhere(&stage, &case, &wire, &world, CheckoutState::Failed).await;
+        }
+    }
+}
+
+async fn told_elsewhere(
+    stage: &Stage,
+    case: &Case,
+    wire: &Wire,
+    world: &World,
+    end: CheckoutState,
+) {
+    let Stage { node, .. } = stage;
+    wire.always(&world.trace, case.step(), Fault::REPLY_LOST);
+    let asked = node.ask_within(&world.trace, world.ask.clone(), PATIENCE);
+    let elsewhere = async {
+        let saga = stage.other().started(&world.ask).await;
+        wire.always(&saga, READ, Fault::REQUEST_LOST);
+        let told = || async { (stage.other().checkout(&saga).await.state() == end).then_some(()) };
+        until("the other replica tells the end", told).await;
+        assert!(node.is_driving(&saga), "{case}");
+        let status = node.try_checkout(&saga).await.expect_err("it cannot know");
+        assert_eq!(reason(&status), Some(Reason::Unavailable), "{case}: {status:?}");
+        saga
+    };
+    let (told, saga) = tokio::join!(asked, elsewhere);
+    let status = told.expect_err("it cannot know");
+    assert_eq!(reason(&status), Some(Reason::Unavailable), "{case}: {status:?}");
+
+    wire.heal(&saga, READ);
+    assert_eq!(node.checkout(&saga).await.state(), end, "{case}");
+    wire.heal(&world.trace, case.step());
+    until("the end is recorded", || async { node.checkout(&saga).await.ended_at }).await;
+    assert_eq!(node.checkout(&saga).await.state(), end, "{case}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_participant_that_is_silent_keeps_no_client_waiting_beyond_its_deadline() {
+    let stage = Stage::start(patient()).await;
+    stage.shop.withhold_ends().await;
+    let case = crate::scenarios::cases(&stage.node).into_iter().find(Case::is_pivot).unwrap();
+    let world = stage.world(&case).await;
+    let told = stage.ask(&world).await.unwrap();
+    stage.shop.wire.always(&told.checkout_id, READ, Fault::HUNG);
+    let short = Duration::from_millis(500);
+    let status = stage.other().checkout_within(&world.ask, short).await.expect_err("nobody knows");
+    assert_eq!(reason(&status), Some(Reason::Unavailable), "{status:?}");
+    let again = stage.other().ask_within(&world.trace, world.ask.clone(), short).await;
+    let status = again.expect_err("nobody knows");
+    assert_eq!(reason(&status), Some(Reason::Unavailable), "{status:?}");
+}
+
+/// The reason that the shop names; none where the answer is not the shop's.
+fn reason(status: &Status) -> Option<Reason> {
+    Refusal::from_status(status).map(|refusal| refusal.reason)
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_request_whose_start_is_under_way_is_not_said_to_be_unknown() {
     let stage = Stage::start(patient()).await;
     let Stage { shop, node, .. } = &*stage;
@@ -88,8 +168,7 @@ async fn a_request_whose_start_is_under_way_is_not_said_to_be_unknown() {
 
     let short = Duration::from_millis(500);
     let status = node.checkout_within(&world.ask, short).await.expect_err("it is not durable");
-    let refusal = Refusal::from_status(&status).map(|refusal| refusal.reason);
-    assert_eq!(refusal, Some(Reason::Unavailable), "{status:?}");
+    assert_eq!(reason(&status), Some(Reason::Unavailable), "{status:?}");
 
     held.rollback().await.unwrap();
     let finished = || async {

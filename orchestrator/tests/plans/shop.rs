@@ -170,6 +170,12 @@ impl Shop {
         Node::start(self.journal.clone(), self.participants.clone(), options).await
     }
 
+    /// A replica of the orchestrator at the end of a wire of its own, behind which is everybody's.
+    pub(crate) async fn node_behind(&self, wire: &Wire, options: Options) -> Node {
+        let participants = self.participants.iter().map(|steps| wire.steps(Arc::clone(steps)));
+        Node::start(self.journal.clone(), participants.collect(), options).await
+    }
+
     /// A replica of the orchestrator that calls the participants over a connection.
     pub(crate) async fn node_over(&self, connection: Transport, options: Options) -> Node {
         let remote = |steps: &Arc<dyn Steps>| -> Arc<dyn Steps> {
@@ -199,7 +205,7 @@ impl Shop {
         let method = if matches!(ask, Ask::Place(_)) { 1 } else { 2 };
         self.hold(&format!(
             "INSERT INTO request (request_id, subject, method, request_hash, saga_id, created_at) \
-            VALUES (X'{id}', {user}, {method}, X'0000000000000000', X'{id}', NOW(6))"
+            VALUES (X'{id}', '{user}', {method}, X'0000000000000000', X'{id}', NOW(6))"
         ))
         .await
     }

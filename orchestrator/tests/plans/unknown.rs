@@ -66,6 +66,29 @@ async fn a_saga_that_cannot_be_read_is_left_alone_and_stops_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_saga_that_names_no_user_or_order_is_an_error_and_hides_no_other() {
+    let shop = Shop::start().await;
+    let node = shop.node(patient()).await;
+    let placed = async || {
+        let world = shop.world(&node, cases(&node).remove(0).scenario).await;
+        let told = node.ask(&world.trace, world.ask.clone()).await.unwrap();
+        let ended = || async { node.checkout(&told.checkout_id).await.ended_at };
+        until("the end is recorded", ended).await;
+        told.checkout_id
+    };
+    for name in ["subject", "object"] {
+        let (damaged, other) = (placed().await, placed().await);
+        let at = id(&damaged);
+        shop.in_journal(&format!("UPDATE saga_history SET {name} = 'x' WHERE saga_id = X'{at}'"))
+            .await;
+        assert_eq!(node.try_checkout(&damaged).await.unwrap_err().code(), Code::Internal, "{name}");
+        let listed = node.listed(SagaState::Succeeded).await;
+        let is_listed = |saga: &String| listed.iter().any(|it| it.saga_id == *saga);
+        assert_eq!((is_listed(&damaged), is_listed(&other)), (false, true), "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_result_that_cannot_be_read_is_never_told_as_a_success() {
     let shop = Shop::start().await;
     let node = shop.node(patient()).await;

@@ -7,6 +7,7 @@ use crate::snapshot::until;
 use crate::wire::Fault;
 use api::checkout::v1::{Checkout, CheckoutState};
 use api::saga::v1::{Saga, SagaState};
+use participant::RowState;
 use std::sync::Arc;
 use std::time::Duration;
 use testkit::request_id;
@@ -14,6 +15,10 @@ use tonic::{Code, Status};
 
 /// The steps whose replies nobody reads: at such a one no saga can stop.
 const UNREAD: [&str; 4] = ["DebitWallet", "RefundWallet", "RestockProducts", "RestoreCoupon"];
+
+/// What a recorded reply is changed to so that it does not decode, and back.
+const DAMAGED: &str = "CONCAT(X'FF', reply)";
+const REPAIRED: &str = "SUBSTRING(reply, 2)";
 
 /// How long a client waits for the answer of a saga that stands still.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -35,7 +40,7 @@ async fn damaged(stage: Arc<Stage>, case: Case) {
         let saga = node.started(&world.ask).await;
         let done = || async { (shop.wire.answered(&world.trace, case.step()) > 0).then_some(()) };
         until("the step is done", done).await;
-        let changed = change_reply(shop, &case, &saga, "CONCAT(X'FF', reply)").await;
+        let changed = change_reply(shop, &case, &saga, RowState::Done, DAMAGED).await;
         assert_eq!(changed, 1, "{case}: the row was to be damaged");
         shop.wire.heal(&world.trace, case.step());
         saga
@@ -62,7 +67,7 @@ async fn damaged(stage: Arc<Stage>, case: Case) {
     assert_eq!(shop.journal_rows(&ends).await, 0, "{case}");
 
     // What the step did can be undone only by what its row says, so that somebody repairs it.
-    let changed = change_reply(shop, &case, &saga, "SUBSTRING(reply, 2)").await;
+    let changed = change_reply(shop, &case, &saga, RowState::Done, REPAIRED).await;
     assert_eq!(changed, 1, "{case}: the row was to be repaired");
     if case.is_compensable() {
         is_aborted(&stage, &case, &world, &saga, &before).await;
@@ -102,12 +107,64 @@ async fn garbled(stage: Arc<Stage>, case: Case) {
     assert_eq!(shop.snapshot(&world).await, success, "{case}");
 }
 
-/// Changes the recorded reply of the case's step. Tells how many rows it found.
-async fn change_reply(shop: &Shop, case: &Case, saga: &str, to: &str) -> i64 {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recorded_rejection_that_does_not_decode_parks_the_saga() {
+    let stage = Stage::start(patient()).await;
+    stage.each_case(damaged_rejection).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recorded_rejection_that_does_not_decode_parks_the_saga_over_a_connection_too() {
+    let shop = Shop::start().await;
+    let node = shop.node_over(shop.served.clone(), patient()).await;
+    let stage = Stage::of(shop, node).await;
+    stage.each_case(damaged_rejection).await;
+}
+
+async fn damaged_rejection(stage: Arc<Stage>, case: Case) {
+    let Stage { shop, node, .. } = &*stage;
+    let Some(spoil) = case.spoils().first().copied() else { return };
+    let world = stage.spoiled(&case, spoil).await;
+    let before = shop.standing(&world).await;
+    // Nobody hears the rejection before it is damaged.
+    shop.wire.always(&world.trace, case.step(), Fault::REPLY_LOST);
+    let damage = async {
+        let saga = node.started(&world.ask).await;
+        let rejected =
+            || async { (shop.wire.answered(&world.trace, case.step()) > 0).then_some(()) };
+        until("the step is rejected", rejected).await;
+        let changed = change_reply(shop, &case, &saga, RowState::Rejected, DAMAGED).await;
+        assert_eq!(changed, 1, "{case}: the row was to be damaged");
+        shop.wire.heal(&world.trace, case.step());
+        saga
+    };
+    let (told, saga) = tokio::join!(stage.ask(&world), damage);
+    assert_no_outcome(told.map(|told| told.state), &case);
+    let why = parked(node, &saga).await.attention.unwrap().message;
+    assert!(why.contains(&format!("the rejection of step {}", case.number())), "{case}: {why}");
+    for replica in [node, stage.other()] {
+        let told: Result<Checkout, _> = replica.try_checkout(&saga).await;
+        assert_no_outcome(told.map(|checkout| checkout.state()), &case);
+    }
+
+    let changed = change_reply(shop, &case, &saga, RowState::Rejected, REPAIRED).await;
+    assert_eq!(changed, 1, "{case}: the row was to be repaired");
+    node.operate(Verb::Retry, &request_id(), &saga).await.unwrap();
+    let ended = || async { node.checkout(&saga).await.ended_at };
+    until("the end is recorded", ended).await;
+    let failure = node.checkout(&saga).await.failure.unwrap();
+    assert_eq!(failure.reason, spoil.reason().as_str(), "{case}");
+    assert_eq!(shop.standing(&world).await, before, "{case}");
+}
+
+/// Changes what is recorded of the case's step, if it is in this state. Tells how many rows it found.
+async fn change_reply(shop: &Shop, case: &Case, saga: &str, state: RowState, to: &str) -> i64 {
     let db = shop.database(case.participant());
-    let at = format!("saga_id = X'{}' AND step = {}", saga.replace('-', ""), case.number());
+    let saga = saga.replace('-', "");
+    let (step, state) = (case.number(), state.code());
+    let at = format!("saga_id = X'{saga}' AND step = {step} AND state = {state}");
     Shop::execute(db, &format!("UPDATE saga_op SET reply = {to} WHERE {at}")).await;
-    Shop::rows(db, &format!("saga_op WHERE {at} AND state = 1")).await
+    Shop::rows(db, &format!("saga_op WHERE {at}")).await
 }
 
 async fn is_aborted(stage: &Stage, case: &Case, world: &World, saga: &str, before: &[String]) {

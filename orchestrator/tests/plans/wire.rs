@@ -300,8 +300,10 @@ impl Steps for Wired {
     }
 
     async fn recorded(&self, saga: SagaId, deadline: Instant) -> Result<Vec<StepRow>, Status> {
-        if let Answer::Code(code) = self.wire.line(&saga.to_string(), READ, Line::fault).answer {
-            return Err(Status::new(code, "injected"));
+        match self.wire.line(&saga.to_string(), READ, Line::fault).answer {
+            Answer::Code(code) => return Err(Status::new(code, "injected")),
+            Answer::Silence => std::future::pending().await,
+            Answer::Reply | Answer::Worded(_) | Answer::Garbage => {}
         }
         let inner = Arc::clone(&self.inner);
         self.wire.far(async move { inner.recorded(saga, deadline).await }).await

@@ -83,7 +83,7 @@ pub(crate) fn corruptions(history: &History) -> Vec<Corruption> {
             "coupon.idempotency",
             "removed",
             format!(
-                "DELETE FROM idempotency WHERE method = 2 AND user_id = {user} AND refused = 0"
+                "DELETE FROM idempotency WHERE method = 2 AND subject = '{user}' AND refused = 0"
             ),
         )
         .breaks("coupon-requests", &call),
@@ -91,9 +91,9 @@ pub(crate) fn corruptions(history: &History) -> Vec<Corruption> {
             "coupon.idempotency",
             "doubled",
             format!(
-                "INSERT INTO idempotency SELECT X'00000000000040008000000000000001', user_id, \
+                "INSERT INTO idempotency SELECT X'00000000000040008000000000000001', subject, \
                 method, request_hash, refused, reply, created_at FROM idempotency \
-                WHERE method = 2 AND user_id = {user} AND refused = 0"
+                WHERE method = 2 AND subject = '{user}' AND refused = 0"
             ),
         )
         .breaks("coupon-requests", &call),
@@ -102,7 +102,7 @@ pub(crate) fn corruptions(history: &History) -> Vec<Corruption> {
             "altered",
             format!(
                 "UPDATE idempotency SET request_id = X'00000000000040008000000000000001', \
-                reply = X'FF' WHERE method = 2 AND user_id = {user} AND refused = 1"
+                reply = X'FF' WHERE method = 2 AND subject = '{user}' AND refused = 1"
             ),
         )
         .breaks(

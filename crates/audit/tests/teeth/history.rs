@@ -120,9 +120,9 @@ impl Lived {
         };
         let refused = "outcome = 2 AND INSTR(result, 'INSUFFICIENT_BALANCE') > 0".to_owned();
         History {
-            plain: saga(1, format!("object = {}", self.plain)).await,
-            with_coupon: saga(1, format!("object = {}", self.with_coupon)).await,
-            cancel: saga(2, format!("object = {}", self.cancelled)).await,
+            plain: saga(1, format!("object = '{}'", self.plain)).await,
+            with_coupon: saga(1, format!("object = '{}'", self.with_coupon)).await,
+            cancel: saga(2, format!("object = '{}'", self.cancelled)).await,
             failed: saga(1, refused).await,
             user: self.user,
             product: self.product,

@@ -56,6 +56,20 @@ pub(crate) fn corruptions(history: &History) -> Vec<Corruption> {
         .breaks("journal-requests", &plain.name),
         Corruption::new(
             "orchestrator.saga_history",
+            "of no user",
+            format!("UPDATE saga_history SET subject = 'x' {}", ended(&plain.hex)),
+        )
+        .breaks("journal-once", &plain.name)
+        .breaks("journal-requests", &plain.name)
+        .breaks("checkout-stands", &plain.name),
+        Corruption::new(
+            "orchestrator.saga_history",
+            "of another order",
+            format!("UPDATE saga_history SET object = '0' {}", ended(&plain.hex)),
+        )
+        .breaks("checkout-stands", &plain.name),
+        Corruption::new(
+            "orchestrator.saga_history",
             "doubled",
             format!(
                 "INSERT INTO saga_history SELECT {NEW}, kind, plan_version, subject, object, \

@@ -119,7 +119,7 @@ pub(crate) fn corruptions(history: &History) -> Vec<Corruption> {
         Corruption::new(
             "order.idempotency",
             "made",
-            "INSERT INTO idempotency VALUES (X'00000000000040008000000000000001', 1, 1, \
+            "INSERT INTO idempotency VALUES (X'00000000000040008000000000000001', '1', 1, \
             X'0000000000000000', 0, X'', NOW(6))",
         )
         .breaks("order-requests", "request 00000000-0000-4000-8000-000000000001 of user 1 call 1"),

@@ -87,7 +87,7 @@ pub(crate) fn corruptions(history: &History) -> Vec<Corruption> {
         Corruption::new(
             "product.idempotency",
             "doubled",
-            "INSERT INTO idempotency SELECT X'00000000000040008000000000000001', user_id, \
+            "INSERT INTO idempotency SELECT X'00000000000040008000000000000001', subject, \
             method, request_hash, refused, reply, created_at FROM idempotency WHERE method = 2",
         )
         .breaks("product-requests", call(2, 2)),

@@ -99,16 +99,16 @@ pub(crate) fn corruptions(history: &History) -> Vec<Corruption> {
         Corruption::new(
             "wallet.idempotency",
             "removed",
-            format!("DELETE FROM idempotency WHERE user_id = {user} AND method = 1"),
+            format!("DELETE FROM idempotency WHERE subject = '{user}' AND method = 1"),
         )
         .breaks("wallet-requests", call(0, 1)),
         Corruption::new(
             "wallet.idempotency",
             "doubled",
             format!(
-                "INSERT INTO idempotency SELECT X'00000000000040008000000000000001', user_id, \
+                "INSERT INTO idempotency SELECT X'00000000000040008000000000000001', subject, \
                 method, request_hash, refused, reply, created_at FROM idempotency \
-                WHERE user_id = {user} AND method = 1"
+                WHERE subject = '{user}' AND method = 1"
             ),
         )
         .breaks("wallet-requests", call(0, 1)),
@@ -117,7 +117,7 @@ pub(crate) fn corruptions(history: &History) -> Vec<Corruption> {
             "altered",
             format!(
                 "UPDATE idempotency SET request_id = X'00000000000040008000000000000001', \
-                reply = X'FF' WHERE user_id = {user} AND method = 1"
+                reply = X'FF' WHERE subject = '{user}' AND method = 1"
             ),
         )
         .breaks(

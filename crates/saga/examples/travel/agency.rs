@@ -6,11 +6,11 @@ use super::seat::{self, Seats};
 use chrono::Utc;
 use db::{Db, Migration};
 use participant::{
-    Actions, Lanes, Options, RequestKey, SagaId, ServiceSteps, Steps, Trace, content_hash,
+    Actions, Lanes, Name, Options, RequestKey, SagaId, ServiceSteps, Steps, Trace, content_hash,
 };
 use prost::Message;
 use saga::journal::{Journal, NewSaga, Start};
-use saga::runtime::{Answer, Engine, NoStanding, Patience, Plan};
+use saga::runtime::{Answer, Engine, NoStanding, Plan};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -70,8 +70,8 @@ pub(crate) async fn book(
     let start = Start {
         saga: SagaId::from(db::new_id()),
         plan: ID,
-        subject: 0,
-        object: 0,
+        subject: Name::default(),
+        object: Name::default(),
         weight: 0,
         request: booking.encode_to_vec(),
         placed_at,
@@ -79,8 +79,7 @@ pub(crate) async fn book(
         trace: Trace::default(),
         request_id: Some(request_id),
     };
-    let request = RequestKey { request_id, user_id: 0, method: 1 };
+    let request = RequestKey { request_id, subject: Name::default(), method: 1 };
     let new = NewSaga { start, owns_object: false, request, hash: content_hash(1, booking) };
-    let deadline = Instant::now() + patience;
-    engine.run(new, Patience { answer_by: deadline, deadline }).await
+    engine.run(new, Instant::now() + patience).await
 }

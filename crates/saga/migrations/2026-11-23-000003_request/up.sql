@@ -1,6 +1,6 @@
 CREATE TABLE request (
     request_id BINARY(16) NOT NULL,
-    subject BIGINT NOT NULL,
+    subject VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
     method TINYINT NOT NULL,
     request_hash BINARY(8) NOT NULL,
     saga_id BINARY(16) NOT NULL,

@@ -13,23 +13,15 @@ use super::switch::is_paused;
 use db::{Bytes16, Conn, Db, Error, Result};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
+use participant::SagaId;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// An owner whose counter stood still this long, by the observer's monotonic clock, is dead.
 const DEAD_AFTER: Duration = Duration::from_secs(5);
-/// Sagas claimed in one transaction.
-const BATCH: i64 = 256;
-
-/// Sagas that changed hands.
-#[derive(Debug)]
-pub struct Claimed {
-    /// The sagas, oldest first.
-    pub sagas: Vec<Running>,
-    /// Whether there may be more.
-    pub more: bool,
-}
+/// Sagas that are claimed in one transaction at most.
+pub(crate) const CLAIMED_AT_ONCE: usize = 256;
 
 /// What a heartbeat brings back.
 #[derive(Debug)]
@@ -93,51 +85,61 @@ impl Journal {
         Ok(Beat { alive, dead, paused })
     }
 
-    /// Takes over unfinished sagas of these plans whose owner is not alive, `most` at most.
-    pub(crate) async fn claim(
+    /// Unfinished sagas of these plans above this id whose owner is not alive, oldest first, `most` at most. Some of them this
+    /// program may be unable to run.
+    pub(crate) async fn ownerless(
         &self,
         beat: &Beat,
         plans: &[PlanId],
+        above: SagaId,
         most: usize,
-    ) -> Result<Claimed> {
-        let owner = Bytes16::from(self.owner());
+    ) -> Result<Vec<Running>> {
         let alive: Vec<Bytes16> = beat.alive.iter().copied().collect();
-        let dead = beat.dead.clone();
         let plans = plans.to_vec();
-        let batch = i64::try_from(most).map_or(BATCH, |most| most.min(BATCH));
-        let (seen, rows): (usize, Vec<SagaRow>) = self
-            .db
-            .tx(async move |conn: &mut Conn| -> Result<_> {
-                let found: Vec<(Bytes16, Bytes16)> = saga::table
+        let most = i64::try_from(most)
+            .map_err(|_| Error::Corrupt(format!("{most} sagas in one statement")))?;
+        self.db
+            .read(async move |conn: &mut Conn| -> Result<_> {
+                let rows: Vec<SagaRow> = saga::table
                     .filter(saga::owner.ne_all(&alive))
                     .filter(readable(&plans))
+                    .filter(saga::saga_id.gt(Bytes16(above.0)))
                     .order(saga::saga_id)
-                    .limit(batch)
-                    .select((saga::owner, saga::saga_id))
+                    .limit(most)
                     .load(conn)
                     .await?;
-                let ids: Vec<Bytes16> = found.iter().map(|(_, saga)| *saga).collect();
-                if ids.is_empty() {
-                    return Ok((0, Vec::new()));
-                }
-                let mut by_owner: BTreeMap<Bytes16, Vec<Bytes16>> = BTreeMap::new();
-                for (old, saga) in found {
-                    by_owner.entry(old).or_default().push(saga);
-                }
-                for (old, sagas) in by_owner {
+                Ok(rows.into_iter().map(SagaRow::into_running).collect())
+            })
+            .await
+    }
+
+    /// Takes over these sagas, [`CLAIMED_AT_ONCE`] at most. Tells which are this replica's now: those whose owner is still the
+    /// one that was read, and has not moved its counter since.
+    pub(crate) async fn claim(&self, beat: &Beat, sagas: &[Running]) -> Result<Vec<Running>> {
+        if sagas.is_empty() {
+            return Ok(Vec::new());
+        }
+        let owner = Bytes16::from(self.owner());
+        let dead = beat.dead.clone();
+        let ids: Vec<Bytes16> = sagas.iter().map(|it| Bytes16(it.start.saga.0)).collect();
+        let mut by_owner: BTreeMap<Bytes16, Vec<Bytes16>> = BTreeMap::new();
+        for (running, id) in sagas.iter().zip(&ids) {
+            by_owner.entry(running.owner.into()).or_default().push(*id);
+        }
+        let rows: Vec<SagaRow> = self
+            .db
+            .tx(async move |conn: &mut Conn| -> Result<_> {
+                for (old, sagas) in by_owner.clone() {
                     take_over(conn, sagas, (old, dead.get(&old).copied()), owner).await?;
                 }
                 let own = saga::table
                     .filter(saga::saga_id.eq_any(&ids))
                     .filter(saga::owner.eq(owner))
                     .order(saga::saga_id);
-                Ok((ids.len(), own.load(conn).await?))
+                Ok(own.load(conn).await?)
             })
             .await?;
-        // Where none was matched, those that are left belong to others by now.
-        let more = i64::try_from(seen).is_ok_and(|seen| seen == batch) && !rows.is_empty();
-        let sagas = rows.into_iter().map(SagaRow::into_running).collect();
-        Ok(Claimed { sagas, more })
+        Ok(rows.into_iter().map(SagaRow::into_running).collect())
     }
 
     /// Forgets this replica, so that another may take over at once.

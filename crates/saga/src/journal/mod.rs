@@ -15,8 +15,7 @@ mod start;
 mod switch;
 mod watermark;
 
-pub use claim::Claimed;
-pub(crate) use claim::Pulse;
+pub(crate) use claim::{CLAIMED_AT_ONCE, Pulse};
 pub use lower::{heartbeats, lower_watermark, lowest_watermark, watermark_of};
 pub use operation::{Action, Operated, Operation};
 pub use read::Filter;

@@ -57,8 +57,8 @@ pub enum Operated {
     },
     /// The request id was used for other content.
     Reused,
-    /// This program does not know the saga's plan: another replica may.
-    UnknownPlan,
+    /// This program does not know the saga's plan, or a participant of it: another replica may.
+    CannotRun,
     /// A saga that is on its way is not resolved.
     NotStandingStill,
     /// The saga has ended.

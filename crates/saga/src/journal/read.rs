@@ -7,13 +7,13 @@ use chrono::{DateTime, Utc};
 use db::{Bytes8, Bytes16, Conn, Error, Result};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
-use participant::{RequestHash, RequestKey, SagaId};
+use participant::{Name, RequestHash, RequestKey, SagaId};
 
 /// Which sagas to list, newest first.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
     /// Only those of this subject.
-    pub subject: Option<i64>,
+    pub subject: Option<Name>,
     /// Only those of this kind.
     pub kind: Option<i8>,
     /// Unfinished ones in one of these states; empty for none.
@@ -42,9 +42,8 @@ impl Journal {
     pub async fn find_request(&self, key: RequestKey) -> Result<Option<(SagaId, RequestHash)>> {
         self.db
             .read(async move |conn: &mut Conn| -> Result<_> {
-                let asked = (Bytes16(key.request_id), key.user_id, key.method);
-                let row: Option<(Bytes16, i64, i8, Bytes8, Bytes16)> = request::table
-                    .find(asked)
+                let row: Option<(Bytes16, Name, i8, Bytes8, Bytes16)> = request::table
+                    .find((Bytes16(key.request_id), &key.subject, key.method))
                     .select((
                         request::request_id,
                         request::subject,
@@ -55,7 +54,9 @@ impl Journal {
                     .first(conn)
                     .await
                     .optional()?;
-                let is_asked = |row: &(Bytes16, i64, i8, _, _)| (row.0, row.1, row.2) == asked;
+                let is_asked = |(id, subject, method, ..): &(Bytes16, Name, i8, _, _)| {
+                    (&id.0, subject, *method) == (&key.request_id, &key.subject, key.method)
+                };
                 let row = conn.asked_for("request", row, is_asked)?;
                 Ok(row.map(|(_, _, _, hash, saga)| (SagaId(saga.0), RequestHash(hash.0))))
             })
@@ -129,7 +130,7 @@ async fn running(conn: &mut Conn, filter: &Filter, limit: usize) -> Result<Vec<R
         let others = states.filter(|state| !is_wanted(state)).map(RunningState::code);
         query = query.filter(saga::state.ne_all(others.collect::<Vec<i8>>()));
     }
-    if let Some(subject) = filter.subject {
+    if let Some(subject) = &filter.subject {
         query = query.filter(saga::subject.eq(subject));
     }
     if let Some(kind) = filter.kind {
@@ -155,7 +156,7 @@ async fn ended(conn: &mut Conn, filter: &Filter, limit: usize) -> Result<Vec<Rec
         let outcomes: Vec<i8> = filter.ended.iter().map(|outcome| outcome.code()).collect();
         query = query.filter(saga_history::outcome.eq_any(outcomes));
     }
-    if let Some(subject) = filter.subject {
+    if let Some(subject) = &filter.subject {
         query = query.filter(saga_history::subject.eq(subject));
     }
     if let Some(kind) = filter.kind {

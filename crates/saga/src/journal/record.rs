@@ -4,7 +4,7 @@ use super::schema::{saga, saga_history};
 use chrono::{DateTime, NaiveDateTime, Utc};
 use db::{Bytes16, Error, Result};
 use diesel::prelude::*;
-use participant::{RequestHash, RequestKey, SagaId, Trace};
+use participant::{Name, RequestHash, RequestKey, SagaId, Trace};
 
 /// A plan and the version of it that a saga is pinned to for its whole life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -22,10 +22,10 @@ pub struct Start {
     pub saga: SagaId,
     /// Its plan.
     pub plan: PlanId,
-    /// Whose it is, for listing; opaque here.
-    pub subject: i64,
-    /// What it is about, for listing; opaque here.
-    pub object: i64,
+    /// Whose it is, for listing; opaque here, and empty for nobody.
+    pub subject: Name,
+    /// What it is about, for listing; opaque here, and empty for nothing.
+    pub object: Name,
     /// What is at stake, for alerts; opaque here.
     pub weight: i64,
     /// The validated request, encoded by the plan's version; at most 64 KiB.
@@ -179,9 +179,9 @@ pub(super) struct SagaRow {
     pub(super) saga_id: Bytes16,
     pub(super) kind: i8,
     pub(super) plan_version: i16,
-    pub(super) subject: i64,
-    pub(super) object: i64,
-    pub(super) unique_object: Option<i64>,
+    pub(super) subject: Name,
+    pub(super) object: Name,
+    pub(super) unique_object: Option<Name>,
     pub(super) weight: i64,
     pub(super) request: Vec<u8>,
     pub(super) placed_at: NaiveDateTime,
@@ -200,8 +200,8 @@ pub(super) struct HistoryRow {
     pub(super) saga_id: Bytes16,
     pub(super) kind: i8,
     pub(super) plan_version: i16,
-    pub(super) subject: i64,
-    pub(super) object: i64,
+    pub(super) subject: Name,
+    pub(super) object: Name,
     pub(super) weight: i64,
     pub(super) request: Vec<u8>,
     pub(super) placed_at: NaiveDateTime,
@@ -219,9 +219,9 @@ impl SagaRow {
             saga_id: Bytes16(saga.0),
             kind: start.plan.kind,
             plan_version: start.plan.version,
-            subject: start.subject,
-            object: start.object,
-            unique_object: new.owns_object.then_some(start.object),
+            subject: start.subject.clone(),
+            object: start.object.clone(),
+            unique_object: new.owns_object.then(|| start.object.clone()),
             weight: start.weight,
             request: start.request.clone(),
             placed_at: db::to_db(start.placed_at),
@@ -273,8 +273,8 @@ impl HistoryRow {
             saga_id: Bytes16(start.saga.0),
             kind: start.plan.kind,
             plan_version: start.plan.version,
-            subject: start.subject,
-            object: start.object,
+            subject: start.subject.clone(),
+            object: start.object.clone(),
             weight: start.weight,
             request: start.request.clone(),
             placed_at: db::to_db(start.placed_at),

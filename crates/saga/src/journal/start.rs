@@ -12,7 +12,7 @@ use db::{Bytes8, Bytes16, Conn, Db, Error, LockWait, Result, Script, any_of};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use lane::Decided;
-use participant::{RequestHash, RequestKey, SagaId};
+use participant::{Name, RequestHash, RequestKey, SagaId};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use uuid::Uuid;
 
@@ -25,11 +25,14 @@ pub(super) struct StartWork {
 /// What a request id stands for.
 type Known = (SagaId, RequestHash);
 
+/// Request id, subject, method, digest and saga.
+type RequestRow = (Bytes16, Name, i8, Bytes8, Bytes16);
+
 #[derive(Insertable)]
 #[diesel(table_name = request)]
 struct NewRequest {
     request_id: Bytes16,
-    subject: i64,
+    subject: Name,
     method: i8,
     request_hash: Bytes8,
     saga_id: Bytes16,
@@ -61,8 +64,8 @@ impl lane::Work for StartWork {
                 Some(_) => Started::Reused,
                 None => {
                     let saga = above(watermark, op.start.saga);
-                    known.insert(op.request, (saga, op.hash));
-                    requests.insert(op.request, (saga, op.hash));
+                    known.insert(op.request.clone(), (saga, op.hash));
+                    requests.insert(op.request.clone(), (saga, op.hash));
                     sagas.insert(saga, SagaRow::new(op, saga, self.owner.into()));
                     Started::New(saga)
                 }
@@ -93,7 +96,7 @@ impl StartWork {
 
 async fn known_requests(conn: &mut Conn, ops: &[&NewSaga]) -> Result<HashMap<RequestKey, Known>> {
     let ids: HashSet<Bytes16> = ops.iter().map(|op| Bytes16(op.request.request_id)).collect();
-    let rows: Vec<(Bytes16, i64, i8, Bytes8, Bytes16)> = request::table
+    let rows: Vec<RequestRow> = request::table
         .filter(any_of(request::request_id, ids.iter().copied()))
         .select((
             request::request_id,
@@ -104,10 +107,10 @@ async fn known_requests(conn: &mut Conn, ops: &[&NewSaga]) -> Result<HashMap<Req
         ))
         .load(conn)
         .await?;
-    let is_asked = |row: &(Bytes16, i64, i8, Bytes8, Bytes16)| ids.contains(&row.0);
+    let is_asked = |row: &RequestRow| ids.contains(&row.0);
     let rows = conn.asked_for("request", rows, is_asked)?;
-    let rows = rows.into_iter().map(|(id, user_id, method, hash, saga)| {
-        let key = RequestKey { request_id: id.0, user_id, method };
+    let rows = rows.into_iter().map(|(id, subject, method, hash, saga)| {
+        let key = RequestKey { request_id: id.0, subject, method };
         (key, (SagaId(saga.0), RequestHash(hash.0)))
     });
     Ok(rows.collect())
@@ -119,7 +122,7 @@ fn insert(sagas: Vec<SagaRow>, requests: BTreeMap<RequestKey, Known>) -> Result<
         .into_iter()
         .map(|(key, (saga, hash))| NewRequest {
             request_id: Bytes16(key.request_id),
-            subject: key.user_id,
+            subject: key.subject,
             method: key.method,
             request_hash: Bytes8(hash.0),
             saga_id: Bytes16(saga.0),

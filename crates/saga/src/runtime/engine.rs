@@ -147,7 +147,7 @@ impl Engine {
         if inner.stopping.is_cancelled() {
             return Err(NotAccepted::Overloaded { retry_after: inner.options.attempt });
         }
-        match inner.live.meet(saga.request, saga.hash, inner.options.max_live) {
+        match inner.live.meet(&saga.request, saga.hash, inner.options.max_live) {
             Met::Same(progress) => Ok(Accepted { progress, joined: true }),
             Met::Other => Err(NotAccepted::Reused),
             Met::Full => Err(NotAccepted::Overloaded { retry_after: inner.options.attempt }),
@@ -159,7 +159,7 @@ impl Engine {
                     trace_id = %saga.start.trace.trace_id
                 );
                 let begin = async move {
-                    let _stay = inner.live.stay(saga.request);
+                    let _stay = inner.live.stay(saga.request.clone());
                     begin(&inner, saga, sender).await;
                 };
                 self.inner.spawn("executor", begin.instrument(span));
@@ -175,8 +175,8 @@ impl Engine {
 
     /// How far a request is that is under way here: one whose START is not known to be durable may be recorded any
     /// moment.
-    pub fn request(&self, key: RequestKey) -> Option<watch::Receiver<Progress>> {
-        self.inner.live.request(&key)
+    pub fn request(&self, key: &RequestKey) -> Option<watch::Receiver<Progress>> {
+        self.inner.live.request(key)
     }
 
     /// The saga of an earlier request.
@@ -252,12 +252,19 @@ impl Inner {
         plan.instance(start)
     }
 
-    /// Whether this program can run sagas of a plan.
+    /// Whether this program knows a plan.
     pub(super) fn knows(&self, plan: PlanId) -> bool {
         self.plans.contains_key(&plan)
     }
 
-    /// The plans that this program can run.
+    /// Whether this program can run a saga: it knows the plan, and every participant that the saga calls. One whose START
+    /// does not decode it can, too: it parks.
+    pub(super) fn can_run(&self, start: &Start) -> bool {
+        let Ok(instance) = self.instance(start) else { return self.knows(start.plan) };
+        instance.steps().iter().all(|info| self.participants.contains_key(&*info.participant))
+    }
+
+    /// The plans that this program knows.
     pub(super) fn plan_ids(&self) -> Vec<PlanId> {
         self.plans.keys().copied().collect()
     }

@@ -32,8 +32,8 @@ pub(super) async fn run(
     control: &Control,
     gates: Option<&Gates>,
 ) {
-    if !inner.knows(start.plan) {
-        warn!(plan = ?start.plan, "left to a program that knows its plan");
+    if !inner.can_run(&start) {
+        warn!(plan = ?start.plan, "left to a program that knows its plan and its participants");
         return;
     }
     let instance = match inner.instance(&start) {

@@ -58,16 +58,16 @@ pub(super) enum Met {
 
 impl Live {
     /// Registers a request, or finds it.
-    pub(super) fn meet(&self, key: RequestKey, hash: RequestHash, room: usize) -> Met {
+    pub(super) fn meet(&self, key: &RequestKey, hash: RequestHash, room: usize) -> Met {
         let mut maps = self.lock();
-        if let Some((other, progress)) = maps.requests.get(&key) {
+        if let Some((other, progress)) = maps.requests.get(key) {
             return if *other == hash { Met::Same(progress.clone()) } else { Met::Other };
         }
         if maps.requests.len() >= room {
             return Met::Full;
         }
         let (sender, receiver) = watch::channel(Progress::Starting);
-        maps.requests.insert(key, (hash, receiver.clone()));
+        maps.requests.insert(key.clone(), (hash, receiver.clone()));
         Met::Registered(sender, receiver)
     }
 

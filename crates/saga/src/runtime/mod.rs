@@ -16,10 +16,12 @@ mod operator;
 mod plan;
 mod recovery;
 mod rows;
+mod run;
+mod standing;
 
 pub use control::Trouble;
 pub use engine::{Accepted, Engine, NotAccepted, Options};
 pub use live::Progress;
-pub use look_up::{Answer, NoStanding, Patience, Standing};
-pub use plan::{Plan, SagaInstance, StepInfo, ToSend, Unreadable};
+pub use plan::{Plan, SagaInstance, StepInfo, ToSend, Unreadable, rejection};
 pub use rows::Rows;
+pub use standing::{Answer, NoStanding, Standing};

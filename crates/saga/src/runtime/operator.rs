@@ -17,12 +17,12 @@ impl Engine {
     /// Those of the database: ask again with the same request id.
     pub async fn operate(&self, operation: Operation) -> Result<Operated> {
         let action = operation.action.clone();
-        // Only a program that knows its plan can go on with it.
+        // Only a program that knows its plan and its participants can go on with it.
         if !matches!(action, Action::Resolve { .. })
             && let Some(Record::Running(running)) = self.find(operation.saga).await?
-            && !self.inner.knows(running.start.plan)
+            && !self.inner.can_run(&running.start)
         {
-            return Ok(Operated::UnknownPlan);
+            return Ok(Operated::CannotRun);
         }
         let operated = self.inner.journal.operate(operation).await?;
         let unfinished = match &operated {

@@ -6,6 +6,8 @@ use crate::journal::{PlanId, Start};
 use crate::outcome::Failure;
 use crate::shape::Shape;
 use participant::StepNo;
+use prost::Message;
+use saga_api::v1::StepRejection;
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,6 +75,19 @@ impl StepInfo {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Unreadable(pub String);
+
+/// Reads the rejection of a step that a participant recorded.
+///
+/// # Errors
+/// [`Unreadable`] where it does not decode, or names no reason: that is how a participant tells one that it cannot read.
+pub fn rejection(step: StepNo, recorded: &[u8]) -> Result<StepRejection, Unreadable> {
+    let rejection = StepRejection::decode(recorded)
+        .map_err(|error| Unreadable(format!("the rejection of step {step}: {error}")))?;
+    if rejection.reason.is_empty() {
+        return Err(Unreadable(format!("the rejection of step {step} names no reason")));
+    }
+    Ok(rejection)
+}
 
 /// What a step sends.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use super::control::Wanted;
 use super::engine::Inner;
-use crate::journal::{Pulse, Running, RunningState};
+use crate::journal::{CLAIMED_AT_ONCE, Pulse, Running, RunningState};
 use chrono::TimeDelta;
 use participant::SagaId;
 use std::collections::HashSet;
@@ -61,16 +61,26 @@ impl Recovery {
         // What an earlier round claimed and could not begin.
         self.drive(inner).await?;
         let plans = inner.plan_ids();
+        // Those that this program cannot run stay free for the replicas that can.
+        let mut left = Vec::new();
+        let mut above = SagaId([0; 16]);
         // Claim no more than there is room for: what is left stays free for other replicas.
         while !beat.paused && self.rooms.available_permits() > 0 {
-            let most = self.rooms.available_permits();
-            let claimed = inner.journal.claim(&beat, &plans, most).await?;
-            if !claimed.sagas.is_empty() {
-                info!(sagas = claimed.sagas.len(), "took over sagas of a replica that is gone");
+            let most = self.rooms.available_permits().min(CLAIMED_AT_ONCE);
+            let found = inner.journal.ownerless(&beat, &plans, above, most).await?;
+            let Some(last) = found.last() else { break };
+            above = last.start.saga;
+            let is_last = found.len() < most;
+            let (runnable, others): (Vec<_>, Vec<_>) =
+                found.into_iter().partition(|it| inner.can_run(&it.start));
+            left.extend(others.iter().map(|it| it.start.saga));
+            let claimed = inner.journal.claim(&beat, &runnable).await?;
+            if !claimed.is_empty() {
+                info!(sagas = claimed.len(), "took over sagas of a replica that is gone");
             }
-            self.pending.extend(claimed.sagas);
+            self.pending.extend(claimed);
             self.drive(inner).await?;
-            if !claimed.more {
+            if is_last {
                 break;
             }
         }
@@ -80,10 +90,10 @@ impl Recovery {
             self.pending
                 .extend(strays.into_iter().filter(|it| !inner.live.contains(it.start.saga)));
             self.drive(inner).await?;
-            let left = inner.journal.unclaimable(&beat.alive, &plans).await?;
+            left.extend(inner.journal.unclaimable(&beat.alive, &plans).await?);
             if !left.is_empty() {
                 let (sagas, first) = (left.len(), left.first());
-                error!(sagas, ?first, "sagas that this program cannot read have no living owner");
+                error!(sagas, ?first, "sagas that this program cannot run have no living owner");
             }
             inner.journal.bury(&beat.dead).await?;
         }

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long a participant may take to tell its rows.
+/// How long a participant may take to tell its rows, if its caller waits so long.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The rows of one saga by participant; none for one that could not be asked.
@@ -18,11 +18,16 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub struct Rows(BTreeMap<String, Option<Vec<StepRow>>>);
 
 impl Engine {
-    /// Asks the participants of a saga for its rows, all at once.
-    pub async fn rows(&self, start: &Start, instance: &dyn SagaInstance) -> Rows {
+    /// Asks the participants of a saga for its rows, all at once, and waits for one that is silent for a second at most.
+    pub async fn rows(
+        &self,
+        start: &Start,
+        instance: &dyn SagaInstance,
+        deadline: Instant,
+    ) -> Rows {
         let names: BTreeSet<&str> =
             instance.steps().iter().map(|info| &*info.participant).collect();
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = deadline.min(Instant::now() + PATIENCE);
         let asked = names.into_iter().map(async |name| {
             let participant = self.inner.participants.get(name);
             let rows = match participant {

@@ -1,6 +1,7 @@
 //! Sagas that stand still, because the database of a participant refuses what they need.
 
 use super::Shop;
+use super::calls::patiently;
 use crate::request_id;
 use crate::until;
 use api::checkout::v1::{CheckoutLine, PlaceOrderRequest};
@@ -64,14 +65,18 @@ impl Shop {
     }
 
     async fn begun(&self, user_id: i64, product_id: i64) -> String {
-        let mut request = Request::new(PlaceOrderRequest {
+        let request = PlaceOrderRequest {
             request_id: request_id(),
             user_id,
             lines: vec![CheckoutLine { product_id, quantity: 3 }],
             ..PlaceOrderRequest::default()
+        };
+        let told = patiently(async || {
+            let mut call = Request::new(request.clone());
+            call.set_timeout(GLANCE);
+            self.checkout().place_order(call).await
         });
-        request.set_timeout(GLANCE);
-        let told = self.checkout().place_order(request).await.expect("the saga is running");
+        let told = told.await.expect("the saga is running");
         told.into_inner().checkout_id
     }
 }

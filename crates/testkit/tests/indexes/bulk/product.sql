@@ -13,7 +13,7 @@ INSERT INTO saga_op (saga_id, step, state, request_hash, reply, created_at)
     SELECT UNHEX(CONCAT('0193', LPAD(HEX(seq), 28, '0'))), 10, 1 + (seq % 20 = 0) * 2, REPEAT('h', 8), REPEAT('r', 20), TIMESTAMP('2026-11-01') + INTERVAL seq SECOND
     FROM seq_1_to_200000;
 
-INSERT INTO idempotency (request_id, user_id, method, request_hash, refused, reply, created_at)
+INSERT INTO idempotency (request_id, subject, method, request_hash, refused, reply, created_at)
     SELECT UNHEX(MD5(seq)), seq % 100000, 1 + seq % 3, REPEAT('h', 8), seq % 50 = 0, REPEAT('r', 20), TIMESTAMP('2026-11-01') + INTERVAL seq SECOND
     FROM seq_1_to_50000;
 

@@ -17,7 +17,7 @@ SELECT id, name, discount_kind, discount_value, discount_cap, quota, issued, val
     WHERE id IN (1, 2)
     ORDER BY id FOR UPDATE NOWAIT;
 SELECT next_id FROM id_block WHERE name = 'product' LIMIT 100 FOR UPDATE;
-SELECT request_id, user_id, method, request_hash, refused, reply
+SELECT request_id, subject, method, request_hash, refused, reply
     FROM idempotency
     WHERE request_id IN (X'c4ca4238a0b923820dcc509a6f75849b', X'c81e728d9d4c2f636f067f89cc14862c');
 SELECT id, coupon_id, user_id, sequence, state, order_id, version, issued_at, valid_from, valid_until

@@ -21,7 +21,7 @@ SELECT request_id, subject, method, request_hash, saga_id
     WHERE request_id IN (X'c4ca4238a0b923820dcc509a6f75849b', X'c81e728d9d4c2f636f067f89cc14862c');
 SELECT request_id, subject, method, request_hash, saga_id
     FROM request
-    WHERE (request_id = X'c4ca4238a0b923820dcc509a6f75849b' AND (subject = 5000 AND method = 1)) LIMIT 100;
+    WHERE (request_id = X'c4ca4238a0b923820dcc509a6f75849b' AND (subject = '5000' AND method = 1)) LIMIT 100;
 SELECT saga_id, kind, plan_version, subject, object, unique_object, weight, request, placed_at, deadline_at, trace_id, traceparent, owner, state, attention, request_id
     FROM saga
     WHERE (owner = X'00000000000000000000000000000001' AND placed_at < '2026-11-08 00:00:00')
@@ -30,9 +30,9 @@ SELECT saga_id, kind, plan_version, subject, object, unique_object, weight, requ
     FROM saga
     WHERE (state IN (1, 2) AND saga_id < X'019300000000000000000000000003e8')
     ORDER BY saga_id DESC LIMIT 100;
-SELECT owner, saga_id
+SELECT saga_id, kind, plan_version, subject, object, unique_object, weight, request, placed_at, deadline_at, trace_id, traceparent, owner, state, attention, request_id
     FROM saga
-    WHERE (owner NOT IN (X'00000000000000000000000000000001', X'00000000000000000000000000000002') AND (state IN (1, 2, 3) AND ((kind * 65536 + plan_version) IN (65537, 131073))))
+    WHERE (owner NOT IN (X'00000000000000000000000000000001', X'00000000000000000000000000000002') AND (state IN (1, 2, 3) AND ((kind * 65536 + plan_version) IN (65537, 131073))) AND saga_id > X'019300000000000000000000000003e8')
     ORDER BY saga_id LIMIT 100;
 SELECT saga_id, kind, plan_version, subject, object, unique_object, weight, request, placed_at, deadline_at, trace_id, traceparent, owner, state, attention, request_id
     FROM saga
@@ -79,7 +79,7 @@ SELECT saga_id, kind, plan_version, subject, object, weight, request, placed_at,
     ORDER BY saga_id DESC LIMIT 100;
 SELECT saga_id, kind, plan_version, subject, object, weight, request, placed_at, trace_id, outcome, result, ended_at, request_id
     FROM saga_history
-    WHERE (outcome IN (1, 2) AND subject = 5000)
+    WHERE (outcome IN (1, 2) AND subject = '5000')
     ORDER BY saga_id DESC LIMIT 100;
 SELECT saga_id, kind, plan_version, subject, object, weight, request, placed_at, trace_id, outcome, result, ended_at, request_id
     FROM saga_history
@@ -124,11 +124,11 @@ SELECT saga_id, kind, plan_version, subject, object, unique_object, weight, requ
     ORDER BY saga_id DESC LIMIT 100;
 SELECT saga_id, kind, plan_version, subject, object, unique_object, weight, request, placed_at, deadline_at, trace_id, traceparent, owner, state, attention, request_id
     FROM saga
-    WHERE (subject = 5000 AND saga_id < X'019300000000000000000000000003e8')
+    WHERE (subject = '5000' AND saga_id < X'019300000000000000000000000003e8')
     ORDER BY saga_id DESC LIMIT 100;
 SELECT saga_id, kind, plan_version, subject, object, unique_object, weight, request, placed_at, deadline_at, trace_id, traceparent, owner, state, attention, request_id
     FROM saga
-    WHERE subject = 5000
+    WHERE subject = '5000'
     ORDER BY saga_id DESC LIMIT 100;
 SELECT saga_id, kind, plan_version, subject, object, weight, request, placed_at, trace_id, outcome, result, ended_at, request_id
     FROM saga_history
@@ -139,9 +139,9 @@ SELECT saga_id, kind, plan_version, subject, object, weight, request, placed_at,
     ORDER BY saga_id DESC LIMIT 100;
 SELECT saga_id, kind, plan_version, subject, object, weight, request, placed_at, trace_id, outcome, result, ended_at, request_id
     FROM saga_history
-    WHERE (subject = 5000 AND saga_id < X'019300000000000000000000000003e8')
+    WHERE (subject = '5000' AND saga_id < X'019300000000000000000000000003e8')
     ORDER BY saga_id DESC LIMIT 100;
 SELECT saga_id, kind, plan_version, subject, object, weight, request, placed_at, trace_id, outcome, result, ended_at, request_id
     FROM saga_history
-    WHERE subject = 5000
+    WHERE subject = '5000'
     ORDER BY saga_id DESC LIMIT 100;

@@ -1,5 +1,5 @@
 SELECT next_id FROM id_block WHERE name = 'product' LIMIT 100 FOR UPDATE;
-SELECT request_id, user_id, method, request_hash, refused, reply
+SELECT request_id, subject, method, request_hash, refused, reply
     FROM idempotency
     WHERE request_id IN (X'c4ca4238a0b923820dcc509a6f75849b', X'c81e728d9d4c2f636f067f89cc14862c');
 SELECT id, name, price, stock, movements, version, created_at, updated_at
