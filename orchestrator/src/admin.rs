@@ -14,11 +14,13 @@ use api::saga::v1::{
     SagaState, SagaStep, SagaTrouble, StepState,
 };
 use api::{Check, Reason, Refusal, RequestId};
-use chrono::TimeDelta;
-use participant::{SagaId, wire};
+use participant::{Name, SagaId, wire};
 use platform::page::{PageSize, PageToken};
 use prost::Message;
-use saga::journal::{EndedAs, Filter, Record, Recovery, RunningState, Start, Switch, Switched};
+use prost_types::Timestamp;
+use saga::journal::{
+    EndedAs, Filter, Page, Record, Recovery, RunningState, Start, Switch, Switched,
+};
 use saga::recorded::Found;
 use saga::runtime::{SagaInstance, Trouble};
 use std::collections::HashMap;
@@ -120,25 +122,30 @@ impl SagaAdminService for Admin {
     ) -> Result<Response<ListSagasResponse>, Status> {
         let request = request.into_inner();
         request.check()?;
-        let age = request.min_age.as_ref().map_or(0, |age| age.seconds);
-        let filters = (request.state, &request.kind, age);
+        let instant = |at: Option<&Timestamp>| at.map(|at| (at.seconds, at.nanos));
+        let (from, to) = (request.created_from.as_ref(), request.created_to.as_ref());
+        let filters = (
+            (request.state, &request.kind, &request.trace_id),
+            (request.user_id, request.order_id, instant(from), instant(to)),
+        );
         let size = PageSize::from_request(request.page_size);
         let below = PageToken::decode("ListSagas", &filters, &request.page_token)?.map(SagaId);
         let (running, ended) = states(request.state());
         let filter = Filter {
-            subject: None,
+            subject: request.user_id.map(Name::from),
+            object: request.order_id.map(Name::from),
             kind: kind_of(&request.kind)?,
+            trace_id: Some(request.trace_id.clone()).filter(|trace| !trace.is_empty()),
             running,
             ended,
-            placed_before: (age > 0).then(|| db::now_micros() - TimeDelta::seconds(age)),
-            below,
+            from: from.map(first_at),
+            below: below.or_else(|| to.map(first_at)),
         };
         let journal = self.orchestrator.engine.journal();
-        let records = journal.list(filter, size.rows_to_read()).await;
-        let token =
-            |record: &Record| PageToken::encode("ListSagas", &filters, &record.start().saga.0);
-        let records = records.map_err(|error| unavailable(&error))?;
-        let (records, next_page_token) = size.cut(records, token);
+        let page = journal.list(filter, size.get()).await;
+        let Page { records, next } = page.map_err(|error| unavailable(&error))?;
+        let token = |next: SagaId| PageToken::encode("ListSagas", &filters, &next.0);
+        let next_page_token = next.map_or_else(String::new, token);
         let decisions = self.decisions(&records).await?;
         // One that does not decode must not hide the others.
         let sagas = records.iter().filter_map(|record| saga_with_decision(record, &decisions).ok());
@@ -260,6 +267,14 @@ fn name_of(kind: i8) -> &'static str {
         kind::SUBMITTED => "submitted",
         _ => "unknown",
     }
+}
+
+/// The smallest id of a saga that begins at this instant, which is at or after 1970, or later. Ids tell milliseconds.
+fn first_at(at: &Timestamp) -> SagaId {
+    const NANOS: u64 = 1_000_000;
+    let nanos = u64::try_from(at.nanos).unwrap_or(0).div_ceil(NANOS);
+    let millis = u64::try_from(at.seconds).unwrap_or(0).saturating_mul(1_000);
+    SagaId::at_millis(millis.saturating_add(nanos))
 }
 
 fn states(state: SagaState) -> (Vec<RunningState>, Vec<EndedAs>) {

@@ -22,7 +22,7 @@ use db::Db;
 use participant::{Name, RequestHash, RequestKey, SagaId, Steps, Trace};
 use platform::page::{PageSize, PageToken};
 use prost::Message;
-use saga::journal::{EndedAs, Filter, Journal, NewSaga, PlanId, Record, RunningState, Start};
+use saga::journal::{EndedAs, Filter, Journal, NewSaga, Page, PlanId, Record, RunningState, Start};
 use saga::runtime::{Answer, Engine, NoStanding, Options, Plan, Standing};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -247,11 +247,10 @@ impl CheckoutService for Orchestrator {
         let (running, ended) = states(request.state());
         let subject = Some(Name::from(request.user_id));
         let filter = Filter { subject, running, ended, below, ..Filter::default() };
-        let records = self.engine.journal().list(filter, size.rows_to_read()).await;
-        let token =
-            |record: &Record| PageToken::encode("ListCheckouts", &filters, &record.start().saga.0);
-        let records = records.map_err(|error| unavailable(&error))?;
-        let (records, next_page_token) = size.cut(records, token);
+        let page = self.engine.journal().list(filter, size.get()).await;
+        let Page { records, next } = page.map_err(|error| unavailable(&error))?;
+        let token = |next: SagaId| PageToken::encode("ListCheckouts", &filters, &next.0);
+        let next_page_token = next.map_or_else(String::new, token);
         let mut checkouts = Vec::with_capacity(records.len());
         for record in records {
             let (record, status) = self.listed(record).await?;

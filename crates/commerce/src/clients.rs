@@ -108,7 +108,8 @@ impl Addresses {
     pub fn distinct(&self) -> BTreeSet<&str> {
         let Self { wallet, product, coupon, order, ranking, orchestrator, .. } = self;
         let Self { product_admin, coupon_admin, .. } = self;
-        let all = [wallet, product, coupon, order, ranking, orchestrator, product_admin, coupon_admin];
+        let all =
+            [wallet, product, coupon, order, ranking, orchestrator, product_admin, coupon_admin];
         all.map(String::as_str).into()
     }
 
@@ -253,7 +254,10 @@ mod tests {
         assert_eq!(addresses.product_admin, "shop:50053");
         let given = ["shop:50051".to_owned(), "admin=office:2".to_owned()];
         let addresses = Addresses::parse(&given).unwrap().unwrap();
-        assert_eq!((addresses.coupon_admin.as_str(), addresses.coupon.as_str()), ("office:2", "shop:50051"));
+        assert_eq!(
+            (addresses.coupon_admin.as_str(), addresses.coupon.as_str()),
+            ("office:2", "shop:50051")
+        );
         assert_eq!(Addresses::parse(&[]).unwrap(), None);
         for bad in ["shop", "cellar=shop:1", "shop:http"] {
             assert!(Addresses::parse(&[bad.to_owned()]).is_err(), "{bad}");

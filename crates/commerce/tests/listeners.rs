@@ -1,9 +1,5 @@
 //! Which calls each listener of a shop offers and describes.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 use http::Request;
 use http_body_util::Full;
@@ -108,8 +104,7 @@ async fn a_call_is_offered_on_its_own_listener_and_on_no_other() {
 /// What a listener's reflection says.
 async fn ask(address: SocketAddr, question: MessageRequest) -> MessageResponse {
     let mut client = ServerReflectionClient::connect(format!("http://{address}")).await.unwrap();
-    let request =
-        ServerReflectionRequest { host: String::new(), message_request: Some(question) };
+    let request = ServerReflectionRequest { host: String::new(), message_request: Some(question) };
     let answers = client.server_reflection_info(tokio_stream::once(request)).await.unwrap();
     let answer = answers.into_inner().next().await.unwrap().unwrap();
     answer.message_response.unwrap()

@@ -14,7 +14,7 @@ pub struct Line {
     /// The product.
     pub product_id: i64,
     /// Units, 1 or more.
-    pub quantity: i64,
+    pub quantity: i32,
     /// The price of a unit when the order was placed.
     pub unit_price: Won,
 }
@@ -154,8 +154,8 @@ impl Won {
         self.0.checked_sub(other.0).and_then(Self::new)
     }
 
-    fn times(self, quantity: i64) -> Option<Self> {
-        self.0.checked_mul(quantity).and_then(Self::new)
+    fn times(self, quantity: i32) -> Option<Self> {
+        self.0.checked_mul(i64::from(quantity)).and_then(Self::new)
     }
 }
 
@@ -271,7 +271,7 @@ mod tests {
         Won::new(amount).unwrap()
     }
 
-    fn line(product_id: i64, quantity: i64, unit_price: i64) -> Line {
+    fn line(product_id: i64, quantity: i32, unit_price: i64) -> Line {
         Line { product_id, quantity, unit_price: won(unit_price) }
     }
 
@@ -296,13 +296,20 @@ mod tests {
     #[test]
     fn numbers_that_contradict_each_other_make_no_order() {
         assert_eq!(place(vec![line(1, 2, 100)], 201, 0), Err(Inconsistent::Total));
-        assert_eq!(place(vec![line(1, i64::MAX, 2)], 1, 0), Err(Inconsistent::Total));
+        assert_eq!(place(vec![line(1, 2, i64::MAX)], 1, 0), Err(Inconsistent::Total));
         assert_eq!(Cost::new(won(1), won(2), won(0)), Err(Inconsistent::Discount));
         assert_eq!(Cost::new(won(2), won(1), won(2)), Err(Inconsistent::Paid));
         let twice = place(vec![line(1, 1, 100), line(1, 1, 100)], 200, 0);
         assert_eq!(twice, Err(Inconsistent::Lines { product_id: 1 }));
         let minted = place(vec![line(1, 3, 100), line(2, -1, 100)], 200, 0);
         assert_eq!(minted, Err(Inconsistent::Quantity { product_id: 2 }));
+    }
+
+    #[test]
+    fn the_most_units_cost_more_than_32_bits_hold() {
+        let total = 2_147_483_647 * 1_000_000_000;
+        let order = place(vec![line(1, i32::MAX, 1_000_000_000)], total, 0).unwrap();
+        assert_eq!(order.cost.paid(), won(total));
     }
 
     #[test]

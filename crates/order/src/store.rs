@@ -33,7 +33,7 @@ diesel::table! {
         order_id -> BigInt,
         product_id -> BigInt,
         line -> TinyInt,
-        quantity -> BigInt,
+        quantity -> Integer,
         unit_price -> BigInt,
     }
 }
@@ -83,7 +83,7 @@ struct LineRow {
     order_id: i64,
     product_id: i64,
     line: i8,
-    quantity: i64,
+    quantity: i32,
     unit_price: i64,
 }
 
@@ -193,9 +193,8 @@ async fn with_lines(conn: &mut Conn, rows: Vec<OrderRow>) -> Result<Vec<Order>> 
         by_order.entry(row.order_id).or_default().push(row.try_into()?);
     }
     let order = |row: OrderRow| {
-        let lines = by_order.remove(&row.id).unwrap_or_default();
-        let id = row.id;
-        read(&row, lines).ok_or_else(|| Error::Corrupt(format!("order {id}")))
+        let order = by_order.remove(&row.id).and_then(|lines| read(&row, lines));
+        order.ok_or_else(|| Error::Corrupt(format!("order {}", row.id)))
     };
     rows.into_iter().map(order).collect()
 }

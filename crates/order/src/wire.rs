@@ -8,7 +8,7 @@ use api::{Reason, Refusal};
 use chrono::{DateTime, SubsecRound, Utc};
 use events::Event;
 use participant::{Moment, SagaId};
-use prost::Message;
+use prost::Name;
 use prost_types::Timestamp;
 
 impl From<&Order> for v1::Order {
@@ -21,9 +21,9 @@ impl From<&Order> for v1::Order {
             order_id: order.id,
             user_id: order.user_id,
             state: OrderState::from(order.state).into(),
-            total: order.cost.total().get(),
-            discount: order.cost.discount().get(),
-            paid: order.cost.paid().get(),
+            total_won: order.cost.total().get(),
+            discount_won: order.cost.discount().get(),
+            paid_won: order.cost.paid().get(),
             coupon_id: order.coupon.map(|coupon| coupon.coupon_id),
             issued_coupon_id: order.coupon.map(|coupon| coupon.issued_coupon_id),
             lines: lines(order),
@@ -71,10 +71,12 @@ impl From<Inconsistent> for Refusal {
             Inconsistent::Quantity { product_id } => {
                 Self::invalid_field("lines", format!("must have units of product {product_id}"))
             }
-            Inconsistent::Total => Self::invalid_field("total", "must be the sum of the lines"),
-            Inconsistent::Discount => Self::invalid_field("discount", "must be at most the total"),
+            Inconsistent::Total => Self::invalid_field("total_won", "must be the sum of the lines"),
+            Inconsistent::Discount => {
+                Self::invalid_field("discount_won", "must be at most the total")
+            }
             Inconsistent::Paid => {
-                Self::invalid_field("paid", "must be the total less the discount")
+                Self::invalid_field("paid_won", "must be the total less the discount")
             }
         }
     }
@@ -99,9 +101,9 @@ pub(crate) fn placed(payload: &ConfirmOrderPayload, saga: SagaId) -> Result<Orde
         saga: saga.into(),
         lines: lines?,
         cost: Cost::new(
-            won("total", payload.total)?,
-            won("discount", payload.discount)?,
-            won("paid", payload.paid)?,
+            won("total_won", payload.total_won)?,
+            won("discount_won", payload.discount_won)?,
+            won("paid_won", payload.paid_won)?,
         )?,
         coupon,
         placed_at: instant("placed_at", payload.placed_at.as_ref())?,
@@ -125,12 +127,12 @@ pub(crate) fn confirmed(order: &Order, moment: &Moment<'_>) -> Event {
         order_id: order.id,
         user_id: order.user_id,
         lines: lines(order),
-        total: order.cost.total().get(),
-        discount: order.cost.discount().get(),
-        paid: order.cost.paid().get(),
+        total_won: order.cost.total().get(),
+        discount_won: order.cost.discount().get(),
+        paid_won: order.cost.paid().get(),
         placed_at: Some(timestamp(order.placed_at)),
     };
-    event("OrderConfirmed", order, &payload, moment)
+    event(order, &payload, moment)
 }
 
 /// The event of an order whose cancel was asked for at `cancelled_at` and is finished.
@@ -142,17 +144,12 @@ pub(crate) fn cancelled(order: &Order, cancelled_at: DateTime<Utc>, moment: &Mom
         placed_at: Some(timestamp(order.placed_at)),
         cancelled_at: Some(timestamp(cancelled_at)),
     };
-    event("OrderCancelled", order, &payload, moment)
+    event(order, &payload, moment)
 }
 
-fn event(
-    event_type: &'static str,
-    order: &Order,
-    payload: &impl Message,
-    moment: &Moment<'_>,
-) -> Event {
+fn event<P: Name>(order: &Order, payload: &P, moment: &Moment<'_>) -> Event {
     Event {
-        event_type,
+        event_type: P::full_name(),
         aggregate_kind: "order",
         aggregate_id: order.id,
         version: order.version,
@@ -167,13 +164,13 @@ fn lines(order: &Order) -> Vec<OrderLine> {
     let line = |line: &Line| OrderLine {
         product_id: line.product_id,
         quantity: line.quantity,
-        unit_price: line.unit_price.get(),
+        unit_price_won: line.unit_price.get(),
     };
     order.lines.iter().map(line).collect()
 }
 
 fn line(line: &ConfirmedLine) -> Result<Line, Refusal> {
-    let unit_price = won("lines.unit_price", line.unit_price)?;
+    let unit_price = won("lines.unit_price_won", line.unit_price_won)?;
     Ok(Line { product_id: line.product_id, quantity: line.quantity, unit_price })
 }
 

@@ -1,6 +1,7 @@
 //! The order service on a real database, through its clients.
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
+use api::events::v1::EventEnvelope;
 use api::order::v1::begin_cancel_response::Outcome as Begun;
 use api::order::v1::confirm_order_response::Outcome as Confirmed;
 use api::order::v1::order_participant_service_client::OrderParticipantServiceClient;
@@ -15,6 +16,9 @@ use api::order::v1::{
 use api::saga::v1::StepKey;
 use api::{Reason, Refusal};
 use chrono::{DateTime, Utc};
+use db::Conn;
+use diesel_async::SimpleAsyncConnection;
+use events::message;
 use migrations::Schema;
 use order::Order;
 use participant::{ActionServer, Found, RowState, SagaId, StepNo, content_digest};
@@ -111,10 +115,9 @@ impl Desk {
         OrderParticipantServiceClient::new(self.order.actions())
     }
 
-    /// Type, version and payload of every event, in the order of their rows.
-    async fn events(&self) -> Vec<(String, i64, Vec<u8>)> {
-        let events = testkit::told(&self.db).await.into_iter();
-        events.map(|event| (event.r#type, event.version, event.payload)).collect()
+    /// Every event, in the order of their rows.
+    async fn events(&self) -> Vec<EventEnvelope> {
+        testkit::told(&self.db).await
     }
 }
 
@@ -126,16 +129,19 @@ fn key(saga: Uuid, step: i16, payload: &impl Message) -> StepKey {
 
 /// 10 × 1,000 + 5 × 2,000, less a coupon of 10 %; the products are named in descending order.
 fn placement(order_id: i64) -> ConfirmOrderPayload {
-    let line =
-        |product_id, quantity, unit_price| ConfirmedLine { product_id, quantity, unit_price };
+    let line = |product_id, quantity, unit_price_won| ConfirmedLine {
+        product_id,
+        quantity,
+        unit_price_won,
+    };
     ConfirmOrderPayload {
         order_id,
         user_id: USER,
         placed_at: Some(PLACED),
         lines: vec![line(9, 10, 1_000), line(3, 5, 2_000)],
-        total: 20_000,
-        discount: 2_000,
-        paid: 18_000,
+        total_won: 20_000,
+        discount_won: 2_000,
+        paid_won: 18_000,
         coupon_id: Some(5),
         issued_coupon_id: Some(6),
     }
@@ -156,7 +162,7 @@ async fn a_confirmed_order_is_read_by_its_user_alone() {
     let order = desk.get(1, USER).await.unwrap();
     assert_eq!(order, placed);
     assert_eq!(
-        (order.state(), order.paid, order.created_at),
+        (order.state(), order.paid_won, order.created_at),
         (OrderState::Confirmed, 18_000, Some(PLACED))
     );
     let products: Vec<i64> = order.lines.iter().map(|line| line.product_id).collect();
@@ -183,11 +189,11 @@ async fn an_order_whose_numbers_contradict_each_other_is_refused() {
     let desk = Desk::open().await;
     let saga = Uuid::now_v7();
     let good = || placement(1);
-    let twice = vec![ConfirmedLine { product_id: 9, quantity: 10, unit_price: 1_000 }; 2];
+    let twice = vec![ConfirmedLine { product_id: 9, quantity: 10, unit_price_won: 1_000 }; 2];
     let bad = [
-        ("total", ConfirmOrderPayload { total: 20_001, paid: 18_001, ..good() }),
-        ("discount", ConfirmOrderPayload { discount: 20_001, ..good() }),
-        ("paid", ConfirmOrderPayload { paid: 17_999, ..good() }),
+        ("total_won", ConfirmOrderPayload { total_won: 20_001, paid_won: 18_001, ..good() }),
+        ("discount_won", ConfirmOrderPayload { discount_won: 20_001, ..good() }),
+        ("paid_won", ConfirmOrderPayload { paid_won: 17_999, ..good() }),
         ("lines", ConfirmOrderPayload { lines: twice, ..good() }),
         ("issued_coupon_id", ConfirmOrderPayload { issued_coupon_id: None, ..good() }),
     ];
@@ -198,6 +204,38 @@ async fn an_order_whose_numbers_contradict_each_other_is_refused() {
     }
     assert!(desk.steps.recorded(saga).await.is_empty());
     desk.confirm(saga, &good()).await.unwrap().done();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_most_units_of_a_line_are_kept_and_one_more_or_none_is_refused() {
+    let desk = Desk::open().await;
+    let of = |order_id: i64, quantity: i32| {
+        let lines = vec![ConfirmedLine { product_id: 9, quantity, unit_price_won: 1_000_000_000 }];
+        let total_won = i64::from(quantity) * 1_000_000_000;
+        let (discount_won, paid_won) = (0, total_won);
+        ConfirmOrderPayload { lines, total_won, discount_won, paid_won, ..placement(order_id) }
+    };
+    desk.place(&of(1, 999_900)).await;
+    let order = desk.get(1, USER).await.unwrap();
+    assert_eq!((order.lines[0].quantity, order.paid_won), (999_900, 999_900_000_000_000));
+    for quantity in [0, -1, i32::MIN, 999_901, i32::MAX] {
+        let refused = refusal(desk.confirm(Uuid::now_v7(), &of(2, quantity)).await);
+        assert_eq!(refused.reason, Reason::InvalidField);
+        assert_eq!(refused.metadata["field"], "lines[0].quantity");
+    }
+    assert_eq!(desk.ids(mine()).await, [1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_has_lost_its_lines_is_a_failure_and_no_order_of_nothing() {
+    let desk = Desk::open().await;
+    desk.place(&placement(1)).await;
+    let lose = async |conn: &mut Conn| -> db::Result<()> {
+        Ok(conn.batch_execute("DELETE FROM order_line").await?)
+    };
+    desk.db.read(lose).await.unwrap();
+    assert_eq!(refusal(desk.get(1, USER).await).reason, Reason::Internal);
+    assert_eq!(refusal(desk.list(mine()).await).reason, Reason::Internal);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -286,10 +324,13 @@ async fn events_tell_of_the_order_and_of_its_end() {
     desk.begin(cancel, 1, USER).await.done();
     desk.finish(cancel, 1).await.unwrap().done();
     let events = desk.events().await;
-    let names: Vec<_> = events.iter().map(|(name, version, _)| (name.as_str(), *version)).collect();
-    assert_eq!(names, [("OrderConfirmed", 1), ("OrderCancelled", 3)]);
-    let confirmed = OrderConfirmed::decode(&*events[0].2).unwrap();
-    assert_eq!((confirmed.paid, confirmed.placed_at), (18_000, Some(PLACED)));
+    let types: Vec<_> =
+        events.iter().map(|event| (message::type_of(event), event.version)).collect();
+    let expected =
+        [("commerce.order.v1.OrderConfirmed", 1), ("commerce.order.v1.OrderCancelled", 3)];
+    assert_eq!(types, expected);
+    let confirmed: OrderConfirmed = message::read(&events[0]).unwrap().unwrap();
+    assert_eq!((confirmed.paid_won, confirmed.placed_at), (18_000, Some(PLACED)));
     let cancelled = OrderCancelled {
         order_id: 1,
         user_id: USER,
@@ -297,7 +338,7 @@ async fn events_tell_of_the_order_and_of_its_end() {
         placed_at: Some(PLACED),
         cancelled_at: Some(CANCELLED),
     };
-    assert_eq!(OrderCancelled::decode(&*events[1].2).unwrap(), cancelled);
+    assert_eq!(message::read(&events[1]), Ok(Some(cancelled)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -384,14 +425,15 @@ async fn a_page_of_large_orders_ends_before_it_outgrows_a_message() {
     let line = |index: i64| ConfirmedLine {
         product_id: (1_i64 << 52) + index,
         quantity: 999_900,
-        unit_price: 1_000_000,
+        unit_price_won: 1_000_000,
     };
     let lines: Vec<ConfirmedLine> = (0..100).map(line).collect();
-    let total = 100 * 999_900 * 1_000_000;
+    let total_won = 100 * 999_900 * 1_000_000;
     for id in 1..=150 {
         let lines = lines.clone();
-        let (discount, paid) = (0, total);
-        let order = ConfirmOrderPayload { lines, total, discount, paid, ..placement(id) };
+        let (discount_won, paid_won) = (0, total_won);
+        let order =
+            ConfirmOrderPayload { lines, total_won, discount_won, paid_won, ..placement(id) };
         desk.place(&order).await;
     }
     let (mut token, mut ids) = (String::new(), Vec::new());
@@ -428,8 +470,8 @@ async fn a_call_of_an_action_is_answered_in_band_and_a_repeat_equally() {
         let request = ConfirmOrderRequest { key, payload: Some(payload) };
         Ok(desk.actions().confirm_order(request).await?.into_inner().outcome.unwrap())
     };
-    let refused = refusal(confirm(ConfirmOrderPayload { paid: 17_999, ..placement(1) }).await);
-    assert_eq!((refused.reason, &*refused.metadata["field"]), (Reason::InvalidField, "paid"));
+    let refused = refusal(confirm(ConfirmOrderPayload { paid_won: 17_999, ..placement(1) }).await);
+    assert_eq!((refused.reason, &*refused.metadata["field"]), (Reason::InvalidField, "paid_won"));
     let confirmed = confirm(placement(1)).await.unwrap();
     let order = desk.get(1, USER).await.unwrap();
     assert_eq!(confirmed, Confirmed::Done(ConfirmOrderReply { order: Some(order) }));

@@ -32,6 +32,21 @@ use uuid::Uuid;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SagaId(pub [u8; 16]);
 
+impl SagaId {
+    /// The smallest id of this millisecond since 1970, with which an id begins (UUIDv7, RFC 9562). Later than 2^48 ms: the
+    /// greatest id.
+    pub fn at_millis(millis: u64) -> Self {
+        match millis.to_be_bytes() {
+            [0, 0, begin @ ..] => {
+                let mut id = [0; 16];
+                id.iter_mut().zip(begin).for_each(|(to, from)| *to = from);
+                Self(id)
+            }
+            _ => Self([u8::MAX; 16]),
+        }
+    }
+}
+
 /// A step's number: fixed by the version of its plan, never a position, so that a plan can gain or skip steps while
 /// older sagas are under way.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

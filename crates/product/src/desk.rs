@@ -2,10 +2,11 @@
 
 use crate::domain::{
     Cause, Change, Line, Movement, OrderId, Product, ProductId, Refused, Reservation, Shelf,
-    give_back, reserve,
+    give_back, reserve, units,
 };
 use crate::{store, wire};
 use ::participant::{Moment, Task, Verdict};
+use api::Reason;
 use api::product::v1::{AdjustStockResponse, RestockProductsReply, UpdateProductResponse};
 use db::{Conn, Error, LockWait, Result, Script};
 use events::{Event, outbox};
@@ -21,7 +22,7 @@ pub(crate) enum Op {
     /// A cancelled order's units come back.
     Restock { order: OrderId, lines: Vec<Line> },
     /// Somebody corrects a stock.
-    Adjust { id: ProductId, delta: i64, reason: String },
+    Adjust { id: ProductId, delta: i32, reason: String },
     /// Somebody changes name or price.
     Update { id: ProductId, change: Change },
 }
@@ -62,11 +63,7 @@ impl participant::Desk for Desk {
     fn act(&self, sheet: &mut Sheet, op: &Op, moment: &Moment<'_>) -> Verdict {
         match op {
             Op::Reserve(reservation) => verdict(sheet.reserve(reservation, moment)),
-            Op::Restock { order, lines } => {
-                sheet.give_back(lines, &Cause::Restock(*order), moment);
-                let units = lines.iter().map(|line| line.quantity.get()).sum();
-                Verdict::Done(RestockProductsReply { units }.encode_to_vec())
-            }
+            Op::Restock { order, lines } => sheet.restock(*order, lines, moment),
             Op::Adjust { id, delta, reason } => verdict(sheet.adjust(*id, *delta, reason, moment)),
             Op::Update { id, change } => verdict(sheet.update(*id, change, moment)),
         }
@@ -103,20 +100,35 @@ impl Sheet {
         Ok(wire::reserved(reservation.order(), &quote))
     }
 
-    /// Puts back what was taken, so that its products are there, and nothing may refuse.
-    fn give_back(&mut self, lines: &[Line], cause: &Cause, moment: &Moment<'_>) {
-        let Some(movements) = give_back(&mut self.shelf, lines, cause, moment.at) else {
-            let what = format!("units of {cause:?} have no place to come back to");
-            return self.fail(Error::Corrupt(what));
+    fn restock(&mut self, order: OrderId, lines: &[Line], moment: &Moment<'_>) -> Verdict {
+        self.give_back(lines, &Cause::Restock(order), moment);
+        let Some(units) = units(lines) else {
+            self.fail(Error::Corrupt(format!("order {} has too many units", order.0)));
+            return rejected(Reason::Internal);
         };
-        self.events.extend(wire::moved(cause, &movements, moment));
-        self.note(movements, moment);
+        Verdict::Done(RestockProductsReply { units }.encode_to_vec())
+    }
+
+    /// Puts back what was taken, so that its products are there. Nothing may refuse it: without room it fails, and is
+    /// asked for again.
+    fn give_back(&mut self, lines: &[Line], cause: &Cause, moment: &Moment<'_>) {
+        match give_back(&mut self.shelf, lines, cause, moment.at) {
+            Ok(movements) => {
+                self.events.extend(wire::moved(cause, &movements, moment));
+                self.note(movements, moment);
+            }
+            Err(no_room) => {
+                self.fail(Error::Corrupt(format!(
+                    "units of {cause:?} cannot come back: {no_room}"
+                )));
+            }
+        }
     }
 
     fn adjust(
         &mut self,
         id: ProductId,
-        delta: i64,
+        delta: i32,
         reason: &str,
         moment: &Moment<'_>,
     ) -> Result<impl Message + use<>, Refused> {

@@ -10,12 +10,14 @@ mod reservation;
 mod tests;
 
 pub use reservation::{
-    Line, PricedLine, Quantity, Quote, Reservation, Shelf, give_back, merge, reserve,
+    Line, NoRoom, PricedLine, Quantity, Quote, Reservation, Shelf, give_back, merge, reserve, units,
 };
 
-/// A stock stays at or below this by adjustments, in units. What comes back from a failed or cancelled order is never
-/// refused, so a stock may pass it by as much as was out of it meanwhile.
-pub const STOCK_LIMIT: i64 = 1_000_000_000;
+/// Adjustments keep a stock at or below this, in units.
+///
+/// Units that come back from a failed or cancelled order are not refused for it, so a stock may pass it by as much as was
+/// out of it meanwhile. Only what passes [`i32::MAX`] cannot be kept: see [`NoRoom`].
+pub const STOCK_LIMIT: i32 = 1_000_000_000;
 
 /// A product's id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -35,7 +37,7 @@ pub struct Product {
     /// Won for one unit.
     pub price: i64,
     /// Units that can be ordered: the sum of the movements.
-    pub stock: i64,
+    pub stock: i32,
     /// How many movements it has.
     pub movements: i64,
     /// How often name and price were set, from 1.
@@ -54,7 +56,7 @@ pub struct Draft {
     /// Won for one unit.
     pub price: i64,
     /// Units in stock at first.
-    pub stock: i64,
+    pub stock: i32,
 }
 
 /// A change of what a product is, not of how much of it there is.
@@ -96,9 +98,9 @@ pub struct Movement {
     /// Why.
     pub cause: Cause,
     /// Units, signed: positive into the stock.
-    pub delta: i64,
+    pub delta: i32,
     /// The stock with this movement.
-    pub stock_after: i64,
+    pub stock_after: i32,
     /// When it was made.
     pub at: DateTime<Utc>,
 }
@@ -109,9 +111,9 @@ pub struct Shortage {
     /// The product.
     pub product: ProductId,
     /// Units there are.
-    pub available: i64,
+    pub available: i32,
     /// Units that are wanted.
-    pub required: i64,
+    pub required: i32,
 }
 
 /// Why the rules refuse.
@@ -197,7 +199,7 @@ impl Product {
     /// [`Refused::Short`], [`Refused::StockLimit`].
     pub fn adjust(
         &mut self,
-        delta: i64,
+        delta: i32,
         reason: String,
         at: DateTime<Utc>,
     ) -> Result<Movement, Refused> {
@@ -212,13 +214,13 @@ impl Product {
         self.move_stock(delta, Cause::Adjust { reason }, at).ok_or(limit)
     }
 
-    fn shortage(&self, required: i64) -> Option<Shortage> {
+    fn shortage(&self, required: i32) -> Option<Shortage> {
         let available = self.stock;
         (required > available).then_some(Shortage { product: self.id, available, required })
     }
 
-    /// `None` where the sum is no 64-bit number.
-    fn move_stock(&mut self, delta: i64, cause: Cause, at: DateTime<Utc>) -> Option<Movement> {
+    /// `None` where the sum is no 32-bit number.
+    fn move_stock(&mut self, delta: i32, cause: Cause, at: DateTime<Utc>) -> Option<Movement> {
         self.stock = self.stock.checked_add(delta)?;
         self.movements += 1;
         Some(Movement {

@@ -1,9 +1,11 @@
 //! Products: what is sold, how much of it there is, every movement of a stock, and the product's steps in the
 //! orchestrator's sagas.
 
+mod admin;
 mod cache;
 mod desk;
 pub mod domain;
+mod forgetting;
 mod participant;
 mod service;
 mod store;
@@ -11,6 +13,7 @@ mod wire;
 
 use ::participant::{ActionServer, ActionService, Calls, Health, Options, Steps};
 use ::service::Writes;
+use api::product::v1::product_admin_service_server::ProductAdminServiceServer;
 use api::product::v1::product_service_server::ProductServiceServer;
 pub use cache::{Cache, STALENESS};
 use db::IdBlocks;
@@ -55,6 +58,12 @@ impl Product {
     /// The calls for everybody.
     pub fn public(&self) -> ProductServiceServer<Self> {
         served!(ProductServiceServer::new(self.clone()))
+    }
+
+    /// The calls of the back office. They share the cache of [`Product::public`], so that what they change is read there at
+    /// once.
+    pub fn admin(&self) -> ProductAdminServiceServer<Self> {
+        served!(ProductAdminServiceServer::new(self.clone()))
     }
 
     /// Its steps in sagas.

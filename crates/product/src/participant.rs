@@ -3,19 +3,19 @@
 use crate::cache::Cache;
 use crate::desk::{Desk, Op};
 use crate::domain::{Line, OrderId, ProductId, Reservation, merge};
+use crate::forgetting::{self, Forgetting};
 use crate::wire;
 use ::participant::{
     ActReply, ActionInfo, Actions, Found, Prepared, Routed, SagaId, ServiceSteps, StepAnswer,
     StepCall, StepNo, StepRow, Steps,
 };
 use ::service::{read, unknown_action};
+use api::Refusal;
 use api::product::v1::{ReserveStockPayload, RestockProductsPayload, StockLine};
-use api::{Reason, Refusal};
 use std::sync::Arc;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tonic::Status;
-use tracing::{Instrument, Span};
 
 impl Actions for Desk {
     fn read(
@@ -27,20 +27,24 @@ impl Actions for Desk {
         let (order_id, op) = match action {
             "ReserveStock" => {
                 let payload: ReserveStockPayload = read(payload)?;
-                let ReserveStockPayload { order_id, lines: wanted, expected_total, .. } = payload;
-                let wanted = lines(&wanted)?;
+                let (order_id, wanted) = (payload.order_id, lines(&payload.lines)?);
+                let expected_total = payload.expected_total_won;
                 let reservation = Reservation::new(OrderId(order_id), wanted, expected_total);
-                (order_id, Op::Reserve(reservation))
+                (order_id, Op::Reserve(reservation.ok_or_else(too_many_units)?))
             }
             "RestockProducts" => {
                 let RestockProductsPayload { order_id, lines: returned } = read(payload)?;
-                let lines = merge(lines(&returned)?);
+                let lines = merge(lines(&returned)?).ok_or_else(too_many_units)?;
                 (order_id, Op::Restock { order: OrderId(order_id), lines })
             }
             other => return Err(unknown_action(other)),
         };
         Ok(Routed { entity: order_id.cast_unsigned(), op })
     }
+}
+
+fn too_many_units() -> Refusal {
+    Refusal::invalid_field("lines", "must have at most 2147483647 units of each product")
 }
 
 fn lines(lines: &[StockLine]) -> Result<Vec<Line>, Refusal> {
@@ -64,8 +68,7 @@ impl ProductSteps {
         Self { steps, cache, tasks }
     }
 
-    /// Runs a step and forgets what it may have changed, in a task of its own: whoever asked for the step may go away,
-    /// and the step is committed all the same.
+    /// Runs a step to its end and forgets what it may have changed.
     async fn run_and_forget(
         &self,
         cache: Cache,
@@ -80,11 +83,7 @@ impl ProductSteps {
             }
             answer
         };
-        let ran = self.tasks.spawn(run.instrument(Span::current())).await;
-        ran.unwrap_or_else(|error| {
-            tracing::error!(%error, "a step did not come to its end");
-            Err(Refusal::new(Reason::Internal).into())
-        })
+        forgetting::to_its_end(&self.tasks, run).await
     }
 }
 
@@ -115,13 +114,6 @@ impl Steps for ProductSteps {
     }
 }
 
-/// The products of a step that the cache forgets when this is dropped: also where the step fails, and nobody knows its
-/// outcome.
-struct Forgetting {
-    cache: Cache,
-    products: Vec<ProductId>,
-}
-
 impl Forgetting {
     /// Corrects the products by the answer of the step. That of a repeat counts like that of the first: it may be answered
     /// in place of the call that wrote.
@@ -134,14 +126,6 @@ impl Forgetting {
                 self.products = recorded.iter().flat_map(|(_, lines)| products(lines)).collect();
             }
             StepAnswer::Acted(_) | StepAnswer::Found { .. } => {}
-        }
-    }
-}
-
-impl Drop for Forgetting {
-    fn drop(&mut self) {
-        for product in self.products.drain(..) {
-            self.cache.forget(product);
         }
     }
 }

@@ -8,15 +8,18 @@ use diesel::dsl::DuplicatedKeys;
 use diesel::mysql::Mysql;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
-use platform::page::Place;
 use std::collections::BTreeSet;
+
+mod list;
+
+pub(crate) use list::{page, search};
 
 diesel::table! {
     product (id) {
         id -> BigInt,
         name -> VarChar,
         price -> BigInt,
-        stock -> BigInt,
+        stock -> Integer,
         movements -> BigInt,
         version -> BigInt,
         created_at -> Datetime,
@@ -29,8 +32,8 @@ diesel::table! {
         product_id -> BigInt,
         seq -> BigInt,
         kind -> TinyInt,
-        delta -> BigInt,
-        stock_after -> BigInt,
+        delta -> Integer,
+        stock_after -> Integer,
         order_id -> Nullable<BigInt>,
         saga_id -> Nullable<Binary>,
         reason -> Nullable<VarChar>,
@@ -51,7 +54,7 @@ struct ProductRow {
     id: i64,
     name: String,
     price: i64,
-    stock: i64,
+    stock: i32,
     movements: i64,
     version: i64,
     created_at: NaiveDateTime,
@@ -64,8 +67,8 @@ struct MovementRow {
     product_id: i64,
     seq: i64,
     kind: i8,
-    delta: i64,
-    stock_after: i64,
+    delta: i32,
+    stock_after: i32,
     order_id: Option<i64>,
     saga_id: Option<Bytes16>,
     reason: Option<String>,
@@ -103,21 +106,6 @@ pub(crate) async fn lock(
         shelf.extend(rows.into_iter().map(|row| (ProductId(row.id), row.into())));
     }
     Ok(shelf)
-}
-
-/// The products made after a place, oldest first: ids come from a block of each replica.
-pub(crate) async fn page(conn: &mut Conn, after: Place, rows: usize) -> Result<Vec<Product>> {
-    let Place { at, id } = after;
-    let at = db::to_db(at);
-    let newer = product::created_at.gt(at).or(product::created_at.eq(at).and(product::id.gt(id)));
-    let rows: Vec<ProductRow> = product::table
-        .filter(newer)
-        .order((product::created_at, product::id))
-        .limit(i64::try_from(rows).unwrap_or(i64::MAX))
-        .select(ProductRow::as_select())
-        .load(conn)
-        .await?;
-    Ok(rows.into_iter().map(Product::from).collect())
 }
 
 /// A product's movements below `before`, newest first.
@@ -255,7 +243,7 @@ fn kind(cause: &Cause) -> i8 {
 fn cause(kind: i8, order: Option<OrderId>, reason: Option<String>) -> Option<Cause> {
     match (kind, order) {
         (1, None) => Some(Cause::Initial),
-        (2, None) => Some(Cause::Adjust { reason: reason.unwrap_or_default() }),
+        (2, None) => Some(Cause::Adjust { reason: reason? }),
         (3, Some(order)) => Some(Cause::Reserve(order)),
         (4, Some(order)) => Some(Cause::Release(order)),
         (5, Some(order)) => Some(Cause::Restock(order)),

@@ -12,7 +12,7 @@ use api::product::v1::{
 use api::{Reason, Refusal};
 use chrono::{DateTime, Utc};
 use events::Event;
-use prost::Message;
+use prost::{Message, Name};
 use prost_types::Timestamp;
 
 impl From<&Product> for v1::Product {
@@ -20,7 +20,7 @@ impl From<&Product> for v1::Product {
         Self {
             product_id: product.id.0,
             name: product.name.clone(),
-            price: product.price,
+            price_won: product.price,
             stock: product.stock,
             version: product.version,
             created_at: Some(timestamp(product.created_at)),
@@ -61,15 +61,15 @@ impl From<Refused> for Refusal {
                 let each = |value: fn(&Shortage) -> i64| list(short.iter().map(value));
                 Self::new(Reason::InsufficientStock)
                     .with("product_ids", each(|it| it.product.0))
-                    .with("available", each(|it| it.available))
-                    .with("required", each(|it| it.required))
+                    .with("available", each(|it| it.available.into()))
+                    .with("required", each(|it| it.required.into()))
             }
             Refused::StockLimit(id) => Self::new(Reason::StockLimitExceeded)
                 .with("product_ids", id.0)
                 .with("limit", STOCK_LIMIT),
-            Refused::PriceChanged { expected, actual } => {
-                Self::new(Reason::PriceChanged).with("expected", expected).with("actual", actual)
-            }
+            Refused::PriceChanged { expected, actual } => Self::new(Reason::PriceChanged)
+                .with("expected_won", expected)
+                .with("actual_won", actual),
             Refused::VersionMismatch { expected, actual } => {
                 Self::new(Reason::VersionMismatch).with("expected", expected).with("actual", actual)
             }
@@ -92,9 +92,9 @@ pub(crate) fn reserved(order: OrderId, quote: &Quote) -> ReserveStockReply {
     let lines = quote.lines.iter().map(|priced| PricedLine {
         product_id: priced.line.product.0,
         quantity: priced.line.quantity.get(),
-        unit_price: priced.unit_price,
+        unit_price_won: priced.unit_price,
     });
-    ReserveStockReply { lines: lines.collect(), total: quote.total, order_id: order.0 }
+    ReserveStockReply { lines: lines.collect(), total_won: quote.total, order_id: order.0 }
 }
 
 /// The order and the lines of a recorded reservation; `None` for what no version recorded.
@@ -112,15 +112,10 @@ pub(crate) fn created(product: &Product, moment: &Moment<'_>) -> Event {
     let payload = ProductCreated {
         product_id: product.id.0,
         name: product.name.clone(),
-        price: product.price,
+        price_won: product.price,
         stock: product.stock,
     };
-    event(
-        "ProductCreated",
-        ("product", product.id.0, product.version),
-        payload.encode_to_vec(),
-        moment,
-    )
+    event(("product", product.id.0, product.version), &payload, moment)
 }
 
 /// The event of a product whose name or price changed.
@@ -128,15 +123,10 @@ pub(crate) fn updated(product: &Product, moment: &Moment<'_>) -> Event {
     let payload = ProductUpdated {
         product_id: product.id.0,
         name: product.name.clone(),
-        price: product.price,
+        price_won: product.price,
         version: product.version,
     };
-    event(
-        "ProductUpdated",
-        ("product", product.id.0, product.version),
-        payload.encode_to_vec(),
-        moment,
-    )
+    event(("product", product.id.0, product.version), &payload, moment)
 }
 
 /// The event of a stock that was adjusted.
@@ -148,12 +138,7 @@ pub(crate) fn adjusted(movement: &Movement, moment: &Moment<'_>) -> Event {
         stock_after: movement.stock_after,
         reason: reason(&movement.cause).to_owned(),
     };
-    event(
-        "StockAdjusted",
-        ("stock", movement.product.0, movement.seq),
-        payload.encode_to_vec(),
-        moment,
-    )
+    event(("stock", movement.product.0, movement.seq), &payload, moment)
 }
 
 /// The event of an order's units, taken (its reservation's version 1) or given back (version 2).
@@ -161,19 +146,13 @@ pub(crate) fn moved(cause: &Cause, movements: &[Movement], moment: &Moment<'_>) 
     let order_id = cause.order()?.0;
     let mut lines: Vec<StockChange> = movements.iter().map(StockChange::from).collect();
     lines.sort_unstable_by_key(|line| line.product_id);
-    let (event_type, version, payload) = match cause {
-        Cause::Reserve(_) => {
-            ("StockReserved", 1, StockReserved { order_id, lines }.encode_to_vec())
-        }
-        Cause::Release(_) => {
-            ("StockReleased", 2, StockReleased { order_id, lines }.encode_to_vec())
-        }
-        Cause::Restock(_) => {
-            ("StockRestocked", 2, StockRestocked { order_id, lines }.encode_to_vec())
-        }
+    let reservation = |version| ("reservation", order_id, version);
+    Some(match cause {
+        Cause::Reserve(_) => event(reservation(1), &StockReserved { order_id, lines }, moment),
+        Cause::Release(_) => event(reservation(2), &StockReleased { order_id, lines }, moment),
+        Cause::Restock(_) => event(reservation(2), &StockRestocked { order_id, lines }, moment),
         Cause::Initial | Cause::Adjust { .. } => return None,
-    };
-    Some(event(event_type, ("reservation", order_id, version), payload, moment))
+    })
 }
 
 impl From<&Movement> for StockChange {
@@ -187,21 +166,20 @@ impl From<&Movement> for StockChange {
     }
 }
 
-fn event(
-    event_type: &'static str,
+fn event<P: Name>(
     (aggregate_kind, aggregate_id, version): (&'static str, i64, i64),
-    payload: Vec<u8>,
+    payload: &P,
     moment: &Moment<'_>,
 ) -> Event {
     Event {
-        event_type,
+        event_type: P::full_name(),
         aggregate_kind,
         aggregate_id,
         version,
         occurred_at: moment.at,
         trace_id: moment.trace.trace_id.clone(),
         traceparent: moment.trace.traceparent.clone(),
-        payload,
+        payload: payload.encode_to_vec(),
     }
 }
 
@@ -270,8 +248,8 @@ mod tests {
     #[test]
     fn what_nobody_recorded_is_no_reservation() {
         assert_eq!(reservation(b"\xff\xff"), None);
-        let line = PricedLine { product_id: 1, quantity: -1, unit_price: 1 };
-        let minting = ReserveStockReply { lines: vec![line], total: 1, order_id: 1 };
+        let line = PricedLine { product_id: 1, quantity: -1, unit_price_won: 1 };
+        let minting = ReserveStockReply { lines: vec![line], total_won: 1, order_id: 1 };
         assert_eq!(reservation(&minting.encode_to_vec()), None);
     }
 }

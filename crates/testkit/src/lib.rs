@@ -33,8 +33,9 @@ pub use proxy::{AfterLoss, Proxy};
 pub use servers::{Given, Server, database, fresh_database, mysql, redis, redis_url};
 #[cfg(feature = "shop")]
 pub use shop::{
-    Builder, Coupon, Shop, at_once, checkout_on, coupon_admin_on, coupons_on, events_on, is_admin, issue, orders_on,
-    patiently, place, product_admin_on, products_on, ranking_admin_on, ranking_on, reason, wallets_on,
+    Builder, Coupon, Shop, at_once, checkout_on, coupon_admin_on, coupons_on, events_on, is_admin,
+    issue, orders_on, patiently, place, product_admin_on, products_on, ranking_admin_on,
+    ranking_on, reason, wallets_on,
 };
 pub use stepper::{Acted, Stepper};
 pub use told::told;

@@ -2,7 +2,7 @@ CREATE TABLE product (
     id BIGINT NOT NULL,
     name VARCHAR(200) NOT NULL,
     price BIGINT NOT NULL COMMENT 'won',
-    stock BIGINT NOT NULL COMMENT 'units',
+    stock INT NOT NULL COMMENT 'units',
     movements BIGINT NOT NULL COMMENT 'stock movements so far',
     version BIGINT NOT NULL COMMENT 'changes of name and price',
     created_at DATETIME(6) NOT NULL,

@@ -80,19 +80,23 @@ fn tells(change: &events::Row, told: &Told<'_>) -> bool {
                 && said.discount_won >= 0
                 && fits(USED, said.order_id)
         }),
-        "commerce.coupon.v1.CouponRedeemUndone" => CouponRedeemUndone::decode(payload).is_ok_and(|said| {
-            (said.issued_coupon_id, said.coupon_id, said.user_id) == owner
-                && fits(ACTIVE, said.order_id)
-        }),
+        "commerce.coupon.v1.CouponRedeemUndone" => {
+            CouponRedeemUndone::decode(payload).is_ok_and(|said| {
+                (said.issued_coupon_id, said.coupon_id, said.user_id) == owner
+                    && fits(ACTIVE, said.order_id)
+            })
+        }
         "commerce.coupon.v1.CouponRestored" => CouponRestored::decode(payload).is_ok_and(|said| {
             (said.issued_coupon_id, said.coupon_id, said.user_id) == owner
                 && fits(ACTIVE, said.order_id)
         }),
-        "commerce.coupon.v1.CouponForfeited" => CouponForfeited::decode(payload).is_ok_and(|said| {
-            (said.issued_coupon_id, said.coupon_id, said.user_id) == owner
-                && is_last
-                && fits(FORFEITED, said.order_id)
-        }),
+        "commerce.coupon.v1.CouponForfeited" => {
+            CouponForfeited::decode(payload).is_ok_and(|said| {
+                (said.issued_coupon_id, said.coupon_id, said.user_id) == owner
+                    && is_last
+                    && fits(FORFEITED, said.order_id)
+            })
+        }
         _ => false,
     }
 }

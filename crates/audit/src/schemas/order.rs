@@ -39,26 +39,29 @@ const EVENTS: Events = Events {
 fn tells(change: &events::Row, told: &Told<'_>) -> bool {
     let count = |len: usize| i64::try_from(len) == Ok(change.c);
     match told.event_type {
-        "commerce.order.v1.OrderConfirmed" => OrderConfirmed::decode(told.payload).is_ok_and(|said| {
-            let products = said.lines.iter().map(|line| line.product_id);
-            let units = said.lines.iter().map(|line| i64::from(line.quantity));
-            let price = |line: &OrderLine| {
-                i64::from(line.quantity).saturating_mul(line.unit_price_won)
-            };
-            let price = said.lines.iter().map(price);
-            said.order_id == change.id
-                && (said.total_won, said.paid_won) == (change.a, change.b)
-                && said.total_won.checked_sub(said.discount_won) == Some(said.paid_won)
-                && count(said.lines.len())
-                && sum(products) == change.d
-                && sum(units) == change.e
-                && sum(price) == said.total_won
-        }),
-        "commerce.order.v1.OrderCancelled" => OrderCancelled::decode(told.payload).is_ok_and(|said| {
-            (said.order_id, said.user_id) == (change.id, change.a)
-                && count(said.product_ids.len())
-                && sum(said.product_ids.iter().copied()) == change.d
-        }),
+        "commerce.order.v1.OrderConfirmed" => {
+            OrderConfirmed::decode(told.payload).is_ok_and(|said| {
+                let products = said.lines.iter().map(|line| line.product_id);
+                let units = said.lines.iter().map(|line| i64::from(line.quantity));
+                let price =
+                    |line: &OrderLine| i64::from(line.quantity).saturating_mul(line.unit_price_won);
+                let price = said.lines.iter().map(price);
+                said.order_id == change.id
+                    && (said.total_won, said.paid_won) == (change.a, change.b)
+                    && said.total_won.checked_sub(said.discount_won) == Some(said.paid_won)
+                    && count(said.lines.len())
+                    && sum(products) == change.d
+                    && sum(units) == change.e
+                    && sum(price) == said.total_won
+            })
+        }
+        "commerce.order.v1.OrderCancelled" => {
+            OrderCancelled::decode(told.payload).is_ok_and(|said| {
+                (said.order_id, said.user_id) == (change.id, change.a)
+                    && count(said.product_ids.len())
+                    && sum(said.product_ids.iter().copied()) == change.d
+            })
+        }
         _ => false,
     }
 }

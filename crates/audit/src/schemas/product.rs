@@ -102,19 +102,26 @@ fn tells(change: &events::Row, told: &Told<'_>) -> bool {
             && sum(|line| line.stock_after.into()) == change.e
     };
     match (change.kind.as_str(), told.event_type) {
-        ("product", "commerce.product.v1.ProductCreated") => ProductCreated::decode(payload).is_ok_and(|said| {
-            let price = change.through > 1 || said.price_won == change.b;
-            told.version == 1 && said.product_id == change.id && i64::from(said.stock) == change.a && price
-        }),
-        ("product", "commerce.product.v1.ProductUpdated") => ProductUpdated::decode(payload).is_ok_and(|said| {
-            let price = told.version < change.through || said.price_won == change.b;
-            let version = told.version > 1 && said.version == told.version;
-            said.product_id == change.id && version && price
-        }),
-        ("stock", "commerce.product.v1.StockAdjusted") => StockAdjusted::decode(payload).is_ok_and(|said| {
-            (said.product_id, said.seq) == (change.id, change.version)
-                && (i64::from(said.delta), i64::from(said.stock_after)) == (change.a, change.b)
-        }),
+        ("product", "commerce.product.v1.ProductCreated") => ProductCreated::decode(payload)
+            .is_ok_and(|said| {
+                let price = change.through > 1 || said.price_won == change.b;
+                told.version == 1
+                    && said.product_id == change.id
+                    && i64::from(said.stock) == change.a
+                    && price
+            }),
+        ("product", "commerce.product.v1.ProductUpdated") => ProductUpdated::decode(payload)
+            .is_ok_and(|said| {
+                let price = told.version < change.through || said.price_won == change.b;
+                let version = told.version > 1 && said.version == told.version;
+                said.product_id == change.id && version && price
+            }),
+        ("stock", "commerce.product.v1.StockAdjusted") => {
+            StockAdjusted::decode(payload).is_ok_and(|said| {
+                (said.product_id, said.seq) == (change.id, change.version)
+                    && (i64::from(said.delta), i64::from(said.stock_after)) == (change.a, change.b)
+            })
+        }
         ("reservation", "commerce.product.v1.StockReserved") => {
             StockReserved::decode(payload).is_ok_and(|said| moved(said.order_id, &said.lines))
         }

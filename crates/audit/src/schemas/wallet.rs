@@ -79,12 +79,15 @@ const EVENTS: Events = Events {
 };
 
 fn tells(change: &events::Row, told: &Told<'_>) -> bool {
-    let (user_id, seq, balance_after_won, order_id) = (change.id, change.version, change.b, change.c);
+    let (user_id, seq, balance_after_won, order_id) =
+        (change.id, change.version, change.b, change.c);
     // The ledger is signed, a payload tells how much was moved.
     let amount_won = change.a.saturating_abs();
     let payload = told.payload;
     match told.event_type {
-        "commerce.wallet.v1.WalletCreated" => WalletCreated::decode(payload) == Ok(WalletCreated { user_id }),
+        "commerce.wallet.v1.WalletCreated" => {
+            WalletCreated::decode(payload) == Ok(WalletCreated { user_id })
+        }
         "commerce.wallet.v1.WalletCharged" => {
             let said = WalletCharged { user_id, seq, amount_won, balance_after_won };
             WalletCharged::decode(payload) == Ok(said)

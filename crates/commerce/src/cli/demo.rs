@@ -127,8 +127,9 @@ async fn issue_coupon(clients: &Clients, user_id: i64) -> Result<i64> {
         issuable_until: None,
         cancel_policy: CancelPolicy::Restore.into(),
     };
-    let made =
-        patiently(PATIENCE, async || clients.coupon_admin.clone().create_coupon(request.clone()).await);
+    let made = patiently(PATIENCE, async || {
+        clients.coupon_admin.clone().create_coupon(request.clone()).await
+    });
     let made = made.await.map_err(|it| told("creating a coupon", &it))?.into_inner();
     let coupon_id = made.coupon.context("a coupon in the answer")?.coupon_id;
     let request = IssueCouponRequest { request_id: Uuid::new_v4().to_string(), user_id, coupon_id };

@@ -102,7 +102,8 @@ impl Apart {
             Role::ALL.into_iter().map(|role| (role, [(); 3].map(|()| free_port()))).collect();
         let mut addresses = Addresses::at("", "");
         for (role, [public, _, admin]) in &ports {
-            for (name, port) in [(role.name(), public), (&format!("{}-admin", role.name()), admin)] {
+            for (name, port) in [(role.name(), public), (&format!("{}-admin", role.name()), admin)]
+            {
                 if let Some(address) = addresses.service(name) {
                     *address = format!("127.0.0.1:{port}");
                 }

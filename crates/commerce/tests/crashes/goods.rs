@@ -63,8 +63,9 @@ async fn each(users: &[i64], make: impl AsyncFn(i64)) {
 async fn product(clients: &Clients, stock: i64) -> i64 {
     let name = "a product".to_owned();
     let create = CreateProductRequest { request_id: request_id(), name, price: PRICE, stock };
-    let made =
-        patiently(PATIENCE, async || clients.product_admin.clone().create_product(create.clone()).await);
+    let made = patiently(PATIENCE, async || {
+        clients.product_admin.clone().create_product(create.clone()).await
+    });
     made.await.unwrap().into_inner().product.unwrap().product_id
 }
 
@@ -91,8 +92,9 @@ async fn campaign(clients: &Clients, users: &[i64]) -> i64 {
         issuable_until: None,
         cancel_policy: CancelPolicy::Restore.into(),
     };
-    let made =
-        patiently(PATIENCE, async || clients.coupon_admin.clone().create_coupon(create.clone()).await);
+    let made = patiently(PATIENCE, async || {
+        clients.coupon_admin.clone().create_coupon(create.clone()).await
+    });
     let coupon_id = made.await.unwrap().into_inner().coupon.unwrap().coupon_id;
     each(users, async |user_id| {
         let issue = IssueCouponRequest { request_id: request_id(), user_id, coupon_id };

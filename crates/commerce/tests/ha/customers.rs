@@ -290,7 +290,8 @@ fn in_time<T: Clone>(request: &T) -> Request<T> {
 async fn product(clients: &Clients, stock: i64) -> i64 {
     let name = "a product".to_owned();
     let request = CreateProductRequest { request_id: request_id(), name, price: PRICE, stock };
-    let made = made(async || clients.product_admin.clone().create_product(request.clone()).await).await;
+    let made =
+        made(async || clients.product_admin.clone().create_product(request.clone()).await).await;
     made.product.unwrap().product_id
 }
 

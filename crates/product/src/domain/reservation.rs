@@ -3,10 +3,11 @@
 use super::{Cause, Movement, OrderId, Product, ProductId, Refused, Shortage};
 use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// Units of a product that change hands: 1 or more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Quantity(i64);
+pub struct Quantity(i32);
 
 /// Units of one product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,18 +47,28 @@ pub struct Quote {
 /// The products at hand.
 pub type Shelf = BTreeMap<ProductId, Product>;
 
-/// Adds up lines of the same product, each at its first place.
-pub fn merge(lines: impl IntoIterator<Item = Line>) -> Vec<Line> {
+/// Why units cannot come back: nobody may be told that they did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoRoom {
+    /// The product that they were taken from is not there.
+    NoProduct(ProductId),
+    /// With them the stock would pass [`i32::MAX`]: they come back once somebody has lowered it.
+    Full(ProductId),
+}
+
+/// Adds up lines of the same product, each at its first place; `None` for a sum beyond 32 bits, which the ranges of a
+/// request keep out of reach.
+pub fn merge(lines: impl IntoIterator<Item = Line>) -> Option<Vec<Line>> {
     let mut places = BTreeMap::new();
     let mut merged: Vec<Line> = Vec::new();
     for line in lines {
         let place = *places.entry(line.product).or_insert(merged.len());
         match merged.get_mut(place) {
-            Some(first) => first.quantity = first.quantity.plus(line.quantity),
+            Some(first) => first.quantity = first.quantity.plus(line.quantity)?,
             None => merged.push(line),
         }
     }
-    merged
+    Some(merged)
 }
 
 /// Takes all lines of a reservation from the shelf, or none.
@@ -79,53 +90,58 @@ pub fn reserve(
     Ok((quote, movements))
 }
 
-/// Puts the units of an order back on the shelf. No limit refuses it; `None`, with the shelf as it was, where a product
-/// is not there or a sum is no 64-bit number.
+/// Puts the units of an order, one line a product, back on the shelf: all of them, or none. No business rule refuses it.
+///
+/// # Errors
+/// [`NoRoom`] of the first product that cannot take its units.
 pub fn give_back(
     shelf: &mut Shelf,
     lines: &[Line],
     cause: &Cause,
     at: DateTime<Utc>,
-) -> Option<Vec<Movement>> {
-    let fits = |line: &Line| {
-        shelf
-            .get(&line.product)
-            .is_some_and(|it| it.stock.checked_add(line.quantity.get()).is_some())
-    };
-    if !lines.iter().all(fits) {
-        return None;
+) -> Result<Vec<Movement>, NoRoom> {
+    for line in lines {
+        let product = shelf.get(&line.product).ok_or(NoRoom::NoProduct(line.product))?;
+        let stock = product.stock.checked_add(line.quantity.get());
+        stock.ok_or(NoRoom::Full(line.product))?;
     }
     let moved = lines.iter().map(|line| {
-        shelf.get_mut(&line.product)?.move_stock(line.quantity.get(), cause.clone(), at)
+        let product = shelf.get_mut(&line.product).ok_or(NoRoom::NoProduct(line.product))?;
+        let movement = product.move_stock(line.quantity.get(), cause.clone(), at);
+        movement.ok_or(NoRoom::Full(line.product))
     });
     moved.collect()
 }
 
+/// The units of all lines together; `None` beyond 32 bits, which the ranges of a request keep out of reach.
+pub fn units(lines: &[Line]) -> Option<i32> {
+    lines.iter().try_fold(0_i32, |sum, line| sum.checked_add(line.quantity.get()))
+}
+
 impl Quantity {
     /// This many units; `None` below 1.
-    pub fn new(units: i64) -> Option<Self> {
+    pub fn new(units: i32) -> Option<Self> {
         (units >= 1).then_some(Self(units))
     }
 
     /// The number of units.
-    pub fn get(self) -> i64 {
+    pub fn get(self) -> i32 {
         self.0
     }
 
-    /// A sum beyond all numbers is as short as any other that no stock can serve.
-    fn plus(self, other: Self) -> Self {
-        Self(self.0.saturating_add(other.0))
+    fn plus(self, other: Self) -> Option<Self> {
+        self.0.checked_add(other.0).map(Self)
     }
 }
 
 impl Reservation {
-    /// What an order wants, and what the client expects it to cost.
+    /// What an order wants, and what the client expects it to cost; `None` where [`merge`] has none.
     pub fn new(
         order: OrderId,
         lines: impl IntoIterator<Item = Line>,
         expected_total: Option<i64>,
-    ) -> Self {
-        Self { order, lines: merge(lines), expected_total }
+    ) -> Option<Self> {
+        Some(Self { order, lines: merge(lines)?, expected_total })
     }
 
     /// The order.
@@ -173,8 +189,19 @@ impl Reservation {
     }
 }
 
+impl fmt::Display for NoRoom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoProduct(id) => write!(f, "product {} does not exist", id.0),
+            Self::Full(id) => {
+                write!(f, "the stock of product {} is full: lower it with AdjustStock", id.0)
+            }
+        }
+    }
+}
+
 impl PricedLine {
     fn amount(&self) -> i64 {
-        self.line.quantity.get().saturating_mul(self.unit_price)
+        i64::from(self.line.quantity.get()).saturating_mul(self.unit_price)
     }
 }

@@ -3,24 +3,24 @@ use super::*;
 const AT: DateTime<Utc> = DateTime::UNIX_EPOCH;
 const ORDER: OrderId = OrderId(9);
 
-fn product(id: i64, price: i64, stock: i64) -> Product {
+fn product(id: i64, price: i64, stock: i32) -> Product {
     Product::create(ProductId(id), Draft { name: format!("product {id}"), price, stock }, AT).0
 }
 
 /// Products 1, 2 and 3 at 1,000, 2,000 and 3,000 won.
-fn shelf(stocks: [i64; 3]) -> Shelf {
+fn shelf(stocks: [i32; 3]) -> Shelf {
     (1..).zip(stocks).map(|(id, stock)| (ProductId(id), product(id, id * 1_000, stock))).collect()
 }
 
-fn line(product: i64, quantity: i64) -> Line {
+fn line(product: i64, quantity: i32) -> Line {
     Line { product: ProductId(product), quantity: Quantity::new(quantity).unwrap() }
 }
 
 fn wanted(lines: &[Line]) -> Reservation {
-    Reservation::new(ORDER, lines.iter().copied(), None)
+    Reservation::new(ORDER, lines.iter().copied(), None).unwrap()
 }
 
-fn stocks(shelf: &Shelf) -> Vec<i64> {
+fn stocks(shelf: &Shelf) -> Vec<i32> {
     shelf.values().map(|product| product.stock).collect()
 }
 
@@ -58,7 +58,7 @@ fn nobody_takes_less_than_one_unit() {
 #[test]
 fn lines_of_one_product_are_added_up_at_the_first_place() {
     let merged = merge([line(2, 1), line(1, 4), line(2, 3)]);
-    assert_eq!(merged, [line(2, 4), line(1, 4)]);
+    assert_eq!(merged, Some(vec![line(2, 4), line(1, 4)]));
     let mut shelf = shelf([5, 3, 0]);
     let short = reserve(&mut shelf, &wanted(&[line(2, 2), line(2, 2)]), AT).unwrap_err();
     let shortage = Shortage { product: ProductId(2), available: 3, required: 4 };
@@ -69,7 +69,7 @@ fn lines_of_one_product_are_added_up_at_the_first_place() {
 fn missing_products_come_before_short_ones_and_short_ones_before_the_price() {
     let mut shelf = shelf([1, 1, 1]);
     let everything_wrong = [line(3, 2), line(8, 1), line(1, 2), line(7, 1)];
-    let with = |lines: &[Line]| Reservation::new(ORDER, lines.iter().copied(), Some(1));
+    let with = |lines: &[Line]| Reservation::new(ORDER, lines.iter().copied(), Some(1)).unwrap();
     assert_eq!(
         reserve(&mut shelf, &with(&everything_wrong), AT),
         Err(Refused::NotFound(vec![ProductId(8), ProductId(7)]))
@@ -89,7 +89,7 @@ fn missing_products_come_before_short_ones_and_short_ones_before_the_price() {
 #[test]
 fn the_expected_total_is_accepted_to_the_won() {
     let mut shelf = shelf([1, 1, 1]);
-    let exact = Reservation::new(ORDER, [line(3, 1), line(2, 1)], Some(5_000));
+    let exact = Reservation::new(ORDER, [line(3, 1), line(2, 1)], Some(5_000)).unwrap();
     assert!(reserve(&mut shelf, &exact, AT).is_ok());
 }
 
@@ -107,7 +107,7 @@ fn units_come_back_with_movements_of_their_own() {
 #[test]
 fn no_limit_keeps_units_from_coming_back() {
     let mut shelf = shelf([STOCK_LIMIT, 0, 0]);
-    assert!(give_back(&mut shelf, &[line(1, 5)], &Cause::Restock(ORDER), AT).is_some());
+    assert!(give_back(&mut shelf, &[line(1, 5)], &Cause::Restock(ORDER), AT).is_ok());
     assert_eq!(stocks(&shelf), [STOCK_LIMIT + 5, 0, 0]);
     let lowered = shelf.get_mut(&ProductId(1)).unwrap().adjust(-1, String::new(), AT);
     assert_eq!(lowered.unwrap().stock_after, STOCK_LIMIT + 4);
@@ -115,11 +115,43 @@ fn no_limit_keeps_units_from_coming_back() {
 
 #[test]
 fn what_cannot_come_back_as_a_whole_comes_back_not_at_all() {
-    let mut shelf = shelf([1, i64::MAX, 3]);
-    for lines in [[line(1, 1), line(7, 1)], [line(1, 1), line(2, 1)]] {
-        assert_eq!(give_back(&mut shelf, &lines, &Cause::Restock(ORDER), AT), None);
+    let mut shelf = shelf([1, i32::MAX, 3]);
+    for (lines, no_room) in [
+        ([line(1, 1), line(7, 1)], NoRoom::NoProduct(ProductId(7))),
+        ([line(1, 1), line(2, 1)], NoRoom::Full(ProductId(2))),
+    ] {
+        assert_eq!(give_back(&mut shelf, &lines, &Cause::Restock(ORDER), AT), Err(no_room));
     }
-    assert_eq!(stocks(&shelf), [1, i64::MAX, 3]);
+    assert_eq!(stocks(&shelf), [1, i32::MAX, 3]);
+}
+
+#[test]
+fn a_full_stock_takes_units_back_once_it_was_lowered() {
+    let mut shelf = shelf([i32::MAX - 1, 0, 0]);
+    let lines = [line(1, 2)];
+    let full = Err(NoRoom::Full(ProductId(1)));
+    assert_eq!(give_back(&mut shelf, &lines, &Cause::Release(ORDER), AT), full);
+    shelf.get_mut(&ProductId(1)).unwrap().adjust(-1, String::new(), AT).unwrap();
+    assert!(give_back(&mut shelf, &lines, &Cause::Release(ORDER), AT).is_ok());
+    assert_eq!(stocks(&shelf), [i32::MAX, 0, 0]);
+}
+
+#[test]
+fn the_most_units_cost_more_than_32_bits_hold() {
+    let mut tea = product(1, 1_000_000_000, 0);
+    tea.stock = i32::MAX;
+    let mut shelf = Shelf::from([(tea.id, tea)]);
+    let (quote, movements) = reserve(&mut shelf, &wanted(&[line(1, i32::MAX)]), AT).unwrap();
+    assert_eq!(quote.total, 2_147_483_647_000_000_000);
+    assert_eq!((movements[0].delta, movements[0].stock_after), (-i32::MAX, 0));
+}
+
+#[test]
+fn units_beyond_32_bits_have_no_sum() {
+    assert_eq!(merge([line(1, i32::MAX), line(1, 1)]), None);
+    assert_eq!(Reservation::new(ORDER, [line(1, i32::MAX), line(1, 1)], None), None);
+    assert_eq!(units(&[line(1, i32::MAX), line(2, 1)]), None);
+    assert_eq!(units(&[line(1, i32::MAX - 1), line(2, 1)]), Some(i32::MAX));
 }
 
 #[test]
@@ -132,6 +164,10 @@ fn a_stock_stays_between_nothing_and_the_limit() {
     assert_eq!((tea.stock, tea.movements), (5, 1));
     assert_eq!(tea.adjust(-5, String::new(), AT).unwrap().stock_after, 0);
     assert_eq!(tea.adjust(STOCK_LIMIT, String::new(), AT).unwrap().seq, 3);
+    for delta in [i32::MIN, i32::MAX] {
+        assert!(tea.adjust(delta, String::new(), AT).is_err());
+    }
+    assert_eq!((tea.stock, tea.movements), (STOCK_LIMIT, 3));
 }
 
 #[test]

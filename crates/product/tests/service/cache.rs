@@ -4,16 +4,18 @@ use crate::harness::{Shop, cancelled, create, order, request_id};
 use api::Reason;
 use api::product::v1::{
     AdjustStockRequest, BatchGetProductsRequest, GetProductRequest, Product as Item,
+    UpdateProductRequest,
 };
 use embedded::{Redis, RedisOptions};
 use futures_util::future::join_all;
 use product::Cache;
 use product::domain::ProductId;
+use prost_types::FieldMask;
 use redis::AsyncCommands;
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 use testkit::until;
 use tokio::sync::Semaphore;
@@ -25,7 +27,7 @@ const EVER: Duration = Duration::from_hours(1);
 /// Rows whose stock is how often they were read: each read as old as the moment it began.
 #[derive(Clone)]
 struct Rows {
-    reads: Arc<AtomicI64>,
+    reads: Arc<AtomicI32>,
     /// A read ends when it gets a permit.
     gate: Arc<Semaphore>,
 }
@@ -43,7 +45,7 @@ impl Rows {
         Self { reads: Arc::default(), gate: Arc::new(Semaphore::new(permits)) }
     }
 
-    fn reads(&self) -> i64 {
+    fn reads(&self) -> i32 {
         self.reads.load(Ordering::SeqCst)
     }
 
@@ -56,7 +58,7 @@ impl Rows {
     }
 
     /// A product's stock as the cache tells it.
-    async fn stock(&self, cache: &Cache, id: i64) -> Option<i64> {
+    async fn stock(&self, cache: &Cache, id: i64) -> Option<i32> {
         let (rows, id) = (self.clone(), ProductId(id));
         let load = move |ids| rows.clone().load(ids);
         let found = cache.get(BTreeSet::from([id]), load).await.unwrap();
@@ -205,7 +207,7 @@ async fn a_process_that_wrote_does_not_read_an_older_copy_of_redis() {
 async fn add_one(shop: &Shop, product_id: i64) {
     let (request_id, reason) = (request_id(), String::new());
     let request = AdjustStockRequest { request_id, product_id, delta: 1, reason };
-    shop.public().adjust_stock(request).await.unwrap();
+    shop.admin().adjust_stock(request).await.unwrap();
 }
 
 fn batch(product_ids: Vec<i64>) -> BatchGetProductsRequest {
@@ -227,6 +229,51 @@ async fn who_changes_a_product_reads_the_change_there_and_elsewhere_at_last() {
         assert_eq!(answer.into_inner().products[0].stock, stock);
     }
     until(async || elsewhere.stock(tea).await == 19).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_back_office_changes_is_read_at_once_by_shoppers_of_the_same_process() {
+    let (here, elsewhere) = remembering().await;
+    let tea = here.product(5).await;
+    let (mut admin, shoppers) = (here.admin(), [here.public(), here.public()]);
+    for change in 1..10 {
+        let update = UpdateProductRequest {
+            request_id: request_id(),
+            product_id: tea,
+            name: format!("tea {change}"),
+            price_won: change,
+            update_mask: Some(FieldMask { paths: vec!["name".to_owned(), "price_won".to_owned()] }),
+            ..UpdateProductRequest::default()
+        };
+        let updated = admin.update_product(update).await.unwrap().into_inner().product;
+        for mut shopper in shoppers.clone() {
+            let request = GetProductRequest { product_id: tea };
+            let read = shopper.get_product(request).await.unwrap().into_inner().product;
+            assert_eq!(read, updated);
+        }
+    }
+    let cake = admin.create_product(create("cake", 7, 1)).await.unwrap().into_inner().product;
+    let cake = cake.unwrap();
+    assert_eq!(here.get(cake.product_id).await, cake);
+    // It is the cache that answers: what others change does not show.
+    add_one(&elsewhere, cake.product_id).await;
+    assert_eq!(here.get(cake.product_id).await, cake);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_whose_caller_went_away_is_made_and_its_product_is_forgotten_after_it() {
+    let (here, elsewhere) = remembering().await;
+    let tea = elsewhere.product(0).await;
+    for stock in 1..=20 {
+        assert_eq!(here.stock(tea).await, stock - 1);
+        tokio::select! {
+            biased;
+            // It is polled once, and goes on in a task of its own.
+            () = add_one(&here, tea) => {}
+            () = std::future::ready(()) => {}
+        }
+        until(async || here.stock(tea).await == stock).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -345,7 +392,7 @@ async fn a_redis_that_hangs_or_is_gone_costs_no_answer() {
     let answer = gone.public().batch_get_products(batch(vec![tea, 999])).await.unwrap();
     let answer = answer.into_inner();
     assert_eq!((answer.products[0].stock, answer.missing_product_ids), (5, vec![999]));
-    let cake = gone.public().create_product(create("cake", 1, 3)).await.unwrap().into_inner();
+    let cake = gone.admin().create_product(create("cake", 1, 3)).await.unwrap().into_inner();
     assert_eq!(gone.stock(cake.product.unwrap().product_id).await, 3);
     redis.restart().await.unwrap();
     assert_eq!((before.stock(tea).await, hung.stock(tea).await), (5, 5));

@@ -1,5 +1,7 @@
-//! A product service on a database of its own, spoken to through its generated client, and asked for steps.
+//! A product service on a database of its own, spoken to through its generated clients, and asked for steps.
 
+use api::product::v1::product_admin_service_client::ProductAdminServiceClient;
+use api::product::v1::product_admin_service_server::ProductAdminServiceServer;
 use api::product::v1::product_service_client::ProductServiceClient;
 use api::product::v1::product_service_server::ProductServiceServer;
 use api::product::v1::{
@@ -53,6 +55,10 @@ impl Shop {
         ProductServiceClient::new(self.service.public())
     }
 
+    pub(crate) fn admin(&self) -> ProductAdminServiceClient<ProductAdminServiceServer<Product>> {
+        ProductAdminServiceClient::new(self.service.admin())
+    }
+
     pub(crate) fn steps(&self) -> Stepper {
         Stepper::new(self.service.steps())
     }
@@ -81,16 +87,14 @@ impl Shop {
     }
 
     /// A new product, its price 100 won.
-    pub(crate) async fn product(&self, stock: i64) -> i64 {
-        let request = create("tea", 100, stock);
-        self.public()
-            .create_product(request)
-            .await
-            .unwrap()
-            .into_inner()
-            .product
-            .unwrap()
-            .product_id
+    pub(crate) async fn product(&self, stock: i32) -> i64 {
+        self.named("tea", stock).await
+    }
+
+    /// A new product with this name.
+    pub(crate) async fn named(&self, name: &str, stock: i32) -> i64 {
+        let created = self.admin().create_product(create(name, 100, stock)).await.unwrap();
+        created.into_inner().product.unwrap().product_id
     }
 
     pub(crate) async fn get(&self, product_id: i64) -> Item {
@@ -98,7 +102,7 @@ impl Shop {
         self.public().get_product(request).await.unwrap().into_inner().product.unwrap()
     }
 
-    pub(crate) async fn stock(&self, product_id: i64) -> i64 {
+    pub(crate) async fn stock(&self, product_id: i64) -> i32 {
         self.get(product_id).await.stock
     }
 
@@ -108,7 +112,7 @@ impl Shop {
             ListStockMovementsRequest { product_id, page_size: 3, page_token: String::new() };
         let mut all = Vec::new();
         loop {
-            let page = self.public().list_stock_movements(request.clone()).await.unwrap();
+            let page = self.admin().list_stock_movements(request.clone()).await.unwrap();
             let page = page.into_inner();
             all.extend(page.movements);
             if page.next_page_token.is_empty() {
@@ -131,8 +135,8 @@ pub(crate) fn request_id() -> String {
     Uuid::new_v4().to_string()
 }
 
-pub(crate) fn create(name: &str, price: i64, stock: i64) -> CreateProductRequest {
-    CreateProductRequest { request_id: request_id(), name: name.to_owned(), price, stock }
+pub(crate) fn create(name: &str, price_won: i64, stock: i32) -> CreateProductRequest {
+    CreateProductRequest { request_id: request_id(), name: name.to_owned(), price_won, stock }
 }
 
 /// What an order takes, and the saga that takes it.
@@ -143,24 +147,24 @@ pub(crate) struct Order {
 }
 
 /// An order of these units of products, by a saga of its own.
-pub(crate) fn order(order_id: i64, lines: &[(i64, i64)]) -> Order {
+pub(crate) fn order(order_id: i64, lines: &[(i64, i32)]) -> Order {
     let payload = ReserveStockPayload {
         order_id,
         user_id: 1,
         placed_at: Some(Timestamp::default()),
         lines: stock_lines(lines),
-        expected_total: None,
+        expected_total_won: None,
     };
     Order { saga: Uuid::now_v7(), payload }
 }
 
 /// The cancelled order's units.
-pub(crate) fn cancelled(order_id: i64, lines: &[(i64, i64)]) -> RestockProductsPayload {
+pub(crate) fn cancelled(order_id: i64, lines: &[(i64, i32)]) -> RestockProductsPayload {
     RestockProductsPayload { order_id, lines: stock_lines(lines) }
 }
 
-fn stock_lines(lines: &[(i64, i64)]) -> Vec<StockLine> {
-    let line = |&(product_id, quantity): &(i64, i64)| StockLine { product_id, quantity };
+fn stock_lines(lines: &[(i64, i32)]) -> Vec<StockLine> {
+    let line = |&(product_id, quantity): &(i64, i32)| StockLine { product_id, quantity };
     lines.iter().map(line).collect()
 }
 

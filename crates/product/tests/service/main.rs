@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "what fails here is a failed test")]
 
+mod admin;
 mod cache;
 mod calls;
 mod harness;
+mod search;
 mod steps;

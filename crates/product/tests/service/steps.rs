@@ -5,17 +5,22 @@ use api::events::v1::EventEnvelope;
 use api::product::v1::product_participant_service_client::ProductParticipantServiceClient;
 use api::product::v1::reserve_stock_response::Outcome;
 use api::product::v1::{
-    AdjustStockRequest, ReserveStockReply, ReserveStockRequest, StockMovementKind,
+    AdjustStockRequest, ReserveStockReply, ReserveStockRequest, StockMovementKind, StockReleased,
+    StockReserved,
 };
 use api::saga::v1::StepKey;
 use api::{Reason, Refusal};
+use db::Conn;
+use diesel_async::SimpleAsyncConnection;
+use events::message;
 use participant::{Found, RowState};
-use prost::Message;
+use prost::{Message, Name};
 use rand::seq::SliceRandom;
 use std::sync::Arc;
 use testkit::Acted;
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
+use tonic::Code;
 use uuid::Uuid;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -48,7 +53,7 @@ async fn a_repeated_reservation_takes_once_and_answers_alike() {
     let (tea, cake) = (shop.product(10).await, shop.product(10).await);
     let wanted = order(7, &[(cake, 2), (tea, 3)]);
     let first = shop.reserve(&wanted).await.done();
-    assert_eq!((first.total, first.order_id), (500, 7));
+    assert_eq!((first.total_won, first.order_id), (500, 7));
     assert_eq!(first.lines.iter().map(|line| line.product_id).collect::<Vec<_>>(), [cake, tea]);
     for _ in 0..3 {
         assert_eq!(shop.reserve(&wanted).await, Acted::Done(first.clone()));
@@ -82,7 +87,7 @@ async fn a_release_gives_back_what_was_recorded_and_only_once() {
     assert_eq!(kinds, expected);
     assert_eq!(
         events(&shop, 7).await,
-        [("StockReserved".to_owned(), 1), ("StockReleased".to_owned(), 2)]
+        [(StockReserved::full_name(), 1), (StockReleased::full_name(), 2)]
     );
 }
 
@@ -125,6 +130,31 @@ async fn two_releases_at_once_give_back_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn units_that_a_full_stock_cannot_take_come_back_once_it_was_lowered() {
+    let shop = Shop::start().await;
+    let tea = shop.product(10).await;
+    shop.reserve(&order(7, &[(tea, 4)])).await.done();
+    let fill = async |conn: &mut Conn| -> db::Result<()> {
+        Ok(conn.batch_execute("UPDATE product SET stock = 2147483647").await?)
+    };
+    shop.db.read(fill).await.unwrap();
+    let (cancel, restock) = (Uuid::now_v7(), cancelled(7, &[(tea, 4)]));
+    let failed = shop.restock(cancel, &restock).await.unwrap_err();
+    assert_eq!(failed.code(), Code::Internal);
+    assert_eq!((shop.stock(tea).await, shop.steps().recorded(cancel).await), (i32::MAX, vec![]));
+
+    let less = AdjustStockRequest {
+        request_id: request_id(),
+        product_id: tea,
+        delta: -4,
+        reason: String::new(),
+    };
+    shop.admin().adjust_stock(less).await.unwrap();
+    assert_eq!(shop.restock(cancel, &restock).await.unwrap().done().units, 4);
+    assert_eq!(shop.stock(tea).await, i32::MAX);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_rejection_names_everything_and_stays_one() {
     let shop = Shop::start().await;
     let (tea, cake) = (shop.product(1).await, shop.product(2).await);
@@ -143,7 +173,7 @@ async fn a_rejection_names_everything_and_stays_one() {
         delta: 50,
         reason: String::new(),
     };
-    shop.public().adjust_stock(more).await.unwrap();
+    shop.admin().adjust_stock(more).await.unwrap();
     let again = shop.reserve(&wanted).await.rejection();
     assert_eq!(again, told, "the first answer stands, whatever is in stock by now");
     let (found, recorded) = shop.steps().compensate(wanted.saga, RESERVE).await;
@@ -157,11 +187,11 @@ async fn a_rejection_names_everything_and_stays_one() {
     );
 
     let mut dearer = order(9, &[(tea, 2)]);
-    dearer.payload.expected_total = Some(199);
+    dearer.payload.expected_total_won = Some(199);
     let told = shop.reserve(&dearer).await.rejection();
     assert_eq!(told.reason, Reason::PriceChanged);
     assert_eq!(
-        (told.metadata["expected"].as_str(), told.metadata["actual"].as_str()),
+        (told.metadata["expected_won"].as_str(), told.metadata["actual_won"].as_str()),
         ("199", "200")
     );
     assert_eq!((shop.stock(tea).await, shop.stock(cake).await), (51, 2));
@@ -174,6 +204,9 @@ async fn a_payload_outside_its_ranges_is_refused_and_leaves_nothing_on_record() 
     for (lines, expected) in [
         (vec![], (Reason::InvalidField, "lines")),
         (vec![(tea, 0)], (Reason::InvalidField, "lines[0].quantity")),
+        (vec![(tea, -1)], (Reason::InvalidField, "lines[0].quantity")),
+        (vec![(tea, 1), (tea, 999_901)], (Reason::InvalidField, "lines[1].quantity")),
+        (vec![(tea, i32::MAX)], (Reason::InvalidField, "lines[0].quantity")),
     ] {
         let Order { saga, payload } = order(7, &lines);
         let answer =
@@ -199,7 +232,7 @@ async fn a_generated_client_is_answered_with_outcomes() {
     let request = ReserveStockRequest { key: Some(key), payload: Some(payload) };
     let first = client.reserve_stock(request.clone()).await.unwrap().into_inner();
     let Some(Outcome::Done(reply)) = &first.outcome else { panic!("{first:?}") };
-    assert_eq!((reply.order_id, reply.total), (7, 400));
+    assert_eq!((reply.order_id, reply.total_won), (7, 400));
     assert_eq!(client.reserve_stock(request).await.unwrap().into_inner(), first);
     assert_eq!(shop.stock(tea).await, 6);
     assert_eq!(shop.service.calls()["ReserveStock"], 2);
@@ -207,7 +240,7 @@ async fn a_generated_client_is_answered_with_outcomes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn orders_of_the_same_products_in_any_order_do_not_get_in_each_others_way() {
-    const ORDERS: i64 = 200;
+    const ORDERS: i32 = 200;
     let shop = Shop::start().await;
     let mut products = Vec::new();
     for _ in 0..10 {
@@ -220,7 +253,7 @@ async fn orders_of_the_same_products_in_any_order_do_not_get_in_each_others_way(
         lines.shuffle(&mut rand::rng());
         let (shop, start) = (shop.clone(), Arc::clone(&start));
         orders.spawn(async move {
-            let wanted = order(id, &lines);
+            let wanted = order(id.into(), &lines);
             start.wait().await;
             shop.reserve(&wanted).await.done();
             if id % 2 == 0 {
@@ -264,5 +297,5 @@ async fn events(shop: &Shop, order_id: i64) -> Vec<(String, i64)> {
         (event.aggregate_kind.as_str(), event.aggregate_id) == ("reservation", order_id)
     };
     let events = testkit::told(&shop.db).await.into_iter().filter(is_meant);
-    events.map(|event| (event.r#type, event.version)).collect()
+    events.map(|event| (message::type_of(&event).to_owned(), event.version)).collect()
 }

@@ -5,6 +5,7 @@
 
 mod claim;
 mod end;
+mod list;
 mod lower;
 mod operation;
 mod read;
@@ -16,9 +17,9 @@ mod switch;
 mod watermark;
 
 pub(crate) use claim::{CLAIMED_AT_ONCE, Pulse};
+pub use list::{Filter, Page};
 pub use lower::{heartbeats, lower_watermark, lowest_watermark, watermark_of};
 pub use operation::{Action, Operated, Operation};
-pub use read::Filter;
 pub use record::{Ended, EndedAs, NewSaga, PlanId, Record, Running, RunningState, Start, Started};
 pub use switch::{Recovery, Switch, Switched};
 

@@ -132,6 +132,8 @@ impl Record {
 }
 
 impl EndedAs {
+    pub(super) const ALL: [Self; 3] = [Self::Succeeded, Self::Failed, Self::Resolved];
+
     pub(super) fn code(self) -> i8 {
         match self {
             Self::Succeeded => 1,

@@ -99,7 +99,8 @@ impl Shop {
                 ..=MOST_CHARGE => left,
                 _ => (left - LEAST_CHARGE).min(MOST_CHARGE),
             };
-            let charge = ChargeWalletRequest { request_id: request_id(), user_id, amount_won: amount };
+            let charge =
+                ChargeWalletRequest { request_id: request_id(), user_id, amount_won: amount };
             patiently(async || self.wallets().charge_wallet(charge.clone()).await)
                 .await
                 .expect("a charge");
@@ -123,13 +124,15 @@ impl Shop {
         let number = self.next_name.fetch_add(1, Ordering::Relaxed);
         let name = format!("product {number}");
         let create = CreateProductRequest { request_id: request_id(), name, price_won, stock };
-        let made = patiently(async || self.product_admin().create_product(create.clone()).await).await;
+        let made =
+            patiently(async || self.product_admin().create_product(create.clone()).await).await;
         made.expect("a product").into_inner().product.expect("a product in the answer").product_id
     }
 
     /// A coupon campaign.
     pub async fn coupon(&self, coupon: Coupon) -> i64 {
-        let made = patiently(async || self.coupon_admin().create_coupon(coupon.0.clone()).await).await;
+        let made =
+            patiently(async || self.coupon_admin().create_coupon(coupon.0.clone()).await).await;
         made.expect("a coupon").into_inner().coupon.expect("a coupon in the answer").coupon_id
     }
 

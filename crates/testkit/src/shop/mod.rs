@@ -9,8 +9,8 @@ mod settled;
 mod stuck;
 
 pub use calls::{
-    at_once, checkout_on, coupon_admin_on, coupons_on, events_on, issue, orders_on, patiently, place, product_admin_on,
-    products_on, ranking_admin_on, ranking_on, reason, wallets_on,
+    at_once, checkout_on, coupon_admin_on, coupons_on, events_on, issue, orders_on, patiently,
+    place, product_admin_on, products_on, ranking_admin_on, ranking_on, reason, wallets_on,
 };
 pub use goods::Coupon;
 

@@ -6,6 +6,17 @@ SELECT id, name, price, stock, movements, version, created_at, updated_at
     FROM product
     WHERE (created_at > '2026-11-02 00:00:00' OR (created_at = '2026-11-02 00:00:00' AND id > 1))
     ORDER BY created_at, id LIMIT 100;
+-- A search for a text in names: where it stops looking, and what it finds up to there.
+SELECT created_at, id
+    FROM product
+    WHERE (created_at > '2026-11-01 05:00:00' OR (created_at = '2026-11-01 05:00:00' AND id > 1))
+    ORDER BY created_at, id LIMIT 1 OFFSET 9999;
+SELECT id, name, price, stock, movements, version, created_at, updated_at
+    FROM product
+    WHERE (((created_at > '2026-11-01 05:00:00' OR (created_at = '2026-11-01 05:00:00' AND id > 1))
+        AND (created_at < '2026-11-01 07:46:39' OR (created_at = '2026-11-01 07:46:39' AND id <= 27999)))
+        AND (LOCATE(UPPER('tea' COLLATE utf8mb4_bin), UPPER(name)) > 0))
+    ORDER BY created_at, id LIMIT 100;
 SELECT id, name, price, stock, movements, version, created_at, updated_at FROM product WHERE id IN (1, 2);
 SELECT id, name, price, stock, movements, version, created_at, updated_at
     FROM product
