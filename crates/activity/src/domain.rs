@@ -47,7 +47,7 @@ pub struct Entry {
     pub event_id: [u8; 16],
     /// Whose event it is.
     pub source: Source,
-    /// The event's type, such as `WalletCharged`; at most 64 bytes.
+    /// The full name of the event's type, such as `commerce.wallet.v1.WalletCharged`; at most 128 bytes.
     pub event_type: String,
     /// What happened.
     pub kind: Kind,

@@ -7,11 +7,15 @@ use api::wallet::v1::{
     WalletCharged, WalletCreated, WalletDebitUndone, WalletDebited, WalletRefunded,
 };
 use chrono::{DateTime, Datelike, SubsecRound, Utc};
-use prost::{DecodeError, Message};
+use events::message::{read, type_of};
+use prost::DecodeError;
 use prost_types::Timestamp;
+use uuid::Uuid;
 
-/// The widest text that a column holds.
-const TEXT: usize = 64;
+/// The widest type that the column holds.
+const TYPE: usize = 128;
+/// The widest trace id that the column holds.
+const TRACE_ID: usize = 64;
 
 /// What the payload says.
 #[derive(Default)]
@@ -29,17 +33,24 @@ struct Said {
 /// # Errors
 /// What is wrong with an event that no service writes.
 pub(crate) fn entry(source: Source, event: &EventEnvelope) -> Result<Entry, String> {
-    let event_id = event.event_id.as_slice().try_into();
-    let event_id = event_id.map_err(|_| "event_id is not 16 bytes".to_owned())?;
-    if event.r#type.len() > TEXT || event.trace_id.len() > TEXT {
-        return Err(format!("type or trace_id of more than {TEXT} bytes"));
+    let event_id = Uuid::try_parse(&event.event_id).map_err(|_| "event_id is no UUID")?;
+    let event_type = type_of(event);
+    if event_type.is_empty() {
+        return Err("an event without a type".to_owned());
     }
-    let (kind, said) = said(&event.r#type, &event.payload).map_err(|error| error.to_string())?;
+    if event_type.len() > TYPE {
+        return Err(format!("a type of more than {TYPE} bytes"));
+    }
+    if event.trace_id.len() > TRACE_ID {
+        return Err(format!("a trace_id of more than {TRACE_ID} bytes"));
+    }
+    let payload = event.payload.as_ref().ok_or("an event without a payload")?;
+    let (kind, said) = said(event).map_err(|error| error.to_string())?;
     Ok(Entry {
         occurred_at: instant(event.occurred_at).ok_or("occurred_at is no instant")?,
-        event_id,
+        event_id: event_id.into_bytes(),
         source,
-        event_type: event.r#type.clone(),
+        event_type: event_type.to_owned(),
         kind,
         version: event.version,
         user_id: said.user_id,
@@ -49,46 +60,43 @@ pub(crate) fn entry(source: Source, event: &EventEnvelope) -> Result<Entry, Stri
         total: said.total,
         paid: said.paid,
         trace_id: event.trace_id.clone(),
-        payload: event.payload.clone(),
+        payload: payload.value.clone(),
     })
 }
 
-fn said(event_type: &str, payload: &[u8]) -> Result<(Kind, Said), DecodeError> {
-    Ok(match event_type {
-        "WalletCreated" => {
-            let WalletCreated { user_id } = WalletCreated::decode(payload)?;
-            (Kind::Wallet, Said { user_id: Some(user_id), ..Said::default() })
-        }
-        "WalletCharged" => {
-            let it = WalletCharged::decode(payload)?;
-            (Kind::Charge, moved(it.user_id, None, it.amount, it.balance_after))
-        }
-        "WalletDebited" => {
-            let it = WalletDebited::decode(payload)?;
-            let amount = it.amount.saturating_neg();
-            (Kind::Use, moved(it.user_id, Some(it.order_id), amount, it.balance_after))
-        }
-        "WalletDebitUndone" => {
-            let it = WalletDebitUndone::decode(payload)?;
-            (Kind::Undo, moved(it.user_id, Some(it.order_id), it.amount, it.balance_after))
-        }
-        "WalletRefunded" => {
-            let it = WalletRefunded::decode(payload)?;
-            (Kind::Refund, moved(it.user_id, Some(it.order_id), it.amount, it.balance_after))
-        }
-        "OrderConfirmed" => {
-            let it = OrderConfirmed::decode(payload)?;
-            let (user_id, order_id) = (Some(it.user_id), Some(it.order_id));
-            let (total, paid) = (Some(it.total), Some(it.paid));
-            (Kind::Order, Said { user_id, order_id, total, paid, ..Said::default() })
-        }
-        "OrderCancelled" => {
-            let it = OrderCancelled::decode(payload)?;
-            let (user_id, order_id) = (Some(it.user_id), Some(it.order_id));
-            (Kind::Cancel, Said { user_id, order_id, ..Said::default() })
-        }
-        _ => (Kind::Other, Said::default()),
-    })
+fn said(event: &EventEnvelope) -> Result<(Kind, Said), DecodeError> {
+    if let Some(WalletCreated { user_id }) = read(event)? {
+        return Ok((Kind::Wallet, Said { user_id: Some(user_id), ..Said::default() }));
+    }
+    if let Some(it) = read::<WalletCharged>(event)? {
+        return Ok((Kind::Charge, moved(it.user_id, None, it.amount_won, it.balance_after_won)));
+    }
+    if let Some(it) = read::<WalletDebited>(event)? {
+        let (order_id, amount) = (Some(it.order_id), it.amount_won.saturating_neg());
+        return Ok((Kind::Use, moved(it.user_id, order_id, amount, it.balance_after_won)));
+    }
+    if let Some(it) = read::<WalletDebitUndone>(event)? {
+        let order_id = Some(it.order_id);
+        return Ok((Kind::Undo, moved(it.user_id, order_id, it.amount_won, it.balance_after_won)));
+    }
+    if let Some(it) = read::<WalletRefunded>(event)? {
+        let order_id = Some(it.order_id);
+        return Ok((
+            Kind::Refund,
+            moved(it.user_id, order_id, it.amount_won, it.balance_after_won),
+        ));
+    }
+    if let Some(it) = read::<OrderConfirmed>(event)? {
+        let (user_id, order_id) = (Some(it.user_id), Some(it.order_id));
+        let (total, paid) = (Some(it.total_won), Some(it.paid_won));
+        return Ok((Kind::Order, Said { user_id, order_id, total, paid, ..Said::default() }));
+    }
+    if let Some(it) = read::<OrderCancelled>(event)? {
+        let (user_id, order_id) = (Some(it.user_id), Some(it.order_id));
+        return Ok((Kind::Cancel, Said { user_id, order_id, ..Said::default() }));
+    }
+    // Of a later version: kept as it is.
+    Ok((Kind::Other, Said::default()))
 }
 
 fn moved(user_id: i64, order_id: Option<i64>, amount: i64, balance_after: i64) -> Said {
@@ -106,48 +114,70 @@ fn instant(at: Option<Timestamp>) -> Option<DateTime<Utc>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use events::message::payload;
+    use prost::{Message, Name};
 
-    fn event(r#type: &str, payload: &impl Message) -> EventEnvelope {
+    fn of_type(event_type: &str, content: Vec<u8>) -> EventEnvelope {
         EventEnvelope {
-            event_id: vec![7; 16],
-            r#type: r#type.to_owned(),
+            event_id: "07070707-0707-0707-0707-070707070707".to_owned(),
             version: 3,
             occurred_at: Some(Timestamp { seconds: 1, nanos: 1_999 }),
-            payload: payload.encode_to_vec(),
+            payload: Some(payload(event_type, content)),
             ..EventEnvelope::default()
         }
     }
 
+    fn event<M: Name>(content: &M) -> EventEnvelope {
+        of_type(&M::full_name(), content.encode_to_vec())
+    }
+
     #[test]
     fn a_payment_goes_out_of_the_wallet_and_what_comes_back_into_it() {
-        let paid =
-            WalletDebited { user_id: 1, seq: 3, amount: 500, balance_after: 200, order_id: 9 };
-        let row = entry(Source::Wallet, &event("WalletDebited", &paid)).unwrap();
+        let (user_id, order_id, amount_won) = (1, 9, 500);
+        let paid = WalletDebited { user_id, seq: 3, amount_won, balance_after_won: 200, order_id };
+        let row = entry(Source::Wallet, &event(&paid)).unwrap();
         assert_eq!((row.kind, row.user_id, row.order_id), (Kind::Use, Some(1), Some(9)));
         assert_eq!((row.amount, row.balance_after), (Some(-500), Some(200)));
-        let back =
-            WalletRefunded { user_id: 1, seq: 4, amount: 500, balance_after: 700, order_id: 9 };
-        let row = entry(Source::Wallet, &event("WalletRefunded", &back)).unwrap();
+        let back = WalletRefunded { user_id, seq: 4, amount_won, balance_after_won: 700, order_id };
+        let row = entry(Source::Wallet, &event(&back)).unwrap();
         assert_eq!((row.kind, row.amount, row.balance_after), (Kind::Refund, Some(500), Some(700)));
         assert_eq!(row.occurred_at.timestamp_subsec_nanos(), 1_000);
     }
 
     #[test]
+    fn a_row_has_the_full_name_of_its_type_and_the_id_as_bytes() {
+        let row = entry(Source::Order, &event(&OrderCancelled::default())).unwrap();
+        assert_eq!(row.event_type, "commerce.order.v1.OrderCancelled");
+        assert_eq!((row.kind, row.event_id), (Kind::Cancel, [7; 16]));
+    }
+
+    #[test]
     fn a_type_of_a_later_version_is_kept_with_its_payload() {
-        let row = entry(Source::Order, &event("OrderAdmired", &WalletCreated { user_id: 1 }));
-        let row = row.unwrap();
-        assert_eq!((row.kind, row.user_id, row.version), (Kind::Other, None, 3));
-        assert_eq!(row.payload, WalletCreated { user_id: 1 }.encode_to_vec());
+        let content = WalletCreated { user_id: 1 }.encode_to_vec();
+        let longest = format!("commerce.order.v1.{}", "x".repeat(TYPE - 18));
+        for event_type in ["commerce.order.v1.OrderAdmired", &longest] {
+            let row = entry(Source::Order, &of_type(event_type, content.clone())).unwrap();
+            assert_eq!((row.kind, row.user_id, row.version), (Kind::Other, None, 3));
+            assert_eq!((row.event_type.as_str(), &row.payload), (event_type, &content));
+        }
+        // Of the same name in another package, which is another type.
+        let row = entry(Source::Wallet, &of_type("commerce.wallet.v2.WalletCreated", content));
+        assert_eq!(row.unwrap().kind, Kind::Other);
     }
 
     #[test]
     fn what_no_service_writes_makes_no_sense() {
-        let good = event("WalletCreated", &WalletCreated { user_id: 1 });
+        let good = event(&WalletCreated { user_id: 1 });
+        assert!(entry(Source::Wallet, &good).is_ok());
         let bad = [
-            EventEnvelope { event_id: vec![7; 15], ..good.clone() },
-            EventEnvelope { r#type: "x".repeat(65), ..good.clone() },
+            EventEnvelope { event_id: String::new(), ..good.clone() },
+            EventEnvelope { event_id: "7".repeat(31), ..good.clone() },
+            EventEnvelope { trace_id: "x".repeat(TRACE_ID + 1), ..good.clone() },
             EventEnvelope { occurred_at: None, ..good.clone() },
-            EventEnvelope { payload: vec![0xff], ..good },
+            EventEnvelope { payload: None, ..good },
+            of_type("", Vec::new()),
+            of_type(&"x".repeat(TYPE + 1), Vec::new()),
+            of_type(&WalletCreated::full_name(), vec![0xff]),
         ];
         for event in bad {
             assert!(entry(Source::Wallet, &event).is_err(), "{event:?}");

@@ -1,9 +1,10 @@
 //! `StreamEvents` of a whole shop: nothing lost, nothing doubled, over restarts and ends of any kind.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
-use api::Reason;
 use api::events::v1::{EventEnvelope, EventSource, StreamEventsRequest, StreamEventsResponse};
 use api::order::v1::OrderConfirmed;
+use api::wallet::v1::WalletDebited;
+use api::{Reason, Refusal};
 use commerce::config::Config;
 use commerce::process::Process;
 use commerce::roles::Roles;
@@ -11,8 +12,9 @@ use db::Conn;
 use diesel::QueryableByName;
 use diesel::sql_types::BigInt;
 use diesel_async::SimpleAsyncConnection;
+use events::message::{self, type_of};
 use migrations::Schema;
-use prost::Message;
+use prost::Name;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,13 +23,17 @@ use testkit::{Shop, events_on, reason};
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
-fn from(source: EventSource, after: &str) -> StreamEventsRequest {
-    StreamEventsRequest { source: source.into(), after: after.to_owned(), types: Vec::new() }
+fn from(source: EventSource, cursor: &str) -> StreamEventsRequest {
+    from_all(&[source], cursor)
 }
 
-fn of(types: &[&str], request: StreamEventsRequest) -> StreamEventsRequest {
-    let types = types.iter().map(ToString::to_string).collect();
-    StreamEventsRequest { types, ..request }
+fn from_all(sources: &[EventSource], cursor: &str) -> StreamEventsRequest {
+    let sources = sources.iter().map(|source| i32::from(*source)).collect();
+    StreamEventsRequest { sources, cursor: cursor.to_owned(), types: Vec::new() }
+}
+
+fn of(event_type: &str, request: StreamEventsRequest) -> StreamEventsRequest {
+    StreamEventsRequest { types: vec![event_type.to_owned()], ..request }
 }
 
 async fn open(
@@ -44,15 +50,15 @@ async fn next(
 ) -> (Vec<EventEnvelope>, String) {
     let (mut events, mut at) = (Vec::new(), String::new());
     while events.len() < count {
-        let StreamEventsResponse { event, after } = stream.message().await.unwrap().unwrap();
+        let StreamEventsResponse { event, cursor } = stream.message().await.unwrap().unwrap();
         events.extend(event);
-        at = after;
+        at = cursor;
     }
     (events, at)
 }
 
 fn names(events: &[EventEnvelope]) -> Vec<(&str, i64, i64)> {
-    events.iter().map(|event| (event.r#type.as_str(), event.aggregate_id, event.version)).collect()
+    events.iter().map(|event| (type_of(event), event.aggregate_id, event.version)).collect()
 }
 
 #[derive(QueryableByName)]
@@ -69,9 +75,9 @@ async fn customers(shop: &Shop, count: usize) -> Vec<i64> {
 /// Follows the orders over every end of the stream, until there is nothing more and the shop is closed: which it saw, and
 /// how often the stream ended.
 async fn follow(shop: Arc<Shop>, is_open: Arc<AtomicBool>) -> (Vec<i64>, usize) {
-    let (mut seen, mut after, mut ends) = (Vec::new(), String::new(), 0);
+    let (mut seen, mut cursor, mut ends) = (Vec::new(), String::new(), 0);
     loop {
-        let Ok(mut stream) = open(&shop, from(EventSource::Order, &after)).await else {
+        let Ok(mut stream) = open(&shop, from(EventSource::Order, &cursor)).await else {
             tokio::time::sleep(Duration::from_millis(20)).await;
             continue;
         };
@@ -80,11 +86,11 @@ async fn follow(shop: Arc<Shop>, is_open: Arc<AtomicBool>) -> (Vec<i64>, usize) 
             let answer = tokio::time::timeout(Duration::from_secs(1), stream.message()).await;
             match answer {
                 Ok(Ok(Some(response))) => {
-                    let order = response.event.map(|event| {
-                        OrderConfirmed::decode(event.payload.as_slice()).unwrap().order_id
+                    let confirmed = response.event.map(|event| {
+                        message::read::<OrderConfirmed>(&event).unwrap().unwrap().order_id
                     });
-                    seen.extend(order);
-                    after = response.after;
+                    seen.extend(confirmed);
+                    cursor = response.cursor;
                 }
                 Err(_) if !is_open.load(Ordering::SeqCst) => return (seen, ends),
                 Ok(Ok(None)) => panic!("a stream has no end"),
@@ -96,7 +102,7 @@ async fn follow(shop: Arc<Shop>, is_open: Arc<AtomicBool>) -> (Vec<i64>, usize) 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_goes_on_by_its_token_misses_and_doubles_nothing_over_restarts() {
+async fn a_client_that_goes_on_by_its_cursor_misses_and_doubles_nothing_over_restarts() {
     let shop = Arc::new(Shop::start().await);
     let (product, users) = (shop.product(1_000, 1_000_000).await, customers(&shop, 8).await);
     let is_open = Arc::new(AtomicBool::new(true));
@@ -143,25 +149,26 @@ async fn events_of_an_aggregate_come_in_their_order_and_only_of_the_wanted_types
     let (events, end) = next(&mut stream, told.len()).await;
     let mut versions: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
     for event in &events {
-        assert_ne!(event.r#type, "EventBatch");
+        assert_ne!(type_of(event), message::BATCH);
         versions.entry(event.aggregate_id).or_default().push(event.version);
     }
     assert_eq!(versions, expected);
 
-    let debits = told.iter().filter(|event| event.r#type == "WalletDebited").count();
-    let request = of(&["WalletDebited"], from(EventSource::Wallet, ""));
+    let debited = WalletDebited::full_name();
+    let debits = told.iter().filter(|event| type_of(event) == debited).count();
+    let request = of(&debited, from(EventSource::Wallet, ""));
     let (events, _) = next(&mut open(&shop, request).await.unwrap(), debits).await;
-    assert!(events.iter().all(|event| event.r#type == "WalletDebited"));
+    assert!(events.iter().all(|event| type_of(event) == debited));
     // Nothing of a rare type: told all the same how far it came.
-    let request = of(&["WalletAdmired"], from(EventSource::Wallet, ""));
+    let request = of("commerce.wallet.v1.WalletAdmired", from(EventSource::Wallet, ""));
     let mut rare = open(&shop, request).await.unwrap();
     let passed = rare.message().await.unwrap().unwrap();
-    assert_eq!((passed.event, passed.after), (None, end.clone()));
+    assert_eq!((passed.event, passed.cursor), (None, end.clone()));
     // What comes later comes to a stream that waits.
     shop.order(users[0], &[(product, 1)]).await.unwrap();
     let (later, _) = next(&mut stream, 1).await;
     let version = expected[&users[0]].last().unwrap() + 1;
-    assert_eq!(names(&later), [("WalletDebited", users[0], version)]);
+    assert_eq!(names(&later), [(debited.as_str(), users[0], version)]);
     let (again, _) =
         next(&mut open(&shop, from(EventSource::Wallet, &end)).await.unwrap(), 1).await;
     assert_eq!(again, later);
@@ -169,11 +176,11 @@ async fn events_of_an_aggregate_come_in_their_order_and_only_of_the_wanted_types
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_token_leads_to_what_is_left_also_within_a_message_of_several_events() {
+async fn every_cursor_leads_to_what_is_left_also_within_a_message_of_several_events() {
     let shop = Shop::start().await;
     let db = shop.db(Schema::Wallet).await;
-    let sql =
-        "SELECT CAST(COUNT(*) AS SIGNED) AS count FROM outbox WHERE event_type = 'EventBatch'";
+    let sql = "SELECT CAST(COUNT(*) AS SIGNED) AS count FROM outbox \
+        WHERE event_type = 'commerce.events.v1.EventBatch'";
     let shared = async |conn: &mut Conn| -> db::Result<Count> {
         Ok(diesel_async::RunQueryDsl::get_result(diesel::sql_query(sql), conn).await?)
     };
@@ -183,20 +190,20 @@ async fn every_token_leads_to_what_is_left_also_within_a_message_of_several_even
     shop.settled().await;
     let mut stream = open(&shop, from(EventSource::Wallet, "")).await.unwrap();
     let all = testkit::told(&db).await.len();
-    let (mut events, mut tokens) = (Vec::new(), vec![String::new()]);
+    let (mut events, mut cursors) = (Vec::new(), vec![String::new()]);
     for _ in 0..all {
-        let (event, token) = next(&mut stream, 1).await;
+        let (event, cursor) = next(&mut stream, 1).await;
         events.extend(event);
-        tokens.push(token);
+        cursors.push(cursor);
     }
     // Shards may come in another order than before.
-    let ids = |events: &[EventEnvelope]| -> BTreeSet<Vec<u8>> {
+    let ids = |events: &[EventEnvelope]| -> BTreeSet<String> {
         events.iter().map(|event| event.event_id.clone()).collect()
     };
-    for (token, rest) in tokens.iter().zip((0..all).map(|first| &events[first..])) {
-        let mut stream = open(&shop, from(EventSource::Wallet, token)).await.unwrap();
+    for (cursor, rest) in cursors.iter().zip((0..all).map(|first| &events[first..])) {
+        let mut stream = open(&shop, from(EventSource::Wallet, cursor)).await.unwrap();
         let (again, end) = next(&mut stream, rest.len()).await;
-        assert_eq!((ids(&again), &end), (ids(rest), &tokens[all]));
+        assert_eq!((ids(&again), &end), (ids(rest), &cursors[all]));
     }
     shop.stop_and_audit().await;
 }
@@ -210,24 +217,24 @@ async fn a_place_of_which_the_outbox_retains_nothing_is_told_and_a_new_beginning
     }
     shop.settled().await;
     let mut stream = open(&shop, from(EventSource::Order, "")).await.unwrap();
-    let (first, after) = next(&mut stream, 1).await;
+    let (first, cursor) = next(&mut stream, 1).await;
     let sql = "DELETE FROM outbox WHERE position > 0";
     let db = shop.db(Schema::Order).await;
     db.read(async |conn: &mut Conn| conn.batch_execute(sql).await.map_err(db::Error::from))
         .await
         .unwrap();
-    let status = open(&shop, from(EventSource::Order, &after)).await.unwrap_err();
+    let status = open(&shop, from(EventSource::Order, &cursor)).await.unwrap_err();
     assert_eq!((status.code(), reason(&status)), (Code::OutOfRange, Reason::EventsPurged));
     let mut stream = open(&shop, from(EventSource::Order, "")).await.unwrap();
     let order = shop.order(users[0], &[(product, 1)]).await.unwrap().order_id;
     let (events, _) = next(&mut stream, 1).await;
-    assert_eq!(names(&events), [("OrderConfirmed", order, 1)]);
+    assert_eq!(names(&events), [("commerce.order.v1.OrderConfirmed", order, 1)]);
     assert_ne!(first, events);
     shop.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_of_another_source_and_one_from_the_future_are_refused() {
+async fn a_cursor_of_another_source_and_one_from_the_future_are_refused() {
     let (shop, other) = (Shop::start().await, Shop::start().await);
     let user = shop.user(5_000).await;
     other.users(3).await;
@@ -235,9 +242,9 @@ async fn a_token_of_another_source_and_one_from_the_future_are_refused() {
     shop.settled().await;
     let mut stream = open(&other, from(EventSource::Wallet, "")).await.unwrap();
     let all = testkit::told(&other.db(Schema::Wallet).await).await.len();
-    let (_, after) = next(&mut stream, all).await;
+    let (_, cursor) = next(&mut stream, all).await;
     for source in [EventSource::Order, EventSource::Wallet] {
-        let status = open(&shop, from(source, &after)).await.unwrap_err();
+        let status = open(&shop, from(source, &cursor)).await.unwrap_err();
         assert_eq!((status.code(), reason(&status)), (Code::InvalidArgument, Reason::InvalidField));
     }
     assert!(user > 0);
@@ -261,17 +268,24 @@ async fn streams_are_bounded_and_their_places_come_back() {
     shop.stop().await;
 }
 
+/// A client goes on at once after such an end, and does not take it for an outage.
+fn assert_planned(status: &Status, cause: &str) {
+    assert_eq!(status.code(), Code::Unavailable);
+    let refusal = Refusal::from_status(status).unwrap();
+    assert_eq!((refusal.reason, &*refusal.metadata["cause"]), (Reason::StreamEnded, cause));
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_ends_as_unavailable_when_the_shop_stops_and_when_it_is_old() {
+async fn a_stream_says_that_it_ended_because_the_shop_stops_or_because_it_is_old() {
     let shop = Shop::start().await;
     let mut stream = open(&shop, from(EventSource::Order, "")).await.unwrap();
     let ended = tokio::spawn(async move { stream.message().await.unwrap_err() });
     shop.stop().await;
-    assert_eq!(reason(&ended.await.unwrap()), Reason::Unavailable);
+    assert_planned(&ended.await.unwrap(), "SHUTDOWN");
 
     let shop = Shop::builder().set("limits.connection_age", "1s").start().await;
     let mut stream = open(&shop, from(EventSource::Order, "")).await.unwrap();
-    assert_eq!(reason(&stream.message().await.unwrap_err()), Reason::Unavailable);
+    assert_planned(&stream.message().await.unwrap_err(), "MAX_AGE");
     shop.stop().await;
 }
 
@@ -287,11 +301,59 @@ async fn a_process_serves_the_events_of_its_own_roles() {
     let config = Config::with(settings).unwrap();
     let roles: Roles = "order".parse().unwrap();
     let process = Process::start(&config, &roles).await.unwrap();
-    let channel = Channel::from_shared(format!("http://{}", process.listening().public));
+    let channel = Channel::from_shared(format!("http://{}", process.listening().admin));
     let mut events = events_on(channel.unwrap().connect().await.unwrap());
     events.stream_events(from(EventSource::Order, "")).await.unwrap();
-    let status = events.stream_events(from(EventSource::Coupon, "")).await.unwrap_err();
+    let sources = [EventSource::Order, EventSource::Coupon];
+    let status = events.stream_events(from_all(&sources, "")).await.unwrap_err();
     assert_eq!((status.code(), reason(&status)), (Code::FailedPrecondition, Reason::EventsNotHere));
+    assert_eq!(Refusal::from_status(&status).unwrap().metadata["source"], "coupon");
     process.stop().await;
+    shop.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_stream_follows_all_services_and_its_cursor_leads_on_in_all_of_them() {
+    const ALL: [EventSource; 4] =
+        [EventSource::Wallet, EventSource::Product, EventSource::Coupon, EventSource::Order];
+    let shop = Shop::start().await;
+    let (product, users) = (shop.product(1_000, 1_000).await, customers(&shop, 3).await);
+    for user in &users {
+        shop.order(*user, &[(product, 1)]).await.unwrap();
+    }
+    shop.settled().await;
+    let mut stream = open(&shop, from_all(&ALL, "")).await.unwrap();
+    let mut all = 0;
+    for schema in [Schema::Wallet, Schema::Product, Schema::Coupon, Schema::Order] {
+        all += testkit::told(&shop.db(schema).await).await.len();
+    }
+    let (events, cursor) = next(&mut stream, all).await;
+    assert!(cursor.len() <= 1_024, "{cursor}");
+    let mut versions: BTreeMap<(&str, i64), Vec<i64>> = BTreeMap::new();
+    for event in &events {
+        let aggregate = (event.aggregate_kind.as_str(), event.aggregate_id);
+        versions.entry(aggregate).or_default().push(event.version);
+    }
+    assert!(versions.values().all(|versions| versions.is_sorted()), "{versions:?}");
+    let kinds: BTreeSet<&str> = versions.keys().map(|(kind, _)| *kind).collect();
+    assert_eq!(kinds, BTreeSet::from(["order", "product", "reservation", "wallet"]));
+
+    let order = shop.order(users[0], &[(product, 1)]).await.unwrap().order_id;
+    shop.settled().await;
+    let reversed: Vec<EventSource> = ALL.into_iter().rev().collect();
+    let mut again = open(&shop, from_all(&reversed, &cursor)).await.unwrap();
+    let (later, _) = next(&mut again, 3).await;
+    let kinds: BTreeSet<&str> = later.iter().map(|event| event.aggregate_kind.as_str()).collect();
+    assert_eq!(kinds, BTreeSet::from(["order", "reservation", "wallet"]));
+    assert!(later.iter().any(|event| event.aggregate_id == order));
+    shop.stop_and_audit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_are_not_offered_to_the_public() {
+    let shop = Shop::start().await;
+    let mut public = events_on(shop.channel().await);
+    let status = public.stream_events(from(EventSource::Order, "")).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unimplemented);
     shop.stop().await;
 }

@@ -1,24 +1,26 @@
 //! The call.
 
+use crate::answers::{Answer, Answers};
+use crate::branch::{Branch, End};
 use crate::cursor::Cursor;
-use crate::stream::{End, Stream, name, purged};
-use crate::tail::Tail;
+use crate::outbox::{Outbox, name};
 use api::events::v1::event_service_server::{EventService, EventServiceServer};
 use api::events::v1::{EventSource, StreamEventsRequest, StreamEventsResponse};
 use api::{Check, Reason, Refusal};
-use db::{Conn, Db};
-use events::feed::Extent;
-use events::{PerShard, Shard};
+use db::Db;
+use futures_util::future::try_join_all;
 use platform::{served, supervised};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status};
+use tracing::error;
 
 /// Responses that wait for a client that reads slowly.
 const WAITING: usize = 16;
@@ -30,9 +32,10 @@ const LAST_WORD: Duration = Duration::from_secs(5);
 /// How streams are served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
-    /// Streams at once, of all sources; one more is answered OVERLOADED.
+    /// Streams at once, whatever their sources; one more is answered OVERLOADED.
     pub streams: usize,
-    /// After which a stream is asked to go on elsewhere.
+    /// After which the server cuts off whatever still goes on. A stream is asked to go on elsewhere a little earlier, a
+    /// tenth of it or 5 s, so that its client learns why.
     pub age: Duration,
     /// Streams of one source that read at once; the others wait for their turn. Fewer than the source's connections, one
     /// of which looks for what is new.
@@ -44,18 +47,18 @@ pub struct Options {
 pub struct Feeds(Arc<Inner>);
 
 struct Inner {
-    sources: BTreeMap<i32, Outbox>,
+    sources: BTreeMap<EventSource, Outbox>,
     options: Options,
     admission: Arc<Semaphore>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
 
-/// One source.
-struct Outbox {
-    db: Db,
-    tail: Tail,
-    turns: Arc<Semaphore>,
+/// Why the server ends a stream as planned: a value of `STREAM_ENDED`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    Shutdown,
+    MaxAge,
 }
 
 impl Feeds {
@@ -68,55 +71,26 @@ impl Feeds {
     ) -> Self {
         let mut outboxes = BTreeMap::new();
         for (source, db) in sources {
-            let (tail, stop, cancel) = (Tail::new(), stop.clone(), stop.clone());
-            let (look, looked_at) = (tail.clone(), db.clone());
+            let outbox = Outbox::new(source, db.clone(), options.readers);
+            let (tail, stop, cancel) = (outbox.tail.clone(), stop.clone(), stop.clone());
             let look = move || {
-                let (stop, look) = (stop.clone(), look.clone().look(looked_at.clone()));
+                let (stop, look) = (stop.clone(), tail.clone().look(db.clone()));
                 async move {
                     // Over when the process ends.
                     let _ = stop.run_until_cancelled(look).await;
                 }
             };
             tasks.spawn(supervised("feed_tail", cancel, look));
-            let turns = Arc::new(Semaphore::new(options.readers));
-            outboxes.insert(source.into(), Outbox { db, tail, turns });
+            outboxes.insert(source, outbox);
         }
         let admission = Arc::new(Semaphore::new(options.streams));
         let tasks = tasks.clone();
         Self(Arc::new(Inner { sources: outboxes, options, admission, tasks, stop }))
     }
 
-    /// The call for everybody.
-    pub fn public(&self) -> EventServiceServer<Self> {
+    /// The calls for operators and other programs of the shop's owner: events name every user.
+    pub fn admin(&self) -> EventServiceServer<Self> {
         served!(EventServiceServer::new(self.clone()))
-    }
-}
-
-impl Outbox {
-    async fn extents(&self) -> Result<PerShard<Extent>, Refusal> {
-        let turn = self.turns.acquire().await;
-        let extents = self.db.read(async |conn| events::feed::extents(conn).await).await;
-        drop(turn);
-        extents.map_err(|error| could_not_begin(&error))
-    }
-
-    /// Refuses a cursor whose messages have others in their places: the database was put back to an earlier state, and the
-    /// numbers were given again.
-    async fn recognise(&self, cursor: &Cursor) -> Result<(), Refusal> {
-        let marked = Shard::all().filter(|shard| cursor.mark(*shard).is_some());
-        let before = |shard: Shard| (shard, cursor.position(shard).saturating_sub(1));
-        let above: Vec<(Shard, i64)> = marked.map(before).collect();
-        let turn = self.turns.acquire().await;
-        let read = async move |conn: &mut Conn| events::feed::messages(conn, &above, 1).await;
-        let rows = self.db.read(read).await;
-        drop(turn);
-        for (shard, rows) in rows.map_err(|error| could_not_begin(&error))? {
-            let here = rows.first().filter(|row| row.position == cursor.position(shard));
-            if here.is_some_and(|row| cursor.mark(shard) != Some(row.mark())) {
-                return Err(another_past(shard));
-            }
-        }
-        Ok(())
     }
 }
 
@@ -128,87 +102,95 @@ impl EventService for Feeds {
     ) -> Result<Response<BoxStream<StreamEventsResponse>>, Status> {
         let request = request.into_inner();
         request.check()?;
-        let source = request.source();
-        let after = Cursor::read(source, &request.after)?;
-        let Inner { sources, options, admission, tasks, stop } = &*self.0;
-        let outbox = sources.get(&request.source).ok_or_else(|| not_here(source))?;
+        let sources: Vec<EventSource> = request.sources().collect();
+        each_once(&sources)?;
+        let after = Cursor::read(&sources, &request.cursor)?;
+        let Inner { options, admission, tasks, stop, .. } = &*self.0;
+        let outboxes = self.0.outboxes(&sources)?;
         let permit = Arc::clone(admission).try_acquire_owned();
         let permit = permit.map_err(|_| Refusal::overloaded(RETRY_AFTER))?;
-        let extents = outbox.extents().await?;
-        let cursor = match after {
-            Some(cursor) => {
-                allowed(source, &cursor, &extents)?;
-                outbox.recognise(&cursor).await?;
-                cursor
-            }
-            None => Cursor::oldest(&extents),
-        };
-        let (out, answers) = mpsc::channel(WAITING);
-        let mut stream = Stream {
-            db: outbox.db.clone(),
-            turns: Arc::clone(&outbox.turns),
-            source,
-            types: request.types.into_iter().collect(),
-            cursor,
-            last: outbox.tail.follow(),
-            out: out.clone(),
-            passed: 0,
-        };
-        let (age, stop) = (options.age, stop.clone());
+        let places = outboxes.iter().map(|outbox| {
+            let place = after.as_ref().and_then(|cursor| cursor.place(outbox.source));
+            outbox.begin(place)
+        });
+        let cursor = Cursor::new(sources.into_iter().zip(try_join_all(places).await?));
+        let (out, responses) = mpsc::channel(WAITING);
+        let types = request.types.into_iter().collect();
+        let answers = Arc::new(Answers::new(types, cursor, out.clone()));
+        let mut branches = JoinSet::new();
+        for outbox in outboxes {
+            branches.spawn(Branch::new(outbox, Arc::clone(&answers)).run());
+        }
+        let (lifetime, stop) = (options.lifetime(), stop.clone());
         tasks.spawn(async move {
             let end = tokio::select! {
-                end = stream.run() => end,
-                () = stop.cancelled() => End::Refused(Reason::Unavailable.into()),
-                () = tokio::time::sleep(age) => End::Refused(Reason::Unavailable.into()),
+                biased;
+                () = stop.cancelled() => Cause::Shutdown.into(),
+                () = tokio::time::sleep(lifetime) => Cause::MaxAge.into(),
+                end = first(&mut branches) => end,
             };
-            if let End::Refused(refusal) = end {
-                // A client that does not hear it asks again by itself.
-                let _ = out.send_timeout(Err(refusal.into()), LAST_WORD).await;
-            }
+            // Before the last word, which nothing may follow.
+            branches.shutdown().await;
+            last_word(&out, end).await;
             drop(permit);
         });
-        Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
+        Ok(Response::new(Box::pin(ReceiverStream::new(responses))))
     }
 }
 
-fn not_here(source: EventSource) -> Refusal {
-    Refusal::new(Reason::EventsNotHere).with("source", name(source))
+impl Options {
+    fn lifetime(&self) -> Duration {
+        self.age.saturating_sub(LAST_WORD.min(self.age / 10))
+    }
 }
 
-/// Refuses a cursor from which the outbox cannot go on.
-fn allowed(
-    source: EventSource,
-    cursor: &Cursor,
-    extents: &PerShard<Extent>,
-) -> Result<(), Refusal> {
-    for (shard, Extent { first, last }) in extents.iter() {
-        let position = cursor.position(shard);
-        if position > *last {
-            return Err(ahead(shard));
-        }
-        let next = position.saturating_add(1);
-        if position < *last && first.is_none_or(|first| first > next) {
-            return Err(purged(source, shard, position, *first));
+impl Inner {
+    /// The outboxes of these sources, in the same order.
+    fn outboxes(&self, sources: &[EventSource]) -> Result<Vec<Outbox>, Refusal> {
+        let not_here = |source| Refusal::new(Reason::EventsNotHere).with("source", name(source));
+        let here = |source: &EventSource| {
+            self.sources.get(source).cloned().ok_or_else(|| not_here(*source))
+        };
+        sources.iter().map(here).collect()
+    }
+}
+
+impl From<Cause> for End {
+    fn from(cause: Cause) -> Self {
+        let cause = match cause {
+            Cause::Shutdown => "SHUTDOWN",
+            Cause::MaxAge => "MAX_AGE",
+        };
+        Self::Refused(Refusal::new(Reason::StreamEnded).with("cause", cause))
+    }
+}
+
+/// Refuses a source that is named before.
+fn each_once(sources: &[EventSource]) -> Result<(), Refusal> {
+    for (index, source) in sources.iter().enumerate() {
+        if sources.iter().take(index).any(|before| before == source) {
+            let description = format!("names {} again", source.as_str_name());
+            return Err(Refusal::invalid_field(&format!("sources[{index}]"), description));
         }
     }
     Ok(())
 }
 
-fn could_not_begin(error: &db::Error) -> Refusal {
-    tracing::warn!(%error, "a stream of events could not begin");
-    Reason::Unavailable.into()
+/// Why the first of them ended: with one source, its stream ends for all.
+async fn first(branches: &mut JoinSet<End>) -> End {
+    match branches.join_next().await {
+        Some(Ok(end)) => end,
+        Some(Err(error)) => {
+            error!(%error, "a stream of events failed");
+            Reason::Internal.into()
+        }
+        None => Reason::Internal.into(),
+    }
 }
 
-fn another_past(shard: Shard) -> Refusal {
-    let description = format!(
-        "is of a past that was lost (shard {shard}): begin again without it, and know events by their ids"
-    );
-    Refusal::invalid_field("after", description)
-}
-
-fn ahead(shard: Shard) -> Refusal {
-    let description = format!(
-        "is ahead of the events there are (shard {shard}): it is of another outbox, so begin again without it"
-    );
-    Refusal::invalid_field("after", description)
+async fn last_word(out: &mpsc::Sender<Answer>, end: End) {
+    if let End::Refused(refusal) = end {
+        // A client that does not hear it asks again by itself.
+        let _ = out.send_timeout(Err(refusal.into()), LAST_WORD).await;
+    }
 }

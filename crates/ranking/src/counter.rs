@@ -6,8 +6,8 @@ use crate::store::{self, Portion, Store, Target};
 use api::order::v1::{OrderCancelled, OrderConfirmed};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use events::message::read;
 use events::{Batch, Bus, Delivered, Failure, Handler, Positions};
-use prost::Message;
 use tracing::warn;
 
 /// The handler of the order events that keeps the served counts. Rebuilds them when they are gone.
@@ -100,25 +100,21 @@ fn portion(batch: &Batch) -> Result<Portion, Failure> {
 
 /// What an event changes, if anything.
 pub(crate) fn change(event: &Delivered) -> Result<Option<Change>, String> {
-    let payload = event.envelope.payload.as_slice();
-    let position = event.position;
-    match event.envelope.r#type.as_str() {
-        "OrderConfirmed" => {
-            let order = OrderConfirmed::decode(payload).map_err(|error| error.to_string())?;
-            let placed_at = placed_at(order.placed_at)?;
-            let products = order.lines.iter().map(|line| line.product_id).collect();
-            let (kind, order_id) = (Kind::Confirmed, order.order_id);
-            Ok(Some(Change { position, kind, order_id, placed_at, products: once(products) }))
-        }
-        "OrderCancelled" => {
-            let order = OrderCancelled::decode(payload).map_err(|error| error.to_string())?;
-            let placed_at = placed_at(order.placed_at)?;
-            let (kind, order_id) = (Kind::Cancelled, order.order_id);
-            let products = once(order.product_ids);
-            Ok(Some(Change { position, kind, order_id, placed_at, products }))
-        }
-        _ => Ok(None),
+    let Delivered { position, envelope, .. } = event;
+    let position = *position;
+    if let Some(order) = read::<OrderConfirmed>(envelope).map_err(|error| error.to_string())? {
+        let placed_at = placed_at(order.placed_at)?;
+        let products = once(order.lines.iter().map(|line| line.product_id).collect());
+        let (kind, order_id) = (Kind::Confirmed, order.order_id);
+        return Ok(Some(Change { position, kind, order_id, placed_at, products }));
     }
+    if let Some(order) = read::<OrderCancelled>(envelope).map_err(|error| error.to_string())? {
+        let placed_at = placed_at(order.placed_at)?;
+        let products = once(order.product_ids);
+        let (kind, order_id) = (Kind::Cancelled, order.order_id);
+        return Ok(Some(Change { position, kind, order_id, placed_at, products }));
+    }
+    Ok(None)
 }
 
 fn once(mut products: Vec<i64>) -> Vec<i64> {

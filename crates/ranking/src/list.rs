@@ -160,7 +160,7 @@ impl Shared {
                 rank,
                 product_id,
                 name: product.name,
-                price: product.price,
+                price_won: product.price_won,
                 order_count,
             })
         });

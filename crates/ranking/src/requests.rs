@@ -15,14 +15,12 @@ impl Store {
     /// Those of Redis.
     pub async fn remembered(&self, request: Uuid) -> Result<Option<(i64, DateTime<Utc>)>, Error> {
         let key = self.key(&format!("request:{request}"));
-        let answer: Option<Vec<i64>> = {
-            let text: Option<String> = self.connection.clone().get(key).await?;
-            text.map(|text| text.split(' ').filter_map(|number| number.parse().ok()).collect())
-        };
-        match answer.as_deref() {
-            Some([events, as_of]) => Ok(Some((*events, instant(*as_of)?))),
-            Some(_) => Err(Error::Malformed(format!("the answer to request {request}"))),
-            None => Ok(None),
+        let answer: Option<String> = self.connection.clone().get(key).await?;
+        let Some(answer) = answer else { return Ok(None) };
+        let numbers: Result<Vec<i64>, _> = answer.split(' ').map(str::parse).collect();
+        match numbers.as_deref() {
+            Ok([events, as_of]) => Ok(Some((*events, instant(*as_of)?))),
+            _ => Err(Error::Malformed(format!("the answer to request {request}"))),
         }
     }
 

@@ -5,12 +5,16 @@ use crate::products::Products;
 use crate::rebuild::{Rebuild, Start};
 use crate::store::Store;
 use api::outcome::IDEMPOTENCY_REPLAYED;
-use api::ranking::v1::ranking_service_server::RankingService;
+use api::ranking::v1::ranking_admin_service_server::{
+    RankingAdminService, RankingAdminServiceServer,
+};
+use api::ranking::v1::ranking_service_server::{RankingService, RankingServiceServer};
 use api::ranking::v1::{
     ListTopProductsRequest, ListTopProductsResponse, RebuildRankingRequest, RebuildRankingResponse,
 };
 use api::{Check, RequestId};
 use chrono::{DateTime, Utc};
+use platform::served;
 use prost_types::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +27,7 @@ pub const COPY_LIFE: Duration = Duration::from_millis(200);
 /// Places where the caller names no number.
 const DEFAULT_LIMIT: usize = 5;
 
-/// `commerce.ranking.v1.RankingService`.
+/// The list of best sellers, and the rebuild of it: `commerce.ranking.v1`.
 pub struct Service {
     list: List,
     rebuild: Rebuild,
@@ -38,6 +42,16 @@ impl Service {
         life: Duration,
     ) -> Self {
         Self { list: List::new(store, products, life), rebuild }
+    }
+
+    /// The calls for everybody.
+    pub fn public(self: &Arc<Self>) -> RankingServiceServer<Self> {
+        served!(RankingServiceServer::from_arc(Arc::clone(self)))
+    }
+
+    /// The calls for operators.
+    pub fn admin(self: &Arc<Self>) -> RankingAdminServiceServer<Self> {
+        served!(RankingAdminServiceServer::from_arc(Arc::clone(self)))
     }
 
     /// Whether there is a list to tell. Looks at Redis only while there has been none.
@@ -72,7 +86,10 @@ impl RankingService for Service {
             max_age: max_age.try_into().ok(),
         }))
     }
+}
 
+#[tonic::async_trait]
+impl RankingAdminService for Service {
     async fn rebuild_ranking(
         &self,
         request: Request<RebuildRankingRequest>,

@@ -2,7 +2,7 @@
 
 use crate::support::{Follower, charge, charged, execute, lines, until};
 use db::Script;
-use events::Shard;
+use events::{Event, Shard};
 use tokio_util::sync::DropGuard;
 
 /// A log that has had five charges of user 1, and follows no more.
@@ -72,4 +72,25 @@ async fn a_log_that_begins_late_has_what_the_outbox_retains_and_says_where_it_be
         WHERE source = 'wallet' AND shard = {shard}"
     );
     assert_eq!(lines(&follower.log, first).await, lines(&follower.log, &from).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_names_types_in_full_and_keeps_those_of_later_versions() {
+    let follower = Follower::new().await;
+    let (_relay, _replica) = (follower.relay(), follower.follow());
+    // The widest that an outbox holds.
+    let later = format!("commerce.wallet.v1.Wallet{}", "x".repeat(39));
+    let known = charge(1, 1, db::now_micros());
+    let unknown = Event { event_type: later.clone(), ..charge(1, 2, db::now_micros()) };
+    let mut writes = Script::default();
+    for event in [known, unknown] {
+        events::outbox::append(&mut writes, &[event]).unwrap();
+    }
+    follower.commit(writes).await;
+    let rows = "SELECT CONCAT_WS(' ', event_type, kind, version, user_id, HEX(payload)) AS line \
+        FROM activity_log ORDER BY version";
+    until(async || lines(&follower.log, rows).await.len() == 2).await;
+    let rows = lines(&follower.log, rows).await;
+    assert_eq!(rows[0], "commerce.wallet.v1.WalletCharged CHARGE 1 1 0801100118012001");
+    assert_eq!(rows[1], format!("{later} OTHER 2 0801100218012002"));
 }

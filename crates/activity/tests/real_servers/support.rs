@@ -10,7 +10,7 @@ use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 use embedded::{Redis, RedisOptions};
 use events::{Bell, Consumer, Event, RedisStreams, Relay, RelayOptions, Shard};
 use migrations::Schema;
-use prost::Message;
+use prost::{Message, Name};
 use std::sync::Arc;
 pub(crate) use testkit::until;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -105,9 +105,9 @@ impl Follower {
 
 /// A charge of 1 won that makes the balance `seq`.
 pub(crate) fn charge(user_id: i64, seq: i64, occurred_at: DateTime<Utc>) -> Event {
-    let payload = WalletCharged { user_id, seq, amount: 1, balance_after: seq };
+    let payload = WalletCharged { user_id, seq, amount_won: 1, balance_after_won: seq };
     Event {
-        event_type: "WalletCharged",
+        event_type: WalletCharged::full_name(),
         aggregate_kind: "wallet",
         aggregate_id: user_id,
         version: seq,

@@ -2,6 +2,7 @@
 
 use crate::support::{Catalogue, Shop, client, ranking};
 use api::product::v1::Product;
+use api::ranking::v1::ranking_admin_service_server::RankingAdminService;
 use api::ranking::v1::ranking_service_server::RankingService;
 use api::ranking::v1::{ListTopProductsRequest, ListTopProductsResponse, RebuildRankingRequest};
 use async_trait::async_trait;
@@ -114,7 +115,7 @@ async fn a_reader_who_goes_away_ends_no_refresh() {
 async fn while_redis_hangs_readers_get_the_last_list_and_are_told_its_age() {
     let shop = shop_with_an_order().await;
     let life = Duration::from_millis(200);
-    let service = Arc::new(shop.service(life));
+    let service = shop.service(life);
     let last = list(&service).await.unwrap();
     assert!(max_age(&last) >= life);
     shop.hand.advance(TimeDelta::seconds(1));
@@ -147,7 +148,7 @@ async fn reads_go_on_through_flushes_and_rebuilds_and_each_is_answered_with_whol
     }
     let expected = [(9, 300), (1, 100), (3, 100), (2, 100)];
     shop.shows(&expected).await;
-    let service = Arc::new(shop.service(Duration::ZERO));
+    let service = shop.service(Duration::ZERO);
     list(&service).await.unwrap();
     let is_over = Arc::new(AtomicBool::new(false));
     let answered = Arc::new(AtomicUsize::new(0));

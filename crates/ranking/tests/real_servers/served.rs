@@ -2,17 +2,21 @@
 
 use crate::support::{Shop, client, ranking, start};
 use api::Reason;
+use api::order::v1::OrderConfirmed;
+use api::ranking::v1::ranking_admin_service_client::RankingAdminServiceClient;
+use api::ranking::v1::ranking_admin_service_server::RankingAdminService;
+use api::ranking::v1::ranking_service_client::RankingServiceClient;
 use api::ranking::v1::ranking_service_server::RankingService;
 use api::ranking::v1::{
     ListTopProductsRequest, ListTopProductsResponse, RebuildRankingRequest, RebuildRankingResponse,
 };
 use chrono::TimeDelta;
 use events::Bus;
+use prost::Name;
 use ranking::{CONSUMER, Service};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 async fn list(service: &Service, limit: i32) -> Result<ListTopProductsResponse, Status> {
     let request = Request::new(ListTopProductsRequest { limit });
@@ -28,7 +32,7 @@ async fn rebuild(service: &Service, id: &str) -> Response<RebuildRankingResponse
 async fn orders_count_and_units_do_not() {
     let shop = Shop::open().await;
     let _counter = shop.count();
-    shop.order(1, &[(1, 100)]).await;
+    shop.order(1, &[(1, i32::MAX)]).await;
     shop.order(2, &[(2, 1)]).await;
     shop.order(3, &[(2, 1), (3, 5)]).await;
     shop.settled().await;
@@ -39,7 +43,7 @@ async fn orders_count_and_units_do_not() {
     let places: Vec<_> = answer
         .products
         .iter()
-        .map(|top| (top.rank, top.product_id, top.name.as_str(), top.price, top.order_count))
+        .map(|top| (top.rank, top.product_id, top.name.as_str(), top.price_won, top.order_count))
         .collect();
     assert_eq!(places, [(1, 2, "product 2", 200, 2), (2, 3, "product 3", 300, 1)]);
     let as_of = start() + TimeDelta::microseconds(3);
@@ -54,7 +58,7 @@ async fn five_places_unless_told_otherwise_and_never_more_than_a_hundred() {
     let _counter = shop.count();
     let service = shop.service(Duration::ZERO);
     assert_eq!(list(&service, 0).await.unwrap().products, [], "nothing was ordered");
-    let lines: Vec<(i64, i64)> = (1..=100).map(|product| (product, 1)).collect();
+    let lines: Vec<(i64, i32)> = (1..=100).map(|product| (product, 1)).collect();
     shop.order(1, &lines).await;
     shop.order(2, &[(101, 1)]).await;
     let all: Vec<(i64, i64)> = [101].into_iter().chain(1..=100).map(|id| (id, 1)).collect();
@@ -83,8 +87,8 @@ async fn a_cancelled_order_is_taken_back() {
 async fn an_event_that_makes_no_sense_stops_nothing() {
     let shop = Shop::open().await;
     let _counter = shop.count();
-    shop.append("OrderConfirmed", 1, 1, vec![0xff]).await;
-    shop.append("OrderPainted", 1, 2, vec![0xff]).await;
+    shop.append(OrderConfirmed::full_name(), 1, 1, vec![0xff]).await;
+    shop.append("commerce.order.v1.OrderPainted".to_owned(), 1, 2, vec![0xff]).await;
     shop.order(1, &[(1, 1)]).await;
     shop.shows(&[(1, 1)]).await;
     let letters = shop.bus.dead_letters(CONSUMER).await.unwrap();
@@ -112,7 +116,7 @@ async fn after_a_flush_the_counts_come_back_and_no_read_fails_meanwhile() {
     }
     let expected = [(9, 300), (1, 100), (3, 100), (2, 100)];
     shop.shows(&expected).await;
-    let service = Arc::new(shop.service(Duration::ZERO));
+    let service = shop.service(Duration::ZERO);
     assert_eq!(list(&service, 1).await.unwrap().products[0].order_count, 300);
     shop.flush().await;
     let reader = {
@@ -178,7 +182,7 @@ async fn many_readers_share_one_copy() {
     let _counter = shop.count();
     shop.order(1, &[(1, 1)]).await;
     shop.shows(&[(1, 1)]).await;
-    let service = Arc::new(shop.service(Duration::from_hours(1)));
+    let service = shop.service(Duration::from_hours(1));
     let readers = (0..50).map(|_| {
         let service = service.clone();
         tokio::spawn(async move { list(&service, 5).await.unwrap().products.len() })
@@ -187,4 +191,28 @@ async fn many_readers_share_one_copy() {
         assert_eq!(reader.await.unwrap(), 1);
     }
     assert_eq!(shop.catalogue.0.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everybody_is_offered_the_list_and_operators_alone_the_rebuild() {
+    let shop = Shop::open().await;
+    let _counter = shop.count();
+    shop.order(1, &[(1, 1)]).await;
+    shop.shows(&[(1, 1)]).await;
+    let service = shop.service(Duration::ZERO);
+    let top = ListTopProductsRequest { limit: 1 };
+    let request = RebuildRankingRequest { request_id: testkit::request_id() };
+    let mut everybody = RankingServiceClient::new(service.public());
+    let answer = everybody.list_top_products(top).await.unwrap();
+    assert_eq!(answer.into_inner().products.len(), 1);
+    let mut operators = RankingAdminServiceClient::new(service.admin());
+    let answer = operators.rebuild_ranking(request.clone()).await.unwrap();
+    assert_eq!(answer.into_inner().events, 1);
+
+    let mut everybody = RankingAdminServiceClient::new(service.public());
+    let refused = everybody.rebuild_ranking(request).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unimplemented);
+    let mut operators = RankingServiceClient::new(service.admin());
+    let refused = operators.list_top_products(top).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unimplemented);
 }

@@ -10,7 +10,7 @@ use embedded::{Redis, RedisOptions};
 use events::{Bell, Consumer, Event, RedisStreams, Relay};
 use lock::{Locks, Token};
 use migrations::Schema;
-use prost::Message;
+use prost::{Message, Name};
 use ranking::domain::best;
 use ranking::store::Clock;
 use ranking::{CONSUMER, Counter, Products, Rebuild, Service, Store};
@@ -79,7 +79,7 @@ impl Products for Catalogue {
         let product = |id| Product {
             product_id: id,
             name: format!("product {id}"),
-            price: id * 100,
+            price_won: id * 100,
             ..Product::default()
         };
         Ok(ids.into_iter().map(product).collect())
@@ -130,15 +130,16 @@ impl Shop {
         cancel.drop_guard()
     }
 
-    pub(crate) fn service(&self, life: Duration) -> Service {
-        Service::new(self.store.clone(), self.rebuild(), self.catalogue.clone(), life)
+    pub(crate) fn service(&self, life: Duration) -> Arc<Service> {
+        let (store, catalogue) = (self.store.clone(), self.catalogue.clone());
+        Arc::new(Service::new(store, self.rebuild(), catalogue, life))
     }
 
     /// An order that was placed now, which is then a microsecond ago.
-    pub(crate) async fn order(&self, order_id: i64, lines: &[(i64, i64)]) {
+    pub(crate) async fn order(&self, order_id: i64, lines: &[(i64, i32)]) {
         let placed_at = DateTime::from_timestamp_micros(self.hand.0.load(Ordering::SeqCst));
         self.hand.advance(TimeDelta::microseconds(1));
-        let line = |(product_id, quantity): &(i64, i64)| OrderLine {
+        let line = |(product_id, quantity): &(i64, i32)| OrderLine {
             product_id: *product_id,
             quantity: *quantity,
             ..OrderLine::default()
@@ -149,7 +150,7 @@ impl Shop {
             placed_at: placed_at.map(timestamp),
             ..OrderConfirmed::default()
         };
-        self.append("OrderConfirmed", order_id, 1, payload.encode_to_vec()).await;
+        self.append(OrderConfirmed::full_name(), order_id, 1, payload.encode_to_vec()).await;
     }
 
     pub(crate) async fn cancel(&self, order_id: i64, placed_at: DateTime<Utc>, products: &[i64]) {
@@ -159,12 +160,12 @@ impl Shop {
             placed_at: Some(timestamp(placed_at)),
             ..OrderCancelled::default()
         };
-        self.append("OrderCancelled", order_id, 2, payload.encode_to_vec()).await;
+        self.append(OrderCancelled::full_name(), order_id, 2, payload.encode_to_vec()).await;
     }
 
     pub(crate) async fn append(
         &self,
-        event_type: &'static str,
+        event_type: String,
         order_id: i64,
         version: i64,
         payload: Vec<u8>,

@@ -8,7 +8,7 @@ ALTER TABLE activity_log REORGANIZE PARTITION late INTO (
 INSERT INTO activity_log (occurred_at, event_id, source, event_type, kind, version, user_id, order_id, amount, balance_after,
         total, paid, trace_id, payload)
     SELECT TIMESTAMP('2026-11-01') + INTERVAL seq * 2 SECOND, UNHEX(CONCAT('0193', LPAD(HEX(seq), 28, '0'))), IF(seq % 2 = 0, 'order', 'wallet'),
-        IF(seq % 2 = 0, 'OrderConfirmed', 'WalletDebited'), IF(seq % 2 = 0, 'ORDER', 'USE'), 1, 1 + seq % 100000, seq, 1000, 1000,
+        IF(seq % 2 = 0, 'commerce.order.v1.OrderConfirmed', 'commerce.wallet.v1.WalletDebited'), IF(seq % 2 = 0, 'ORDER', 'USE'), 1, 1 + seq % 100000, seq, 1000, 1000,
         1000, 1000, '', REPEAT('p', 60)
     FROM seq_1_to_1000000;
 
