@@ -165,15 +165,18 @@ fn garbage() -> Vec<u8> {
 
 fn reserved() -> ReserveStockReply {
     // In the participant's order, which is not the request's.
-    let priced =
-        |(product_id, quantity, unit_price)| PricedLine { product_id, quantity, unit_price };
+    let priced = |(product_id, quantity, unit_price)| PricedLine {
+        product_id,
+        quantity,
+        unit_price_won: unit_price,
+    };
     let lines = [(3, 1, 700), (9, 2, 1_000)].map(priced).to_vec();
-    ReserveStockReply { lines, total: 2_700, order_id: ORDER }
+    ReserveStockReply { lines, total_won: 2_700, order_id: ORDER }
 }
 
 fn redeemed(discount: i64) -> RedeemCouponReply {
     RedeemCouponReply {
-        discount,
+        discount_won: discount,
         issued_coupon_id: ISSUED,
         coupon_id: COUPON,
         user_id: USER,
@@ -182,19 +185,29 @@ fn redeemed(discount: i64) -> RedeemCouponReply {
 }
 
 fn debited(amount: i64) -> DebitWalletReply {
-    DebitWalletReply { balance_after: 1, seq: 2, user_id: USER, amount, order_id: ORDER }
+    DebitWalletReply {
+        balance_after_won: 1,
+        seq: 2,
+        user_id: USER,
+        amount_won: amount,
+        order_id: ORDER,
+    }
 }
 
 fn order(coupon: bool) -> Order {
-    let line = |(product_id, quantity, unit_price)| OrderLine { product_id, quantity, unit_price };
+    let line = |(product_id, quantity, unit_price)| OrderLine {
+        product_id,
+        quantity,
+        unit_price_won: unit_price,
+    };
     let discount = if coupon { 270 } else { 0 };
     Order {
         order_id: ORDER,
         user_id: USER,
         state: OrderState::Confirmed.into(),
-        total: 2_700,
-        discount,
-        paid: 2_700 - discount,
+        total_won: 2_700,
+        discount_won: discount,
+        paid_won: 2_700 - discount,
         coupon_id: coupon.then_some(COUPON),
         issued_coupon_id: coupon.then_some(ISSUED),
         lines: [(9, 2, 1_000), (3, 1, 700)].map(line).to_vec(),
@@ -205,16 +218,26 @@ fn order(coupon: bool) -> Order {
 
 /// The same as a client is shown it.
 fn placed(coupon: bool, cancelled_at: Option<Timestamp>) -> Checkout {
-    let Order { order_id, total, discount, paid, issued_coupon_id, .. } = order(coupon);
-    let line =
-        |(product_id, quantity, unit_price)| PlacedOrderLine { product_id, quantity, unit_price };
+    let Order {
+        order_id,
+        total_won: total,
+        discount_won: discount,
+        paid_won: paid,
+        issued_coupon_id,
+        ..
+    } = order(coupon);
+    let line = |(product_id, quantity, unit_price)| PlacedOrderLine {
+        product_id,
+        quantity,
+        unit_price_won: unit_price,
+    };
     let lines = [(9, 2, 1_000), (3, 1, 700)].map(line).to_vec();
     let created_at = Some(AT);
     let order = PlacedOrder {
         order_id,
-        total,
-        discount,
-        paid,
+        total_won: total,
+        discount_won: discount,
+        paid_won: paid,
         issued_coupon_id,
         created_at,
         lines,
@@ -227,7 +250,7 @@ fn chain(steps: &[i16]) -> Vec<Vec<StepNo>> {
     Shape::chain(steps.iter().copied().map(StepNo))
 }
 
-fn stock(lines: &[(i64, i64)]) -> Vec<StockLine> {
+fn stock(lines: &[(i64, i32)]) -> Vec<StockLine> {
     lines.iter().map(|&(product_id, quantity)| StockLine { product_id, quantity }).collect()
 }
 
@@ -237,26 +260,29 @@ fn reserve() -> ReserveStockPayload {
         user_id: USER,
         placed_at: Some(AT),
         lines: stock(&[(9, 2), (3, 1)]),
-        expected_total: Some(2_700),
+        expected_total_won: Some(2_700),
     }
 }
 
 fn debit(amount: i64) -> DebitWalletPayload {
-    DebitWalletPayload { order_id: ORDER, user_id: USER, amount, placed_at: Some(AT) }
+    DebitWalletPayload { order_id: ORDER, user_id: USER, amount_won: amount, placed_at: Some(AT) }
 }
 
 fn confirm(coupon: bool) -> ConfirmOrderPayload {
-    let line =
-        |(product_id, quantity, unit_price)| ConfirmedLine { product_id, quantity, unit_price };
+    let line = |(product_id, quantity, unit_price)| ConfirmedLine {
+        product_id,
+        quantity,
+        unit_price_won: unit_price,
+    };
     let discount = if coupon { 270 } else { 0 };
     ConfirmOrderPayload {
         order_id: ORDER,
         user_id: USER,
         placed_at: Some(AT),
         lines: [(9, 2, 1_000), (3, 1, 700)].map(line).to_vec(),
-        total: 2_700,
-        discount,
-        paid: 2_700 - discount,
+        total_won: 2_700,
+        discount_won: discount,
+        paid_won: 2_700 - discount,
         coupon_id: coupon.then_some(COUPON),
         issued_coupon_id: coupon.then_some(ISSUED),
     }
@@ -289,7 +315,7 @@ fn a_checkout_with_a_coupon_redeems_it_and_debits_the_rest() {
         user_id: USER,
         coupon_id: COUPON,
         placed_at: Some(AT),
-        total: 2_700,
+        total_won: 2_700,
     };
     assert_eq!(saga.sends::<RedeemCouponPayload>(2), redeem);
     saga.done(2, &redeemed(270));
@@ -314,8 +340,8 @@ fn a_checkout_that_was_rejected_tells_the_step_the_reason_and_its_values() {
     let mut saga = Saga::checkout(None);
     saga.done(1, &reserved());
     let refusal = Refusal::new(Reason::InsufficientBalance)
-        .with("available", 100)
-        .with("required", 2_700)
+        .with("available_won", 100)
+        .with("required_won", 2_700)
         .encode();
     saga.on(Event::Acted(StepNo(3), ActReply::Rejected(refusal)));
     let Command::End(Outcome::Failed(failure)) =
@@ -323,13 +349,13 @@ fn a_checkout_that_was_rejected_tells_the_step_the_reason_and_its_values() {
     else {
         panic!("a rejected saga whose steps are undone has failed")
     };
-    let metadata = [("available", "100"), ("required", "2700")];
+    let metadata = [("available_won", "100"), ("required_won", "2700")];
     let expected = CheckoutFailure {
         step: "DebitWallet".to_owned(),
         reason: "INSUFFICIENT_BALANCE".to_owned(),
-        // The client's, made from the reason when it is told.
-        message: String::new(),
         metadata: metadata.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+        // Its text and code are made from the reason when it is told.
+        ..CheckoutFailure::default()
     };
     assert_eq!(saga.failed(&failure), expected);
 }
@@ -400,7 +426,7 @@ fn finished(saga: &mut Saga, coupon: bool) {
 
 /// What is given back of an order that paid this.
 fn gives_back(saga: &mut Saga, paid: i64) {
-    let refund = RefundWalletPayload { order_id: ORDER, user_id: USER, amount: paid };
+    let refund = RefundWalletPayload { order_id: ORDER, user_id: USER, amount_won: paid };
     assert_eq!(saga.sends::<RefundWalletPayload>(2), refund);
     let restock = RestockProductsPayload { order_id: ORDER, lines: stock(&[(3, 1), (9, 2)]) };
     assert_eq!(saga.sends::<RestockProductsPayload>(3), restock);

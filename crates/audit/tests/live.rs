@@ -54,7 +54,7 @@ impl Traffic {
                     user_id,
                     lines: vec![CheckoutLine { product_id, quantity: 1 }],
                     coupon_id: round.is_multiple_of(2).then_some(coupon_id),
-                    expected_total: None,
+                    expected_total_won: None,
                 };
                 let answer = shop.checkout().place_order(request).await;
                 if !open.load(Ordering::SeqCst) {
@@ -130,7 +130,7 @@ async fn what_clients_make_up_is_no_offence() {
         user_id,
         lines: vec![CheckoutLine { product_id, quantity: 1 }],
         coupon_id,
-        expected_total: None,
+        expected_total_won: None,
     };
     let refused = [
         order(user_id, MADE_UP, None),
@@ -155,7 +155,8 @@ async fn what_clients_make_up_is_no_offence() {
     for request in [issue(user_id, MADE_UP), issue(MADE_UP, coupon)] {
         shop.coupons().issue_coupon(request).await.unwrap_err();
     }
-    let charge = ChargeWalletRequest { request_id: request_id(), user_id: MADE_UP, amount: 1_000 };
+    let charge =
+        ChargeWalletRequest { request_id: request_id(), user_id: MADE_UP, amount_won: 1_000 };
     shop.wallets().charge_wallet(charge).await.unwrap_err();
     let adjust = AdjustStockRequest {
         request_id: request_id(),

@@ -40,7 +40,7 @@ fn buy(user_id: i64, products: &[i64]) -> PlaceOrderRequest {
         user_id,
         lines: products.iter().map(line).collect(),
         coupon_id: None,
-        expected_total: None,
+        expected_total_won: None,
     }
 }
 
@@ -52,8 +52,8 @@ async fn place_all(
 }
 
 /// The campaign has issued exactly the quota, in a sequence without gaps, and nobody has two.
-async fn assert_issued_out(shop: &Shop, coupon_id: i64, quota: i64, issued: &[IssuedCoupon]) {
-    let sequences: BTreeSet<i64> = issued.iter().map(|it| it.sequence).collect();
+async fn assert_issued_out(shop: &Shop, coupon_id: i64, quota: i32, issued: &[IssuedCoupon]) {
+    let sequences: BTreeSet<i32> = issued.iter().map(|it| it.sequence).collect();
     assert!(sequences.into_iter().eq(1..=quota), "the sequence has gaps");
     let users: BTreeSet<i64> = issued.iter().map(|it| it.user_id).collect();
     assert_eq!((issued.len(), users.len()), (count(quota), count(quota)));
@@ -61,7 +61,7 @@ async fn assert_issued_out(shop: &Shop, coupon_id: i64, quota: i64, issued: &[Is
     assert_eq!(found.into_inner().coupon.unwrap().issued_count, quota);
 }
 
-fn count(number: i64) -> usize {
+fn count(number: i32) -> usize {
     usize::try_from(number).unwrap()
 }
 
@@ -141,7 +141,7 @@ async fn of_a_hundred_thousand_requests_five_thousand_win_though_redis_is_flushe
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_thousand_buyers_half_of_them_too_poor_exactly_five_hundred_get_a_unit() {
-    const UNITS: i64 = 500;
+    const UNITS: i32 = 500;
     const PRICE: i64 = 3_000;
     let shop = Shop::start().await;
     let product = shop.product(PRICE, UNITS).await;
@@ -159,7 +159,7 @@ async fn of_two_thousand_buyers_half_of_them_too_poor_exactly_five_hundred_get_a
         for (user, outcome) in coming.iter().zip(outcomes) {
             match outcome {
                 Ok(order) => {
-                    assert_eq!(order.paid, PRICE);
+                    assert_eq!(order.paid_won, PRICE);
                     assert!(served.insert(*user));
                 }
                 Err(status) => match reason(&status) {
@@ -169,7 +169,7 @@ async fn of_two_thousand_buyers_half_of_them_too_poor_exactly_five_hundred_get_a
                 },
             }
         }
-        let sold = i64::try_from(served.len()).unwrap();
+        let sold = i32::try_from(served.len()).unwrap();
         assert_eq!(shop.stock(product).await, UNITS - sold);
         coming = again;
     }
@@ -185,7 +185,7 @@ async fn of_two_thousand_buyers_half_of_them_too_poor_exactly_five_hundred_get_a
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_a_thousand_buyers_of_ten_products_in_any_order_each_gets_all_ten_or_none() {
-    const UNITS: i64 = 900;
+    const UNITS: i32 = 900;
     const PRICE: i64 = 1_000;
     let shop = Shop::start().await;
     let mut products = Vec::new();
@@ -201,7 +201,7 @@ async fn of_a_thousand_buyers_of_ten_products_in_any_order_each_gets_all_ten_or_
     let orders = buyers.iter().map(|user| buy(*user, &any_order())).collect();
     let (placed, refused) = parted(place_all(&shop, orders).await);
     assert_eq!(placed.len(), count(UNITS));
-    assert!(placed.iter().all(|order| (order.lines.len(), order.paid) == (10, 10 * PRICE)));
+    assert!(placed.iter().all(|order| (order.lines.len(), order.paid_won) == (10, 10 * PRICE)));
     assert_eq!(reasons(&refused), HashMap::from([(Reason::InsufficientStock, 100)]));
     for product in &products {
         assert_eq!(shop.stock(*product).await, 0);

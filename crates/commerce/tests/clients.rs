@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
@@ -102,7 +102,7 @@ async fn serve(
 }
 
 /// The next line of a program, told to whoever reads the test's output.
-async fn next(lines: &mut Lines<impl AsyncRead + Unpin>) -> Option<String> {
+async fn next(lines: &mut Lines<BufReader<ChildStdout>>) -> Option<String> {
     let line = timeout(PATIENCE, async { lines.next_line().await.unwrap() }).await;
     let line = line.expect("the program goes on");
     if let Some(line) = &line {
@@ -243,9 +243,8 @@ async fn the_lines_of_the_readme_run_as_they_stand() {
     let mut tried = 0;
     for block in blocks.filter(|block| block.contains("grpcurl")) {
         tried += 1;
-        let script = block
-            .replace("127.0.0.1:50051", &shop.public)
-            .replace("127.0.0.1:50053", &shop.admin);
+        let script =
+            block.replace("127.0.0.1:50051", &shop.public).replace("127.0.0.1:50053", &shop.admin);
         let tools = root().join("deploy/.cache/grpcurl");
         let path = format!("{}:{}", tools.display(), std::env::var("PATH").unwrap());
         let ran = Command::new("bash").args(["-uc", &script]).env("PATH", path).output();
@@ -257,7 +256,8 @@ async fn the_lines_of_the_readme_run_as_they_stand() {
         for expected in ["SUCCEEDED", "INSUFFICIENT_BALANCE", "WalletCharged"] {
             assert!(said.contains(expected), "{expected} is missing:\n{said}");
         }
-        for fault in ["Unimplemented", "InvalidArgument", "does not", "not found", "no known field"] {
+        for fault in ["Unimplemented", "InvalidArgument", "does not", "not found", "no known field"]
+        {
             assert!(!said.contains(fault), "{fault}:\n{said}");
         }
     }

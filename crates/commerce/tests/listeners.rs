@@ -103,7 +103,8 @@ async fn a_call_is_offered_on_its_own_listener_and_on_no_other() {
 
 /// What a listener's reflection says.
 async fn ask(address: SocketAddr, question: MessageRequest) -> MessageResponse {
-    let mut client = ServerReflectionClient::connect(format!("http://{address}")).await.unwrap();
+    let mut client =
+        ServerReflectionClient::new(remote(&[format!("http://{address}")], 1).unwrap());
     let request = ServerReflectionRequest { host: String::new(), message_request: Some(question) };
     let answers = client.server_reflection_info(tokio_stream::once(request)).await.unwrap();
     let answer = answers.into_inner().next().await.unwrap().unwrap();

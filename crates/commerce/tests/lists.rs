@@ -19,7 +19,7 @@ use commerce::roles::Roles;
 use migrations::Schema;
 use prost_types::Timestamp;
 use std::net::SocketAddr;
-use testkit::{Shop, checkout_on, orders_on, place, products_on, request_id, wallets_on};
+use testkit::{Shop, checkout_on, orders_on, place, product_admin_on, request_id, wallets_on};
 use tonic::transport::{Channel, Endpoint};
 
 /// Orders at first; as many follow while the pages are read.
@@ -87,7 +87,7 @@ async fn what_two_replicas_made_in_turn_is_listed_newest_first_and_nothing_is_sk
         let lines = vec![CheckoutLine { product_id, quantity: 1 }];
         let (request_id, coupon_id) = (request_id(), None);
         let request =
-            PlaceOrderRequest { request_id, user_id, lines, coupon_id, expected_total: None };
+            PlaceOrderRequest { request_id, user_id, lines, coupon_id, expected_total_won: None };
         place(channels[on].clone(), request).await.unwrap().order_id.to_string()
     };
     let mut placed = Vec::new();

@@ -12,6 +12,7 @@ use api::ranking::v1::ListTopProductsRequest;
 use db::Conn;
 use diesel::sql_types::BigInt;
 use diesel::{QueryableByName, sql_query};
+use events::message::type_of;
 use migrations::Schema;
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
@@ -131,11 +132,11 @@ impl Scene {
             user_id,
             lines: vec![CheckoutLine { product_id, quantity: 1 }],
             coupon_id: Some(coupon_id),
-            expected_total: None,
+            expected_total_won: None,
         };
         let told = shop.checkout().place_order(request).await.unwrap().into_inner();
         let order = told.order.unwrap();
-        assert_eq!((order.paid, shop.stock(product_id).await), (9_000, 0));
+        assert_eq!((order.paid_won, shop.stock(product_id).await), (9_000, 0));
         self.newcomers.insert(order.order_id, false);
     }
 
@@ -210,7 +211,7 @@ async fn assert_told_once(shop: &Shop, orders: &Orders) {
     let of = |wanted: &str| {
         let mut ids: Vec<i64> = told
             .iter()
-            .filter(|event| event.r#type == wanted)
+            .filter(|event| type_of(event) == format!("commerce.order.v1.{wanted}"))
             .map(|event| event.aggregate_id)
             .collect();
         ids.sort_unstable();
@@ -270,8 +271,8 @@ async fn a_shop_opens_without_redis_and_uses_it_when_it_comes() {
     let second = shop.order(user_id, &[(product_id, 1)]).await.unwrap().order_id;
     // Who follows the events needs no Redis.
     let request = StreamEventsRequest {
-        source: EventSource::Order.into(),
-        types: vec!["OrderConfirmed".to_owned()],
+        sources: vec![EventSource::Order.into()],
+        types: vec!["commerce.order.v1.OrderConfirmed".to_owned()],
         ..StreamEventsRequest::default()
     };
     let mut stream = shop.events().stream_events(request).await.unwrap().into_inner();

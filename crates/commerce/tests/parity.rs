@@ -20,13 +20,19 @@ use testkit::{Coupon, Shop, at_once, reason, request_id};
 use tonic::Status;
 
 fn charge(user_id: i64, amount: i64) -> ChargeWalletRequest {
-    ChargeWalletRequest { request_id: request_id(), user_id, amount }
+    ChargeWalletRequest { request_id: request_id(), user_id, amount_won: amount }
 }
 
-fn order(user_id: i64, lines: &[(i64, i64)], coupon_id: Option<i64>) -> PlaceOrderRequest {
+fn order(user_id: i64, lines: &[(i64, i32)], coupon_id: Option<i64>) -> PlaceOrderRequest {
     let lines =
         lines.iter().map(|&(product_id, quantity)| CheckoutLine { product_id, quantity }).collect();
-    PlaceOrderRequest { request_id: request_id(), user_id, lines, coupon_id, expected_total: None }
+    PlaceOrderRequest {
+        request_id: request_id(),
+        user_id,
+        lines,
+        coupon_id,
+        expected_total_won: None,
+    }
 }
 
 /// Places these orders at once and returns their outcomes.
@@ -59,7 +65,7 @@ async fn a_charge_is_at_least_a_thousand_won() {
     assert_eq!(reason(&refused), Reason::ChargeAmountBelowMinimum);
     assert_eq!(shop.balance(user).await, 0);
     let charged = shop.wallets().charge_wallet(charge(user, 1_000)).await.unwrap().into_inner();
-    assert_eq!(charged.wallet.unwrap().balance, 1_000);
+    assert_eq!(charged.wallet.unwrap().balance_won, 1_000);
     let unknown = shop.wallets().charge_wallet(charge(987_654_321, 1_000)).await.unwrap_err();
     assert_eq!(reason(&unknown), Reason::WalletNotFound);
     let too_little = shop.wallets().charge_wallet(charge(987_654_321, 999)).await.unwrap_err();
@@ -136,7 +142,7 @@ async fn an_order_of_two_products_with_a_coupon_adds_up() {
     let issued = shop.issued(user, coupon).await;
     let request = order(user, &[(a, 10), (b, 5)], Some(coupon));
     let placed = testkit::place(shop.channel().await, request).await.unwrap();
-    assert_eq!((placed.total, placed.discount, placed.paid), (20_000, 2_000, 18_000));
+    assert_eq!((placed.total_won, placed.discount_won, placed.paid_won), (20_000, 2_000, 18_000));
     assert_eq!(placed.issued_coupon_id, Some(issued));
     assert_eq!((shop.stock(a).await, shop.stock(b).await), (0, 15));
     assert_eq!(shop.balance(user).await, 82_000);
@@ -163,7 +169,10 @@ async fn an_order_that_cannot_be_paid_leaves_everything_as_it_was() {
         testkit::place(shop.channel().await, order(user, &lines, Some(coupon))).await.unwrap_err();
     assert_eq!(reason(&refused), Reason::InsufficientBalance);
     let values = api::Refusal::from_status(&refused).unwrap().metadata;
-    assert_eq!((values["available"].as_str(), values["required"].as_str()), ("100000", "126000"));
+    assert_eq!(
+        (values["available_won"].as_str(), values["required_won"].as_str()),
+        ("100000", "126000")
+    );
     for (product, stock) in products.into_iter().zip([10, 20, 30]) {
         assert_eq!(shop.stock(product).await, stock);
     }
@@ -179,7 +188,7 @@ async fn issued_coupons(shop: &Shop, user_id: i64) -> Vec<api::coupon::v1::Issue
 }
 
 /// Issues coupons at once, each request until it is decided, and returns the sequences granted and the refusals.
-async fn issue_at_once(shop: &Shop, coupon_id: i64, users: Vec<i64>) -> (Vec<i64>, Vec<Status>) {
+async fn issue_at_once(shop: &Shop, coupon_id: i64, users: Vec<i64>) -> (Vec<i32>, Vec<Status>) {
     let requests = users
         .into_iter()
         .map(|user_id| IssueCouponRequest { request_id: request_id(), user_id, coupon_id })
@@ -196,7 +205,7 @@ async fn issue_at_once(shop: &Shop, coupon_id: i64, users: Vec<i64>) -> (Vec<i64
     (sequences, refusals)
 }
 
-async fn issued_count(shop: &Shop, coupon_id: i64) -> i64 {
+async fn issued_count(shop: &Shop, coupon_id: i64) -> i32 {
     let coupon = shop.coupons().get_coupon(GetCouponRequest { coupon_id }).await.unwrap();
     coupon.into_inner().coupon.unwrap().issued_count
 }
@@ -306,7 +315,7 @@ async fn errors_of_an_order_come_in_the_documented_order() {
     let short = order(missing, &[(scarce, 9), (plenty, 1)], Some(missing));
     assert_eq!(refused(outcome(short).await), Reason::InsufficientStock);
     let unpriced = PlaceOrderRequest {
-        expected_total: Some(7),
+        expected_total_won: Some(7),
         ..order(missing, &[(plenty, 1)], Some(missing))
     };
     assert_eq!(refused(outcome(unpriced).await), Reason::PriceChanged);
@@ -333,7 +342,7 @@ async fn a_charge_and_an_order_stand_in_the_ledger() {
     let entries: Vec<_> = entries
         .transactions
         .iter()
-        .map(|entry| (entry.seq, entry.amount, entry.balance_after, entry.order_id))
+        .map(|entry| (entry.seq, entry.amount_won, entry.balance_after_won, entry.order_id))
         .collect();
     assert_eq!(entries, vec![(2, -5_000, 5_000, Some(placed.order_id)), (1, 10_000, 10_000, None)]);
     shop.stop_and_audit().await;

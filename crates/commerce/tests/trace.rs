@@ -72,12 +72,12 @@ impl Shop {
         let wallet = CreateWalletRequest { request_id: request_id(), user_id: USER };
         clients.wallets.create_wallet(wallet).await.unwrap();
         let charge =
-            ChargeWalletRequest { request_id: request_id(), user_id: USER, amount: 100_000 };
+            ChargeWalletRequest { request_id: request_id(), user_id: USER, amount_won: 100_000 };
         clients.wallets.charge_wallet(charge).await.unwrap();
         let product = CreateProductRequest {
             request_id: request_id(),
             name: "milk".to_owned(),
-            price: 1_000,
+            price_won: 1_000,
             stock: 10,
         };
         let product = clients.product_admin.create_product(product).await.unwrap().into_inner();
@@ -91,7 +91,7 @@ impl Shop {
             user_id: USER,
             lines: vec![CheckoutLine { product_id, quantity: 1 }],
             coupon_id: None,
-            expected_total: None,
+            expected_total_won: None,
         });
         order.metadata_mut().insert(X_TRACE_ID, trace_id.parse().unwrap());
         order.metadata_mut().insert(TRACEPARENT, parent.parse().unwrap());

@@ -13,7 +13,7 @@ async fn a_shop_sells_and_is_clean_afterwards() {
     let coupon = shop.coupon(Coupon::percent(10)).await;
     shop.issued(user, coupon).await;
     let order = shop.order(user, &[(product, 3)]).await.unwrap();
-    assert_eq!(order.paid, 6_000);
+    assert_eq!(order.paid_won, 6_000);
     assert_eq!((shop.balance(user).await, shop.stock(product).await), (94_000, 7));
     shop.settled().await;
     let best = shop.ranking().list_top_products(ListTopProductsRequest { limit: 5 }).await;
@@ -37,7 +37,7 @@ async fn what_a_crash_leaves_is_finished_after_a_restart() {
                 user_id: user,
                 lines: vec![api::checkout::v1::CheckoutLine { product_id: product, quantity: 1 }],
                 coupon_id: None,
-                expected_total: None,
+                expected_total_won: None,
             })
             .await;
         answered.notify_one();
@@ -50,8 +50,8 @@ async fn what_a_crash_leaves_is_finished_after_a_restart() {
     let (_, ()) = tokio::join!(placing, crash);
     shop.restart().await;
     shop.settled().await;
-    let orders = i64::try_from(shop.orders_of(user).await.len()).unwrap();
-    assert_eq!(shop.balance(user).await, 1_000_000 - orders * 1_000);
+    let orders = i32::try_from(shop.orders_of(user).await.len()).unwrap();
+    assert_eq!(shop.balance(user).await, 1_000_000 - i64::from(orders) * 1_000);
     assert_eq!(shop.stock(product).await, 100 - orders);
     shop.stop_and_audit().await;
 }

@@ -11,7 +11,6 @@ use api::coupon::v1::create_coupon_request::Discount;
 use api::coupon::v1::{CancelPolicy, CreateCouponRequest, IssueCouponRequest, PercentDiscount};
 use api::product::v1::CreateProductRequest;
 use api::product::v1::product_admin_service_client::ProductAdminServiceClient;
-use api::product::v1::product_service_client::ProductServiceClient;
 use api::wallet::v1::wallet_service_client::WalletServiceClient;
 use api::wallet::v1::{ChargeWalletRequest, CreateWalletRequest};
 use db::{Conn, Db, Session};
@@ -80,7 +79,6 @@ pub(crate) struct Shop {
     pub(crate) served: Transport,
     journal: String,
     db: Db,
-    products: ProductServiceClient<Transport>,
     coupons: CouponServiceClient<Transport>,
     product_admin: ProductAdminServiceClient<Transport>,
     coupon_admin: CouponAdminServiceClient<Transport>,
@@ -121,10 +119,7 @@ impl Shop {
         let notices = coupon::Notices::open("redis://127.0.0.1:1", "none").unwrap();
         let coupons = coupon::Coupon::start(coupon.clone(), options, users, notices, &tasks);
 
-        let public = Services::default()
-            .with(products.public())
-            .with(coupons.public())
-            .with(wallets.public());
+        let public = Services::default().with(coupons.public()).with(wallets.public());
         let public = platform::transport::local(public, &chassis);
         let admin = Services::default().with(products.admin()).with(coupons.admin());
         let admin = platform::transport::local(admin, &chassis);
@@ -156,7 +151,6 @@ impl Shop {
             served: far(served, Handle::current()),
             journal,
             db,
-            products: ProductServiceClient::new(public.clone()),
             coupons: CouponServiceClient::new(public.clone()),
             wallets: WalletServiceClient::new(public),
             product_admin: ProductAdminServiceClient::new(admin.clone()),
@@ -303,7 +297,7 @@ impl Shop {
             Ask::Place(place) => match spoil {
                 Spoil::MissingProduct => place.lines.push(line(NOBODYS, 1)),
                 Spoil::ShortStock => place.lines[0].quantity = 11,
-                Spoil::PriceChanged => place.expected_total = Some(2_701),
+                Spoil::PriceChanged => place.expected_total_won = Some(2_701),
                 Spoil::UnknownCoupon => place.coupon_id = Some(NOBODYS),
                 Spoil::CouponNotIssued => place.coupon_id = Some(self.campaign().await),
                 Spoil::CouponUsed => {
@@ -370,7 +364,7 @@ impl Shop {
         let mut wallets = self.wallets.clone();
         let create = CreateWalletRequest { request_id: request_id(), user_id };
         wallets.create_wallet(create).await.unwrap();
-        let charge = ChargeWalletRequest { request_id: request_id(), user_id, amount: 100_000 };
+        let charge = ChargeWalletRequest { request_id: request_id(), user_id, amount_won: 100_000 };
         wallets.charge_wallet(charge).await.unwrap();
         user_id
     }
@@ -378,19 +372,23 @@ impl Shop {
     /// A charge that is refused.
     pub(crate) async fn charge_nobody(&self) {
         let user_id = self.nobody();
-        let charge = ChargeWalletRequest { request_id: request_id(), user_id, amount: 1_000 };
+        let charge = ChargeWalletRequest { request_id: request_id(), user_id, amount_won: 1_000 };
         self.wallets.clone().charge_wallet(charge).await.unwrap_err();
     }
 
-    async fn product(&self, price: i64, stock: i64) -> i64 {
-        let request =
-            CreateProductRequest { request_id: request_id(), name: "tea".to_owned(), price, stock };
+    async fn product(&self, price_won: i64, stock: i32) -> i64 {
+        let request = CreateProductRequest {
+            request_id: request_id(),
+            name: "tea".to_owned(),
+            price_won,
+            stock,
+        };
         let made = self.product_admin.clone().create_product(request).await.unwrap();
         made.into_inner().product.unwrap().product_id
     }
 
     async fn campaign(&self) -> i64 {
-        let percent = PercentDiscount { percent: 10, max_amount: None };
+        let percent = PercentDiscount { percent: 10, max_amount_won: None };
         let mut request = CreateCouponRequest {
             request_id: request_id(),
             name: "spring".to_owned(),
@@ -475,13 +473,19 @@ pub(crate) fn trace() -> String {
     request_id()
 }
 
-fn line(product_id: i64, quantity: i64) -> CheckoutLine {
+fn line(product_id: i64, quantity: i32) -> CheckoutLine {
     CheckoutLine { product_id, quantity }
 }
 
-fn place(user_id: i64, lines: &[(i64, i64)], coupon_id: Option<i64>) -> PlaceOrderRequest {
+fn place(user_id: i64, lines: &[(i64, i32)], coupon_id: Option<i64>) -> PlaceOrderRequest {
     let lines = lines.iter().map(|&(product_id, quantity)| line(product_id, quantity)).collect();
-    PlaceOrderRequest { request_id: request_id(), user_id, lines, coupon_id, expected_total: None }
+    PlaceOrderRequest {
+        request_id: request_id(),
+        user_id,
+        lines,
+        coupon_id,
+        expected_total_won: None,
+    }
 }
 
 pub(crate) fn cancel(user_id: i64, order_id: i64) -> CancelOrderRequest {

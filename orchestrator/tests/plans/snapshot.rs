@@ -90,8 +90,9 @@ impl Shop {
         for db in [&self.wallet, &self.product, &self.coupon, &self.order] {
             let told = testkit::told(db).await.into_iter();
             let told = told.filter(|event| event.trace_id == world.trace);
-            let mut told: Vec<String> =
-                told.map(|event| format!("event {}", event.r#type)).collect();
+            let mut told: Vec<String> = told
+                .map(|event| format!("event {}", event.payload.unwrap_or_default().type_url))
+                .collect();
             told.sort_unstable();
             trail.extend(told);
         }

@@ -55,7 +55,7 @@ const REQUESTS: Requests = Requests {
     told: |method, reply| match method {
         1 => {
             let product = CreateProductResponse::decode(reply).ok()?.product?;
-            Some(Made { method, id: product.product_id, part: 0, amount: product.stock })
+            Some(Made { method, id: product.product_id, part: 0, amount: product.stock.into() })
         }
         2 => {
             let product = UpdateProductResponse::decode(reply).ok()?.product?;

@@ -138,7 +138,7 @@ async fn place(
     shop: &Shop,
     user_id: i64,
     product_id: i64,
-    quantity: i64,
+    quantity: i32,
     coupon_id: Option<i64>,
 ) -> Option<PlacedOrder> {
     let request = PlaceOrderRequest {
@@ -146,7 +146,7 @@ async fn place(
         user_id,
         lines: vec![CheckoutLine { product_id, quantity }],
         coupon_id,
-        expected_total: None,
+        expected_total_won: None,
     };
     testkit::place(shop.channel().await, request).await.ok()
 }
@@ -159,7 +159,7 @@ async fn cancel(shop: &Shop, user_id: i64, order_id: i64) {
 }
 
 async fn charge(shop: &Shop, user_id: i64, amount: i64) {
-    let request = ChargeWalletRequest { request_id: request_id(), user_id, amount };
+    let request = ChargeWalletRequest { request_id: request_id(), user_id, amount_won: amount };
     testkit::patiently(async || shop.wallets().charge_wallet(request.clone()).await).await.unwrap();
 }
 
@@ -171,7 +171,7 @@ async fn rush(shop: &Shop) {
     let charges = users.iter().map(|user| ChargeWalletRequest {
         request_id: request_id(),
         user_id: *user,
-        amount: 10_000,
+        amount_won: 10_000,
     });
     testkit::at_once(shop, charges.collect(), async |channel, charge| {
         let mut wallets = WalletServiceClient::new(channel);
@@ -193,7 +193,7 @@ async fn rush(shop: &Shop) {
         user_id: *user,
         lines: products.map(|product_id| CheckoutLine { product_id, quantity: 1 }).to_vec(),
         coupon_id: None,
-        expected_total: None,
+        expected_total_won: None,
     });
     testkit::at_once(shop, orders.collect(), async |channel, order| {
         testkit::place(channel, order).await.unwrap();
@@ -206,7 +206,7 @@ async fn change(shop: &Shop, product_id: i64) {
     let update = UpdateProductRequest {
         request_id: request_id(),
         product_id,
-        price: 3_500,
+        price_won: 3_500,
         update_mask: Some(FieldMask { paths: vec!["price".to_owned()] }),
         ..UpdateProductRequest::default()
     };

@@ -139,7 +139,7 @@ impl Outbox {
             Corruption::new(
                 self.rows,
                 "the payload of one of several altered",
-                with_first(&|event| event.payload.push(0xff)),
+                with_first(&|event| event.payload.as_mut().unwrap().value.push(0xff)),
             )
             .breaks(self.events, name(first))
             .breaks(self.stream, &streamed),
@@ -154,7 +154,7 @@ impl Outbox {
             Corruption::new(
                 self.rows,
                 "one of several of a type that no column holds",
-                with_first(&|event| event.r#type = "x".repeat(65)),
+                with_first(&|event| event.payload.as_mut().unwrap().type_url = "x".repeat(65)),
             )
             .breaks(self.events, name(first))
             .breaks(self.stream, &streamed),

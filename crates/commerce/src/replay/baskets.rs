@@ -33,7 +33,7 @@ pub struct Basket {
     /// Its number in the file, from 1.
     pub line: u64,
     /// Its products, as places in [`Baskets::names`], in order, and how often the line names each.
-    pub products: Vec<(usize, i64)>,
+    pub products: Vec<(usize, i32)>,
 }
 
 /// Why a file is no file of baskets.
@@ -62,7 +62,7 @@ impl Baskets {
                 continue;
             }
             let refuse = |what| Unreadable { line, what };
-            let mut products: Vec<(usize, i64)> = Vec::new();
+            let mut products: Vec<(usize, i32)> = Vec::new();
             for name in bytes.split(|byte| *byte == b',') {
                 let name = std::str::from_utf8(name).map_err(|_| refuse("a name is no UTF-8"))?;
                 if name.is_empty() {
@@ -89,7 +89,7 @@ impl Baskets {
     }
 
     /// Units of each product that all baskets hold, by place.
-    pub fn units(&self) -> Vec<i64> {
+    pub fn units(&self) -> Vec<i32> {
         let mut units = vec![0; self.names.len()];
         for (place, quantity) in self.baskets.iter().flat_map(|basket| &basket.products) {
             if let Some(units) = units.get_mut(*place) {
@@ -103,8 +103,8 @@ impl Baskets {
     pub fn needs(&self, prices: &[i64]) -> BTreeMap<i64, i64> {
         let mut needs = BTreeMap::new();
         for basket in &self.baskets {
-            let price = |(place, quantity): &(usize, i64)| {
-                prices.get(*place).copied().unwrap_or_default() * quantity
+            let price = |(place, quantity): &(usize, i32)| {
+                prices.get(*place).copied().unwrap_or_default() * i64::from(*quantity)
             };
             let cost: i64 = basket.products.iter().map(price).sum();
             *needs.entry(basket.user()).or_default() += cost;

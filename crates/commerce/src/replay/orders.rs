@@ -69,7 +69,7 @@ pub async fn place_all(
 }
 
 fn request(baskets: &Baskets, shelf: &Shelf, basket: &Basket) -> PlaceOrderRequest {
-    let line = |(place, quantity): &(usize, i64)| {
+    let line = |(place, quantity): &(usize, i32)| {
         let product_id = shelf.ids.get(*place).copied().unwrap_or_default();
         CheckoutLine { product_id, quantity: *quantity }
     };
@@ -78,7 +78,7 @@ fn request(baskets: &Baskets, shelf: &Shelf, basket: &Basket) -> PlaceOrderReque
         user_id: basket.user(),
         lines: basket.products.iter().map(line).collect(),
         coupon_id: None,
-        expected_total: None,
+        expected_total_won: None,
     }
 }
 

@@ -258,7 +258,7 @@ fn order(goods: &Goods, random: &mut StdRng) -> PlaceOrderRequest {
         }
     };
     let request_id = Uuid::from_u128(random.random()).to_string();
-    PlaceOrderRequest { request_id, user_id, lines, coupon_id, expected_total: None }
+    PlaceOrderRequest { request_id, user_id, lines, coupon_id, expected_total_won: None }
 }
 
 /// One or two cancels of an order: of two, one is refused.

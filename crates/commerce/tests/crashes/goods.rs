@@ -60,9 +60,9 @@ async fn each(users: &[i64], make: impl AsyncFn(i64)) {
     stream::iter(users).for_each_concurrent(AT_ONCE, |user| make(*user)).await;
 }
 
-async fn product(clients: &Clients, stock: i64) -> i64 {
+async fn product(clients: &Clients, stock: i32) -> i64 {
     let name = "a product".to_owned();
-    let create = CreateProductRequest { request_id: request_id(), name, price: PRICE, stock };
+    let create = CreateProductRequest { request_id: request_id(), name, price_won: PRICE, stock };
     let made = patiently(PATIENCE, async || {
         clients.product_admin.clone().create_product(create.clone()).await
     });
@@ -74,7 +74,7 @@ async fn user_with(clients: &Clients, user_id: i64, amount: i64) {
     let made =
         patiently(PATIENCE, async || clients.wallets.clone().create_wallet(create.clone()).await);
     made.await.unwrap();
-    let charge = ChargeWalletRequest { request_id: request_id(), user_id, amount };
+    let charge = ChargeWalletRequest { request_id: request_id(), user_id, amount_won: amount };
     let charged =
         patiently(PATIENCE, async || clients.wallets.clone().charge_wallet(charge.clone()).await);
     charged.await.unwrap();
@@ -85,7 +85,7 @@ async fn campaign(clients: &Clients, users: &[i64]) -> i64 {
     let create = CreateCouponRequest {
         request_id: request_id(),
         name: "a coupon".to_owned(),
-        discount: Some(Discount::Fixed(FixedDiscount { amount: OFF })),
+        discount: Some(Discount::Fixed(FixedDiscount { amount_won: OFF })),
         quota: 1_000,
         validity_days: 7,
         issuable_from: None,

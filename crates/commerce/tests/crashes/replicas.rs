@@ -165,7 +165,7 @@ async fn holding_locks(shop: &Apart) -> BTreeSet<i64> {
 
 /// Charges once, however often it has to be asked for.
 async fn charge(clients: &Clients, user_id: i64) {
-    let request = ChargeWalletRequest { request_id: request_id(), user_id, amount: CHARGE };
+    let request = ChargeWalletRequest { request_id: request_id(), user_id, amount_won: CHARGE };
     let charged = patiently(PATIENCE, async || {
         let mut call = tonic::Request::new(request.clone());
         call.set_timeout(PATIENCE);
@@ -176,5 +176,5 @@ async fn charge(clients: &Clients, user_id: i64) {
 
 async fn balance(clients: &Clients, user_id: i64) -> i64 {
     let read = clients.wallets.clone().get_wallet(GetWalletRequest { user_id }).await;
-    read.unwrap().into_inner().wallet.unwrap().balance
+    read.unwrap().into_inner().wallet.unwrap().balance_won
 }

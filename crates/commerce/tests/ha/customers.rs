@@ -19,7 +19,7 @@ const CUSTOMERS: usize = 8;
 /// Won of the product, and that every customer has.
 const PRICE: i64 = 2_000;
 const MONEY: i64 = 1_000_000_000;
-const STOCK: i64 = 1_000_000;
+const STOCK: i32 = 1_000_000;
 /// Of every so many orders one is for more than there is, and of every so many placed ones one is cancelled.
 const TOO_MUCH_EVERY: usize = 7;
 const CANCEL_EVERY: usize = 3;
@@ -175,7 +175,7 @@ impl Customer {
         });
         match asking.await {
             Ok(order) => {
-                self.balance -= order.paid;
+                self.balance -= order.paid_won;
                 self.told.orders.insert(order.order_id, false);
                 self.noted.placed.lock().unwrap()[self.number] = Some(Instant::now());
                 self.noted.count.fetch_add(1, Ordering::SeqCst);
@@ -203,7 +203,7 @@ impl Customer {
         });
         match asking.await {
             Ok(order) => {
-                self.balance += order.paid;
+                self.balance += order.paid_won;
                 self.told.orders.insert(order_id, true);
             }
             Err(refusal) => self.noted.wrong(format!("a cancel was refused: {refusal:?}")),
@@ -218,7 +218,7 @@ impl Customer {
             async move { Ok(wallets.get_wallet(call).await?.into_inner().wallet) }
         });
         match asking.await {
-            Ok(wallet) if (wallet.user_id, wallet.balance) == (self.user_id, self.balance) => {}
+            Ok(wallet) if (wallet.user_id, wallet.balance_won) == (self.user_id, self.balance) => {}
             other => {
                 let (user_id, balance) = (self.user_id, self.balance);
                 self.noted.wrong(format!("user {user_id} with {balance} won: {other:?}"));
@@ -287,9 +287,9 @@ fn in_time<T: Clone>(request: &T) -> Request<T> {
     request
 }
 
-async fn product(clients: &Clients, stock: i64) -> i64 {
+async fn product(clients: &Clients, stock: i32) -> i64 {
     let name = "a product".to_owned();
-    let request = CreateProductRequest { request_id: request_id(), name, price: PRICE, stock };
+    let request = CreateProductRequest { request_id: request_id(), name, price_won: PRICE, stock };
     let made =
         made(async || clients.product_admin.clone().create_product(request.clone()).await).await;
     made.product.unwrap().product_id
@@ -298,7 +298,7 @@ async fn product(clients: &Clients, stock: i64) -> i64 {
 async fn wallet(clients: &Clients, user_id: i64) {
     let create = CreateWalletRequest { request_id: request_id(), user_id };
     made(async || clients.wallets.clone().create_wallet(create.clone()).await).await;
-    let charge = ChargeWalletRequest { request_id: request_id(), user_id, amount: MONEY };
+    let charge = ChargeWalletRequest { request_id: request_id(), user_id, amount_won: MONEY };
     made(async || clients.wallets.clone().charge_wallet(charge.clone()).await).await;
 }
 

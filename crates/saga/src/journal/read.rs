@@ -1,10 +1,10 @@
 //! Questions to the journal.
 
+use super::Journal;
 use super::record::{HistoryRow, Record, Running, RunningState, SagaRow};
 use super::schema::{request, saga, saga_history};
-use super::{EndedAs, Journal};
 use chrono::{DateTime, Utc};
-use db::{Bytes8, Bytes16, Conn, Error, Result};
+use db::{Bytes8, Bytes16, Conn, Result};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use participant::{Name, RequestHash, RequestKey, SagaId};
