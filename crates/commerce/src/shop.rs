@@ -28,13 +28,13 @@ enum Started {
     /// All in this process.
     Here(Box<Process>),
     /// Each in a process of its own.
-    Apart(Children),
+    Apart(Box<Children>),
 }
 
 impl Started {
     async fn new(config: &Config, sources: &Sources, split: bool) -> Result<Self> {
         if split {
-            return Ok(Self::Apart(Children::start(config, sources).await?));
+            return Ok(Self::Apart(Box::new(Children::start(config, sources).await?)));
         }
         Ok(Self::Here(Box::new(Process::start(config, &Roles::all()).await?)))
     }

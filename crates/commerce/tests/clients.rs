@@ -5,7 +5,6 @@
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
-    clippy::panic,
     clippy::print_stdout,
     reason = "a test that cannot go on has failed, and tells what a program said"
 )]
@@ -32,8 +31,8 @@ struct Shop {
     public: String,
     admin: String,
     process: Child,
-    /// Held, or the program would find its standard output closed.
-    _said: Lines<BufReader<ChildStdout>>,
+    /// What it writes to standard output.
+    said: Lines<BufReader<ChildStdout>>,
 }
 
 fn root() -> PathBuf {
@@ -49,19 +48,22 @@ impl Shop {
         let folder = tempfile::tempdir().unwrap();
         let (public, admin) = (free_address(), free_address());
         let (process, said) = serve(folder.path(), &public, &admin, settings).await;
-        Self { folder, public, admin, process, _said: said }
+        Self { folder, public, admin, process, said }
     }
 
-    /// Kills the program, its private servers with it, and starts it again on the same data.
+    /// Ends the program and its private servers, and starts it again on the same data.
     async fn restart(&mut self) {
         self.end(Signal::TERM).await;
         let (process, said) = serve(self.folder.path(), &self.public, &self.admin, &[]).await;
-        (self.process, self._said) = (process, said);
+        (self.process, self.said) = (process, said);
     }
 
     async fn end(&mut self, signal: Signal) {
         let pid = self.process.id().and_then(|pid| Pid::from_raw(pid.cast_signed())).unwrap();
         kill_process(pid, signal).unwrap();
+        // Its last words: it must find somebody who reads them.
+        let words = async { while let Ok(Some(_)) = self.said.next_line().await {} };
+        timeout(PATIENCE, words).await.expect("the program ends");
         timeout(PATIENCE, self.process.wait()).await.expect("the program ends").unwrap();
     }
 

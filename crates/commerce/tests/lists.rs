@@ -7,11 +7,13 @@
     reason = "a test that cannot go on has failed"
 )]
 
-use api::checkout::v1::{CheckoutLine, ListCheckoutsRequest, PlaceOrderRequest};
+use api::checkout::v1::{
+    CancelOrderRequest, CheckoutLine, ListCheckoutsRequest, PlaceOrderRequest,
+};
 use api::order::v1::ListOrdersRequest;
 use api::product::v1::ListStockMovementsRequest;
-use api::saga::v1::ListSagasRequest;
 use api::saga::v1::saga_admin_service_client::SagaAdminServiceClient;
+use api::saga::v1::{ListSagasRequest, SagaState};
 use api::wallet::v1::ListWalletTransactionsRequest;
 use commerce::config::Config;
 use commerce::process::Process;
@@ -20,6 +22,7 @@ use migrations::Schema;
 use prost_types::Timestamp;
 use std::net::SocketAddr;
 use testkit::{Shop, checkout_on, orders_on, place, product_admin_on, request_id, wallets_on};
+use tonic::Request;
 use tonic::transport::{Channel, Endpoint};
 
 /// Orders at first; as many follow while the pages are read.
@@ -188,7 +191,75 @@ async fn what_two_replicas_made_in_turn_is_listed_newest_first_and_nothing_is_sk
     shop.stop_and_audit().await;
 }
 
+/// The ids of all sagas that fit, page by page.
+async fn sagas(shop: &Shop, filter: &ListSagasRequest) -> Vec<String> {
+    let mut client = SagaAdminServiceClient::new(shop.admin_channel().await);
+    let mut request = ListSagasRequest { page_size: 1, ..filter.clone() };
+    let mut found = Vec::new();
+    loop {
+        let page = client.list_sagas(request.clone()).await.unwrap().into_inner();
+        found.extend(page.sagas.into_iter().map(|it| it.saga_id));
+        if page.next_page_token.is_empty() {
+            return found;
+        }
+        request.page_token = page.next_page_token;
+    }
+}
+
+/// An order in a trace of its own, cancelled again. Returns the user, the order and its two sagas, the newest first.
+async fn cancelled_order(shop: &Shop, trace_id: &str) -> (i64, i64, Vec<String>) {
+    let (user_id, product_id) = (shop.user(10_000).await, shop.product(10, 100).await);
+    let (request_id, coupon_id) = (request_id(), None);
+    let lines = vec![CheckoutLine { product_id, quantity: 1 }];
+    let request =
+        PlaceOrderRequest { request_id, user_id, lines, coupon_id, expected_total_won: None };
+    let mut traced = Request::new(request);
+    traced.metadata_mut().insert("x-trace-id", trace_id.parse().unwrap());
+    let placed = shop.checkout().place_order(traced).await.unwrap().into_inner();
+    let order_id = placed.order.unwrap().order_id;
+    let request = CancelOrderRequest { request_id: testkit::request_id(), user_id, order_id };
+    let mut traced = Request::new(request);
+    traced.metadata_mut().insert("x-trace-id", trace_id.parse().unwrap());
+    let cancelled = shop.checkout().cancel_order(traced).await.unwrap().into_inner();
+    (user_id, order_id, vec![cancelled.checkout_id, placed.checkout_id])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sagas_are_found_by_user_order_trace_kind_state_and_time() {
+    let shop = Shop::start().await;
+    cancelled_order(&shop, "before").await;
+    let (user, order, both) = cancelled_order(&shop, "wanted").await;
+    cancelled_order(&shop, "after").await;
+    shop.settled().await;
+    let any = ListSagasRequest::default();
+    let fits = async |filter: ListSagasRequest| sagas(&shop, &filter).await;
+    assert_eq!(fits(any.clone()).await.len(), 6);
+    assert_eq!(fits(ListSagasRequest { user_id: Some(user), ..any.clone() }).await, both);
+    assert_eq!(fits(ListSagasRequest { order_id: Some(order), ..any.clone() }).await, both);
+    let traced = ListSagasRequest { trace_id: "wanted".to_owned(), ..any.clone() };
+    assert_eq!(fits(traced.clone()).await, both);
+    assert_eq!(
+        fits(ListSagasRequest { kind: "cancel".to_owned(), ..traced.clone() }).await,
+        both[..1]
+    );
+    let failed = ListSagasRequest { state: SagaState::Failed.into(), ..traced.clone() };
+    assert_eq!(fits(failed).await, [""; 0]);
+    let nobody = ListSagasRequest { user_id: Some(shop.unused_user()), ..any.clone() };
+    assert_eq!(fits(nobody).await, [""; 0]);
+
+    // The instants of the two, each a bound: the first inclusive, the last exclusive, to the millisecond.
+    let mut client = SagaAdminServiceClient::new(shop.admin_channel().await);
+    let page = client.list_sagas(traced).await.unwrap().into_inner();
+    let began = |at: usize| milliseconds(page.sagas[at].created_at.unwrap());
+    let of_user = ListSagasRequest { user_id: Some(user), ..any };
+    let since = ListSagasRequest { created_from: Some(began(1)), ..of_user.clone() };
+    assert_eq!(fits(since).await, both);
+    let until = ListSagasRequest { created_to: Some(began(1)), ..of_user };
+    assert_eq!(fits(until).await, [""; 0]);
+    shop.stop_and_audit().await;
+}
+
 /// Ids of sagas begin with their milliseconds, and are listed by them.
 fn milliseconds(at: Timestamp) -> Timestamp {
-    Timestamp { seconds: at.seconds, nanos: at.nanos / 1_000_000 }
+    Timestamp { seconds: at.seconds, nanos: at.nanos / 1_000_000 * 1_000_000 }
 }

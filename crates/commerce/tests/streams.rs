@@ -272,7 +272,10 @@ async fn streams_are_bounded_and_their_places_come_back() {
 fn assert_planned(status: &Status, cause: &str) {
     assert_eq!(status.code(), Code::Unavailable);
     let refusal = Refusal::from_status(status).unwrap();
-    assert_eq!((refusal.reason, &*refusal.metadata["cause"]), (Reason::StreamEnded, cause));
+    assert_eq!(
+        (refusal.reason, refusal.metadata.get("cause").unwrap().as_str()),
+        (Reason::StreamEnded, cause)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

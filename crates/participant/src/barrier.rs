@@ -33,7 +33,7 @@ use uuid::Uuid;
 pub struct SagaId(pub [u8; 16]);
 
 impl SagaId {
-    /// The smallest id of this millisecond since 1970, with which an id begins (UUIDv7, RFC 9562). Later than 2^48 ms: the
+    /// The smallest id of this millisecond since 1970, with which an id begins (`UUIDv7`, RFC 9562). Later than 2^48 ms: the
     /// greatest id.
     pub fn at_millis(millis: u64) -> Self {
         match millis.to_be_bytes() {

@@ -73,9 +73,8 @@ fn on_record(case: &Case) -> Vec<(&str, StepState)> {
 
 /// A read tells, in its body, what the error of the call told.
 pub(crate) async fn told_alike(stage: &Stage, world: &World, status: &Status) {
-    let mut refusal = Refusal::from_status(status).unwrap();
-    let checkout_id = refusal.metadata.remove("checkout_id").unwrap();
-    let step = refusal.metadata.remove("step").unwrap();
+    let refusal = Refusal::from_status(status).unwrap();
+    let checkout_id = refusal.metadata["checkout_id"].clone();
     let by_id = stage.node.checkout(&checkout_id).await;
     let by_request = stage.node.checkout_of(&world.ask).await.unwrap();
     for checkout in [by_id, by_request] {
@@ -85,10 +84,13 @@ pub(crate) async fn told_alike(stage: &Stage, world: &World, status: &Status) {
         let failure = failure.unwrap();
         assert_eq!(order, None);
         assert_eq!(
-            (failure.step, failure.reason.as_str()),
-            (step.clone(), refusal.reason.as_str())
+            (failure.step.as_str(), failure.reason.as_str()),
+            (refusal.metadata["step"].as_str(), refusal.reason.as_str())
         );
         assert_eq!(failure.metadata.into_iter().collect::<BTreeMap<_, _>>(), refusal.metadata);
-        assert!(!failure.message.is_empty());
+        assert_eq!(
+            (failure.code, failure.message.as_str()),
+            (status.code().into(), status.message())
+        );
     }
 }

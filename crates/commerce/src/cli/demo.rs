@@ -78,13 +78,11 @@ fn find(context: &Context, connect: &ConnectArgs) -> Result<(&'static str, Addre
     if let Some(addresses) = Addresses::parse(&connect.connect)? {
         return Ok(("--connect", addresses));
     }
-    Ok(match Running::find(&context.config.data_dir)? {
-        Some(running) => ("the shop of the data folder", running.addresses),
-        None => {
-            let listen = &context.config.listen;
-            ("listen.public", Addresses::at(listen.public.to_string(), listen.admin.to_string()))
-        }
-    })
+    if let Some(running) = Running::find(&context.config.data_dir)? {
+        return Ok(("the shop of the data folder", running.addresses));
+    }
+    let listen = &context.config.listen;
+    Ok(("listen.public", Addresses::at(listen.public.to_string(), listen.admin.to_string())))
 }
 
 async fn create_wallet(clients: &Clients, user_id: i64) -> Result<()> {
