@@ -180,9 +180,12 @@ fn example(service: &ServiceDescriptor, method: &MethodDescriptor) -> Option<Str
     Some(json.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
+fn grpcurl_program() -> PathBuf {
+    std::env::var_os("GRPCURL").expect("GRPCURL names the program: deploy/test --languages").into()
+}
+
 async fn grpcurl(arguments: &[&str]) -> (bool, String) {
-    let program = root().join("deploy/.cache/grpcurl/grpcurl");
-    let ran = Command::new(program).arg("-plaintext").args(arguments).output();
+    let ran = Command::new(grpcurl_program()).arg("-plaintext").args(arguments).output();
     let ran = timeout(PATIENCE, ran).await.expect("grpcurl ends").unwrap();
     let said = [ran.stdout, ran.stderr].concat();
     (ran.status.success(), String::from_utf8(said).unwrap())
@@ -238,7 +241,7 @@ async fn every_example_of_the_contract_runs_by_grpcurl() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs grpcurl"]
-async fn the_lines_of_the_readme_run_as_they_stand() {
+async fn the_lines_of_the_readme_run_by_grpcurl_as_they_stand() {
     let shop = Shop::start(&[]).await;
     let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
     let blocks = readme.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
@@ -247,8 +250,9 @@ async fn the_lines_of_the_readme_run_as_they_stand() {
         tried += 1;
         let script =
             block.replace("127.0.0.1:50051", &shop.public).replace("127.0.0.1:50053", &shop.admin);
-        let tools = root().join("deploy/.cache/grpcurl");
-        let path = format!("{}:{}", tools.display(), std::env::var("PATH").unwrap());
+        let tools = grpcurl_program();
+        let tools = tools.parent().unwrap().display();
+        let path = format!("{tools}:{}", std::env::var("PATH").unwrap());
         let ran = Command::new("bash").args(["-uc", &script]).env("PATH", path).output();
         let ran = timeout(PATIENCE, ran).await.expect("the lines end").unwrap();
         let said = [ran.stdout, ran.stderr].concat();
