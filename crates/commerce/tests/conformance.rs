@@ -30,10 +30,10 @@ fn order(user_id: i64, product_id: i64) -> Value {
         "order_id": "$n",
         "user_id": user_id,
         "placed_at": "2026-11-28T00:00:00Z",
-        "lines": [{ "product_id": product_id, "quantity": 1, "unit_price": 1_000 }],
-        "total": 1_000,
-        "discount": 0,
-        "paid": 1_000,
+        "lines": [{ "product_id": product_id, "quantity": 1, "unit_price_won": 1_000 }],
+        "total_won": 1_000,
+        "discount_won": 0,
+        "paid_won": 1_000,
     })
 }
 
@@ -45,13 +45,13 @@ async fn every_participant_of_the_shop_keeps_the_contract() {
     let placed_at = "2026-11-28T00:00:00Z";
     let payloads = json!({
         "commerce.wallet.v1.WalletParticipantService/DebitWallet": {
-            "done": { "order_id": "$n", "user_id": rich, "amount": 1, "placed_at": placed_at },
+            "done": { "order_id": "$n", "user_id": rich, "amount_won": 1, "placed_at": placed_at },
             "rejected": {
-                "order_id": "$n", "user_id": rich, "amount": 999_999_999_999_i64, "placed_at": placed_at,
+                "order_id": "$n", "user_id": rich, "amount_won": 999_999_999_999_i64, "placed_at": placed_at,
             },
         },
         "commerce.wallet.v1.WalletParticipantService/RefundWallet": {
-            "done": { "order_id": "$n", "user_id": rich, "amount": 1 },
+            "done": { "order_id": "$n", "user_id": rich, "amount_won": 1 },
         },
         "commerce.product.v1.ProductParticipantService/ReserveStock": {
             "done": {
@@ -78,7 +78,7 @@ async fn every_participant_of_the_shop_keeps_the_contract() {
             "done": redemptions(&shop).await,
             "rejected": {
                 "order_id": "$n", "user_id": rich, "coupon_id": 987_654_321, "placed_at": placed_at,
-                "total": 1_000,
+                "total_won": 1_000,
             },
         },
     });
@@ -104,7 +104,7 @@ async fn redemptions(shop: &Shop) -> Vec<Value> {
         shop.issued(user_id, coupon_id).await;
         all.push(json!({
             "order_id": "$n", "user_id": user_id, "coupon_id": coupon_id,
-            "placed_at": now, "total": 1_000,
+            "placed_at": now, "total_won": 1_000,
         }));
     }
     all

@@ -102,21 +102,22 @@ async fn a_call_is_offered_on_its_own_listener_and_on_no_other() {
 }
 
 /// What a listener's reflection says.
-async fn ask(address: SocketAddr, question: MessageRequest) -> MessageResponse {
+async fn ask(address: SocketAddr, question: MessageRequest) -> Result<MessageResponse, Status> {
     let mut client =
         ServerReflectionClient::new(remote(&[format!("http://{address}")], 1).unwrap());
     let request = ServerReflectionRequest { host: String::new(), message_request: Some(question) };
     let answers = client.server_reflection_info(tokio_stream::once(request)).await.unwrap();
-    let answer = answers.into_inner().next().await.unwrap().unwrap();
-    answer.message_response.unwrap()
+    Ok(answers.into_inner().next().await.unwrap()?.message_response.unwrap())
 }
 
 /// Whether a listener's reflection knows a symbol.
 async fn describes(address: SocketAddr, symbol: &str) -> bool {
     let question = MessageRequest::FileContainingSymbol(symbol.to_owned());
     match ask(address, question).await {
-        MessageResponse::FileDescriptorResponse(files) => !files.file_descriptor_proto.is_empty(),
-        MessageResponse::ErrorResponse(_) => false,
+        Ok(MessageResponse::FileDescriptorResponse(files)) => {
+            !files.file_descriptor_proto.is_empty()
+        }
+        Err(status) if status.code() == Code::NotFound => false,
         other => panic!("{other:?}"),
     }
 }
@@ -125,7 +126,7 @@ async fn describes(address: SocketAddr, symbol: &str) -> bool {
 async fn reflection_describes_what_its_listener_offers_and_nothing_else() {
     let shop = Shop::start().await;
     for (address, services) in listeners(&shop) {
-        let answer = ask(address, MessageRequest::ListServices(String::new())).await;
+        let answer = ask(address, MessageRequest::ListServices(String::new())).await.unwrap();
         let MessageResponse::ListServicesResponse(listed) = answer else { panic!("{answer:?}") };
         let listed: BTreeSet<_> = listed.service.into_iter().map(|service| service.name).collect();
         let of_shop: Vec<_> = listed.iter().filter(|name| name.starts_with("commerce.")).collect();

@@ -207,7 +207,7 @@ async fn change(shop: &Shop, product_id: i64) {
         request_id: request_id(),
         product_id,
         price_won: 3_500,
-        update_mask: Some(FieldMask { paths: vec!["price".to_owned()] }),
+        update_mask: Some(FieldMask { paths: vec!["price_won".to_owned()] }),
         ..UpdateProductRequest::default()
     };
     let call = async || shop.product_admin().update_product(update.clone()).await;

@@ -33,7 +33,7 @@ async fn a_record_is_one_event_keyed_by_its_aggregate_in_its_shards_partition() 
         let envelope = EventEnvelope::decode(record.payload().unwrap()).unwrap();
         assert_eq!((envelope.aggregate_id, envelope.version), (7, version));
         assert_eq!((record.partition(), record.key()), (partition, Some(&b"7"[..])));
-        assert_eq!(header(record, "type").unwrap(), "OrderConfirmed");
+        assert_eq!(header(record, "type").unwrap(), "commerce.order.v1.OrderConfirmed");
         assert_eq!(header(record, "trace-id").unwrap(), "trace");
     }
     let parent = header(&records[0], "traceparent").unwrap();
