@@ -67,8 +67,12 @@ impl Journal {
 }
 
 async fn list(conn: &mut Conn, filter: &Filter, size: usize) -> Result<Page> {
-    let floor = if filter.passes_over() { floor(conn, filter).await? } else { None };
-    let from = floor.max(filter.from);
+    let (mut floor, mut from) = (None, filter.from);
+    if filter.passes_over() {
+        floor = self::floor(conn, filter).await?;
+        // Always a bound: one that is missing could make the database choose another plan.
+        from = Some(from.max(floor).unwrap_or(SagaId([0; 16])));
+    }
     let limit = size.saturating_add(1);
     let limit = i64::try_from(limit).map_err(|_| Error::Corrupt(format!("page of {size}")))?;
     let running = running(conn, filter, from, limit).await?;

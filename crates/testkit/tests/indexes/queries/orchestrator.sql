@@ -28,10 +28,6 @@ SELECT saga_id, kind, plan_version, subject, object, unique_object, weight, requ
     ORDER BY saga_id LIMIT 100;
 SELECT saga_id, kind, plan_version, subject, object, unique_object, weight, request, placed_at, deadline_at, trace_id, traceparent, owner, state, attention, request_id
     FROM saga
-    WHERE (state IN (1, 2) AND saga_id < X'019300000000000000000000000003e8')
-    ORDER BY saga_id DESC LIMIT 100;
-SELECT saga_id, kind, plan_version, subject, object, unique_object, weight, request, placed_at, deadline_at, trace_id, traceparent, owner, state, attention, request_id
-    FROM saga
     WHERE (owner NOT IN (X'00000000000000000000000000000001', X'00000000000000000000000000000002') AND (state IN (1, 2, 3) AND ((kind * 65536 + plan_version) IN (65537, 131073))) AND saga_id > X'019300000000000000000000000003e8')
     ORDER BY saga_id LIMIT 100;
 SELECT saga_id, kind, plan_version, subject, object, unique_object, weight, request, placed_at, deadline_at, trace_id, traceparent, owner, state, attention, request_id
@@ -40,22 +36,10 @@ SELECT saga_id, kind, plan_version, subject, object, unique_object, weight, requ
     ORDER BY saga_id;
 SELECT saga_id, kind, plan_version, subject, object, unique_object, weight, request, placed_at, deadline_at, trace_id, traceparent, owner, state, attention, request_id
     FROM saga
-    WHERE (state NOT IN (1, 2) AND saga_id < X'019300000000000000000000000003e8')
-    ORDER BY saga_id DESC LIMIT 100;
-SELECT saga_id, kind, plan_version, subject, object, unique_object, weight, request, placed_at, deadline_at, trace_id, traceparent, owner, state, attention, request_id
-    FROM saga
     WHERE saga_id = X'019300000000000000000000000003e8' LIMIT 100;
 SELECT saga_id, kind, plan_version, subject, object, unique_object, weight, request, placed_at, deadline_at, trace_id, traceparent, owner, state, attention, request_id
     FROM saga
     WHERE saga_id = X'019300000000000000000000000003e8' LIMIT 100 FOR UPDATE;
-SELECT saga_id, kind, plan_version, subject, object, unique_object, weight, request, placed_at, deadline_at, trace_id, traceparent, owner, state, attention, request_id
-    FROM saga
-    WHERE state IN (1, 2)
-    ORDER BY saga_id DESC LIMIT 100;
-SELECT saga_id, kind, plan_version, subject, object, unique_object, weight, request, placed_at, deadline_at, trace_id, traceparent, owner, state, attention, request_id
-    FROM saga
-    WHERE state NOT IN (1, 2)
-    ORDER BY saga_id DESC LIMIT 100;
 SELECT saga_id FROM saga ORDER BY saga_id LIMIT 100;
 SELECT saga_id
     FROM saga
@@ -73,18 +57,6 @@ SELECT saga_id
     ORDER BY saga_id LIMIT 100;
 SELECT watermark FROM saga_watermark WHERE id = 1 LIMIT 100;
 SELECT saga_id FROM saga_history ORDER BY saga_id DESC LIMIT 100;
-SELECT saga_id, kind, plan_version, subject, object, weight, request, placed_at, trace_id, outcome, result, ended_at, request_id
-    FROM saga_history
-    WHERE (outcome IN (1, 2) AND kind = 1)
-    ORDER BY saga_id DESC LIMIT 100;
-SELECT saga_id, kind, plan_version, subject, object, weight, request, placed_at, trace_id, outcome, result, ended_at, request_id
-    FROM saga_history
-    WHERE (outcome IN (1, 2) AND subject = '5000')
-    ORDER BY saga_id DESC LIMIT 100;
-SELECT saga_id, kind, plan_version, subject, object, weight, request, placed_at, trace_id, outcome, result, ended_at, request_id
-    FROM saga_history
-    WHERE outcome IN (1, 2)
-    ORDER BY saga_id DESC LIMIT 100;
 SELECT saga_id, kind, plan_version, subject, object, weight, request, placed_at, trace_id, outcome, result, ended_at, request_id
     FROM saga_history
     WHERE saga_id = X'019300000000000000000000000003e8' LIMIT 100;
@@ -145,3 +117,166 @@ SELECT saga_id, kind, plan_version, subject, object, weight, request, placed_at,
     FROM saga_history
     WHERE subject = '5000'
     ORDER BY saga_id DESC LIMIT 100;
+-- Lists of sagas, and how far a page of them looks.
+SELECT saga_id, kind, plan_version, subject, object, unique_object, weight, request, placed_at, deadline_at, trace_id, traceparent, owner, state, attention, request_id
+    FROM saga
+    WHERE (subject = '5000' AND saga_id >= X'01930000000000000000000000000100')
+    ORDER BY saga_id DESC LIMIT 100;
+SELECT saga_id, kind, plan_version, subject, object, unique_object, weight, request, placed_at, deadline_at, trace_id, traceparent, owner, state, attention, request_id
+    FROM saga
+    WHERE ((subject = '5000' AND saga_id >= X'01930000000000000000000000000100') AND saga_id < X'019300000000000000000000000003e8')
+    ORDER BY saga_id DESC LIMIT 100;
+SELECT saga_id, kind, plan_version, subject, object, unique_object, weight, request, placed_at, deadline_at, trace_id, traceparent, owner, state, attention, request_id
+    FROM saga
+    WHERE ((kind = 1 AND trace_id = 'x') AND saga_id >= X'01930000000000000000000000000100')
+    ORDER BY saga_id DESC LIMIT 100;
+SELECT saga_id, kind, plan_version, subject, object, unique_object, weight, request, placed_at, deadline_at, trace_id, traceparent, owner, state, attention, request_id
+    FROM saga
+    WHERE (((kind = 1 AND trace_id = 'x') AND saga_id >= X'01930000000000000000000000000100') AND saga_id < X'019300000000000000000000000003e8')
+    ORDER BY saga_id DESC LIMIT 100;
+SELECT saga_id, kind, plan_version, subject, object, unique_object, weight, request, placed_at, deadline_at, trace_id, traceparent, owner, state, attention, request_id
+    FROM saga
+    WHERE (object = '5000' AND saga_id >= X'01930000000000000000000000000100')
+    ORDER BY saga_id DESC LIMIT 100;
+SELECT saga_id, kind, plan_version, subject, object, unique_object, weight, request, placed_at, deadline_at, trace_id, traceparent, owner, state, attention, request_id
+    FROM saga
+    WHERE ((object = '5000' AND saga_id >= X'01930000000000000000000000000100') AND saga_id < X'019300000000000000000000000003e8')
+    ORDER BY saga_id DESC LIMIT 100;
+SELECT saga_id, kind, plan_version, subject, object, unique_object, weight, request, placed_at, deadline_at, trace_id, traceparent, owner, state, attention, request_id
+    FROM saga
+    WHERE (trace_id = 'x' AND saga_id >= X'01930000000000000000000000000100')
+    ORDER BY saga_id DESC LIMIT 100;
+SELECT saga_id, kind, plan_version, subject, object, unique_object, weight, request, placed_at, deadline_at, trace_id, traceparent, owner, state, attention, request_id
+    FROM saga
+    WHERE ((trace_id = 'x' AND saga_id >= X'01930000000000000000000000000100') AND saga_id < X'019300000000000000000000000003e8')
+    ORDER BY saga_id DESC LIMIT 100;
+SELECT saga_id, kind, plan_version, subject, object, weight, request, placed_at, trace_id, outcome, result, ended_at, request_id
+    FROM saga_history
+    WHERE (subject = '5000' AND saga_id >= X'01930000000000000000000000000100')
+    ORDER BY saga_id DESC LIMIT 100;
+SELECT saga_id, kind, plan_version, subject, object, weight, request, placed_at, trace_id, outcome, result, ended_at, request_id
+    FROM saga_history
+    WHERE ((subject = '5000' AND saga_id >= X'01930000000000000000000000000100') AND saga_id < X'019300000000000000000000000003e8')
+    ORDER BY saga_id DESC LIMIT 100;
+SELECT saga_id, kind, plan_version, subject, object, weight, request, placed_at, trace_id, outcome, result, ended_at, request_id
+    FROM saga_history
+    WHERE ((kind = 1 AND trace_id = 'x') AND saga_id >= X'01930000000000000000000000000100')
+    ORDER BY saga_id DESC LIMIT 100;
+SELECT saga_id, kind, plan_version, subject, object, weight, request, placed_at, trace_id, outcome, result, ended_at, request_id
+    FROM saga_history
+    WHERE (((kind = 1 AND trace_id = 'x') AND saga_id >= X'01930000000000000000000000000100') AND saga_id < X'019300000000000000000000000003e8')
+    ORDER BY saga_id DESC LIMIT 100;
+SELECT saga_id, kind, plan_version, subject, object, weight, request, placed_at, trace_id, outcome, result, ended_at, request_id
+    FROM saga_history
+    WHERE (object = '5000' AND saga_id >= X'01930000000000000000000000000100')
+    ORDER BY saga_id DESC LIMIT 100;
+SELECT saga_id, kind, plan_version, subject, object, weight, request, placed_at, trace_id, outcome, result, ended_at, request_id
+    FROM saga_history
+    WHERE ((object = '5000' AND saga_id >= X'01930000000000000000000000000100') AND saga_id < X'019300000000000000000000000003e8')
+    ORDER BY saga_id DESC LIMIT 100;
+SELECT saga_id, kind, plan_version, subject, object, weight, request, placed_at, trace_id, outcome, result, ended_at, request_id
+    FROM saga_history
+    WHERE (trace_id = 'x' AND saga_id >= X'01930000000000000000000000000100')
+    ORDER BY saga_id DESC LIMIT 100;
+SELECT saga_id, kind, plan_version, subject, object, weight, request, placed_at, trace_id, outcome, result, ended_at, request_id
+    FROM saga_history
+    WHERE ((trace_id = 'x' AND saga_id >= X'01930000000000000000000000000100') AND saga_id < X'019300000000000000000000000003e8')
+    ORDER BY saga_id DESC LIMIT 100;
+SELECT saga_id, kind, plan_version, subject, object, unique_object, weight, request, placed_at, deadline_at, trace_id, traceparent, owner, state, attention, request_id
+    FROM saga
+    WHERE (state IN (1, 2) AND saga_id >= X'01930000000000000000000000000100')
+    ORDER BY saga_id DESC LIMIT 100;
+SELECT saga_id, kind, plan_version, subject, object, unique_object, weight, request, placed_at, deadline_at, trace_id, traceparent, owner, state, attention, request_id
+    FROM saga
+    WHERE ((state IN (1, 2) AND saga_id >= X'01930000000000000000000000000100') AND saga_id < X'019300000000000000000000000003e8')
+    ORDER BY saga_id DESC LIMIT 100;
+SELECT saga_id, kind, plan_version, subject, object, unique_object, weight, request, placed_at, deadline_at, trace_id, traceparent, owner, state, attention, request_id
+    FROM saga
+    WHERE (state NOT IN (1, 2) AND saga_id >= X'01930000000000000000000000000100')
+    ORDER BY saga_id DESC LIMIT 100;
+SELECT saga_id, kind, plan_version, subject, object, unique_object, weight, request, placed_at, deadline_at, trace_id, traceparent, owner, state, attention, request_id
+    FROM saga
+    WHERE ((state NOT IN (1, 2) AND saga_id >= X'01930000000000000000000000000100') AND saga_id < X'019300000000000000000000000003e8')
+    ORDER BY saga_id DESC LIMIT 100;
+SELECT saga_id, kind, plan_version, subject, object, weight, request, placed_at, trace_id, outcome, result, ended_at, request_id
+    FROM saga_history
+    WHERE (outcome IN (1, 2) AND saga_id >= X'01930000000000000000000000000100')
+    ORDER BY saga_id DESC LIMIT 100;
+SELECT saga_id, kind, plan_version, subject, object, weight, request, placed_at, trace_id, outcome, result, ended_at, request_id
+    FROM saga_history
+    WHERE ((outcome IN (1, 2) AND saga_id >= X'01930000000000000000000000000100') AND saga_id < X'019300000000000000000000000003e8')
+    ORDER BY saga_id DESC LIMIT 100;
+SELECT saga_id, kind, plan_version, subject, object, weight, request, placed_at, trace_id, outcome, result, ended_at, request_id
+    FROM saga_history
+    WHERE ((outcome IN (1, 2) AND kind = 1) AND saga_id >= X'01930000000000000000000000000100')
+    ORDER BY saga_id DESC LIMIT 100;
+SELECT saga_id, kind, plan_version, subject, object, weight, request, placed_at, trace_id, outcome, result, ended_at, request_id
+    FROM saga_history
+    WHERE (((outcome IN (1, 2) AND kind = 1) AND saga_id >= X'01930000000000000000000000000100') AND saga_id < X'019300000000000000000000000003e8')
+    ORDER BY saga_id DESC LIMIT 100;
+SELECT saga_id, kind, plan_version, subject, object, weight, request, placed_at, trace_id, outcome, result, ended_at, request_id
+    FROM saga_history
+    WHERE ((outcome IN (1, 2) AND subject = '5000') AND saga_id >= X'01930000000000000000000000000100')
+    ORDER BY saga_id DESC LIMIT 100;
+SELECT saga_id, kind, plan_version, subject, object, weight, request, placed_at, trace_id, outcome, result, ended_at, request_id
+    FROM saga_history
+    WHERE (((outcome IN (1, 2) AND subject = '5000') AND saga_id >= X'01930000000000000000000000000100') AND saga_id < X'019300000000000000000000000003e8')
+    ORDER BY saga_id DESC LIMIT 100;
+SELECT saga_id, kind, plan_version, subject, object, weight, request, placed_at, trace_id, outcome, result, ended_at, request_id
+    FROM saga_history
+    WHERE ((outcome IN (1, 2) AND trace_id = 'x') AND saga_id >= X'01930000000000000000000000000100')
+    ORDER BY saga_id DESC LIMIT 100;
+SELECT saga_id, kind, plan_version, subject, object, weight, request, placed_at, trace_id, outcome, result, ended_at, request_id
+    FROM saga_history
+    WHERE (((outcome IN (1, 2) AND trace_id = 'x') AND saga_id >= X'01930000000000000000000000000100') AND saga_id < X'019300000000000000000000000003e8')
+    ORDER BY saga_id DESC LIMIT 100;
+SELECT saga_id, kind, plan_version, subject, object, weight, request, placed_at, trace_id, outcome, result, ended_at, request_id
+    FROM saga_history
+    WHERE (kind = 1 AND saga_id >= X'01930000000000000000000000000100')
+    ORDER BY saga_id DESC LIMIT 100;
+SELECT saga_id, kind, plan_version, subject, object, weight, request, placed_at, trace_id, outcome, result, ended_at, request_id
+    FROM saga_history
+    WHERE ((kind = 1 AND saga_id >= X'01930000000000000000000000000100') AND saga_id < X'019300000000000000000000000003e8')
+    ORDER BY saga_id DESC LIMIT 100;
+SELECT saga_id, kind, plan_version, subject, object, unique_object, weight, request, placed_at, deadline_at, trace_id, traceparent, owner, state, attention, request_id
+    FROM saga
+    WHERE (kind = 1 AND saga_id >= X'01930000000000000000000000000100')
+    ORDER BY saga_id DESC LIMIT 100;
+SELECT saga_id, kind, plan_version, subject, object, unique_object, weight, request, placed_at, deadline_at, trace_id, traceparent, owner, state, attention, request_id
+    FROM saga
+    WHERE ((kind = 1 AND saga_id >= X'01930000000000000000000000000100') AND saga_id < X'019300000000000000000000000003e8')
+    ORDER BY saga_id DESC LIMIT 100;
+SELECT saga_id, kind, plan_version, subject, object, weight, request, placed_at, trace_id, outcome, result, ended_at, request_id
+    FROM saga_history
+    WHERE ((((((outcome IN (1, 2) AND subject = '5000') AND object = '5000') AND kind = 1) AND trace_id = 'x') AND saga_id >= X'01930000000000000000000000000100') AND saga_id < X'019300000000000000000000000003e8')
+    ORDER BY saga_id DESC LIMIT 100;
+SELECT saga_id
+    FROM saga
+    ORDER BY saga_id DESC LIMIT 1 OFFSET 9999;
+SELECT saga_id
+    FROM saga
+    WHERE saga_id < X'019300000000000000000000000003e8'
+    ORDER BY saga_id DESC LIMIT 1 OFFSET 9999;
+SELECT saga_id
+    FROM saga
+    WHERE subject = '5000'
+    ORDER BY saga_id DESC LIMIT 1 OFFSET 9999;
+SELECT saga_id
+    FROM saga
+    WHERE (subject = '5000' AND saga_id < X'019300000000000000000000000003e8')
+    ORDER BY saga_id DESC LIMIT 1 OFFSET 9999;
+SELECT saga_id
+    FROM saga_history
+    ORDER BY saga_id DESC LIMIT 1 OFFSET 9999;
+SELECT saga_id
+    FROM saga_history
+    WHERE saga_id < X'019300000000000000000000000003e8'
+    ORDER BY saga_id DESC LIMIT 1 OFFSET 9999;
+SELECT saga_id
+    FROM saga_history
+    WHERE subject = '5000'
+    ORDER BY saga_id DESC LIMIT 1 OFFSET 9999;
+SELECT saga_id
+    FROM saga_history
+    WHERE (subject = '5000' AND saga_id < X'019300000000000000000000000003e8')
+    ORDER BY saga_id DESC LIMIT 1 OFFSET 9999;
