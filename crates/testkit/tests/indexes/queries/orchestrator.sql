@@ -166,10 +166,12 @@ SELECT saga_id, kind, plan_version, subject, object, weight, request, placed_at,
     FROM saga_history
     WHERE (((kind = 1 AND trace_id = 'x') AND saga_id >= X'01930000000000000000000000000100') AND saga_id < X'019300000000000000000000000003e8')
     ORDER BY saga_id DESC LIMIT 100;
+-- allowed: an order has few sagas: the one that placed it, and its cancels
 SELECT saga_id, kind, plan_version, subject, object, weight, request, placed_at, trace_id, outcome, result, ended_at, request_id
     FROM saga_history
     WHERE (object = '5000' AND saga_id >= X'01930000000000000000000000000100')
     ORDER BY saga_id DESC LIMIT 100;
+-- allowed: an order has few sagas: the one that placed it, and its cancels
 SELECT saga_id, kind, plan_version, subject, object, weight, request, placed_at, trace_id, outcome, result, ended_at, request_id
     FROM saga_history
     WHERE ((object = '5000' AND saga_id >= X'01930000000000000000000000000100') AND saga_id < X'019300000000000000000000000003e8')
