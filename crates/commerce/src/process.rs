@@ -183,14 +183,16 @@ async fn bind(
     tasks: &TaskTracker,
 ) -> Result<Server> {
     let listen = config.listen;
+    let web = config.web.allowed_origins.as_deref().map(str::parse).transpose()?;
+    let (public, admin) = (services.public(), services.admin());
     let mut listeners = vec![
-        Listener { name: PUBLIC, address: listen.public, services: services.public() },
-        Listener { name: ADMIN, address: listen.admin, services: services.admin() },
+        Listener { name: PUBLIC, address: listen.public, services: public, web: web.clone() },
+        Listener { name: ADMIN, address: listen.admin, services: admin, web },
     ];
     if roles.iter().any(Role::is_participant) {
         let (name, address) = (PARTICIPANT, listen.participant);
         let services = services.participants(config.limits.in_flight, tasks);
-        listeners.push(Listener { name, address, services });
+        listeners.push(Listener { name, address, services, web: None });
     }
     let Limits { connections, streams, in_flight, connection_age, drain, .. } = config.limits;
     let limits = platform::Limits {

@@ -121,7 +121,7 @@ async fn a_port_that_is_taken_is_an_error_that_names_it() {
     let server = bind(Settings::default(), Gate::new().stub().services()).await;
     let address = server.address("public").unwrap();
     let services = Gate::new().stub().services();
-    let listener = platform::Listener { name: "admin", address, services };
+    let listener = platform::Listener { name: "admin", address, services, web: None };
     let settings = Settings::default();
     let second = platform::Server::bind(settings, [listener], api::FILE_DESCRIPTOR_SET).await;
     let error = second.unwrap_err().to_string();
