@@ -17,15 +17,16 @@ mod rule;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../../proto");
-    println!("cargo::rerun-if-changed={}", root.join("commerce").display());
+    // Beside it are the examples, with what they install.
+    let folder = root.join("commerce");
+    println!("cargo::rerun-if-changed={}", folder.display());
     println!("cargo::rerun-if-changed=build");
     println!("cargo::rerun-if-changed=src/rule.rs");
 
     let out = PathBuf::from(env::var("OUT_DIR")?);
     let mut compiler = protox::Compiler::new([&root])?;
     compiler.include_source_info(true).include_imports(true);
-    // Beside it are examples, with what their tools install.
-    compiler.open_files(contract::files(&root.join("commerce"))?)?;
+    compiler.open_files(contract::files(&folder)?)?;
     let mut descriptors = compiler.file_descriptor_set();
     fs::write(out.join("commerce.fds"), compiler.encode_file_descriptor_set())?;
     fs::write(out.join("checks.rs"), checks::generate(&descriptors)?)?;

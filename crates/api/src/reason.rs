@@ -105,6 +105,9 @@ reasons! {
     /// The content type is not that of gRPC with protobuf: nothing ran. Metadata: `content_type`.
     ContentTypeNotSupported = "CONTENT_TYPE_NOT_SUPPORTED", InvalidArgument, REQUEST,
         "the content type is application/grpc, not {content_type}";
+    /// The page that calls is of an origin that is not allowed: nothing ran. Metadata: `origin`.
+    OriginNotAllowed = "ORIGIN_NOT_ALLOWED", PermissionDenied, REQUEST,
+        "pages of {origin} may not call";
 
     /// Less in stock than wanted. Metadata: `product_ids`, `available`, `required`, each a list
     /// separated by commas, in the same order.

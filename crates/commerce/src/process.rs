@@ -16,7 +16,7 @@ use anyhow::{Context, Result};
 use db::Db;
 use migrations::Schema;
 use platform::server::{Listener, Settings};
-use platform::{Probe, Server, supervised};
+use platform::{Origins, Probe, Server, supervised};
 use serde::Serialize;
 use services::Services;
 use std::collections::{BTreeMap, BTreeSet};
@@ -183,13 +183,15 @@ async fn bind(
     tasks: &TaskTracker,
 ) -> Result<Server> {
     let listen = config.listen;
+    let web = config.web.allowed_origins.as_deref().map(str::parse).transpose()?;
+    let (public, admin) = (services.public(), services.admin());
     let mut listeners = vec![
-        listener(PUBLIC, listen.public, services.public())?,
-        listener(ADMIN, listen.admin, services.admin())?,
+        listener(PUBLIC, listen.public, public, web.clone())?,
+        listener(ADMIN, listen.admin, admin, web)?,
     ];
     if roles.iter().any(Role::is_participant) {
         let services = services.participants(config.limits.in_flight, tasks);
-        listeners.push(listener(PARTICIPANT, listen.participant, services)?);
+        listeners.push(listener(PARTICIPANT, listen.participant, services, None)?);
     }
     let Limits { connections, streams, in_flight, connection_age, drain, .. } = config.limits;
     let limits = platform::Limits {
@@ -219,9 +221,10 @@ fn listener(
     name: &'static str,
     address: SocketAddr,
     services: platform::Services,
+    web: Option<Origins>,
 ) -> Result<Listener> {
     let descriptors = api::descriptors::of_services(services.names())?;
-    Ok(Listener { name, address, services, descriptors })
+    Ok(Listener { name, address, services, descriptors, web })
 }
 
 /// The schemas that the roles own.

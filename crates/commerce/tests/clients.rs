@@ -166,6 +166,20 @@ async fn a_client_in_typescript_survives_a_restart() {
     survives_a_restart("typescript").await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Node and Chromium"]
+async fn a_browser_calls_from_a_page_of_an_allowed_origin_only() {
+    let origin = format!("http://{}", free_address());
+    let shop = Shop::start(&[&format!("web.allowed_origins={origin}")]).await;
+    let script = root().join("proto/examples/browser/run.sh");
+    let ran = Command::new(script).args([&format!("http://{}", shop.public), &origin]).output();
+    let ran = timeout(PATIENCE, ran).await.expect("the page is done").unwrap();
+    let said = [ran.stdout, ran.stderr].concat();
+    println!("{}", String::from_utf8_lossy(&said));
+    assert!(ran.status.success(), "{}", ran.status);
+    shop.stop_and_audit().await;
+}
+
 /// The example of a method's comment, if it has one: what stands between the backquotes after `Example:`.
 fn example(service: &ServiceDescriptor, method: &MethodDescriptor) -> Option<String> {
     let file = service.parent_file();

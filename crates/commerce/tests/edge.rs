@@ -19,6 +19,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::net::SocketAddr;
 use std::time::Duration;
 use testkit::{Proxy, Shop, wallets_on};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 use tonic::body::Body;
 use tonic::transport::Channel;
@@ -142,6 +144,25 @@ async fn send(address: SocketAddr, path: &str) -> Response<Body> {
         .body(Body::new(Full::from(&EMPTY[..])))
         .unwrap();
     transport.oneshot(request).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_may_call_the_public_and_the_admin_listener_but_no_step() {
+    let shop = Shop::builder().set("web.allowed_origins", "https://shop.example").start().await;
+    let listening = shop.listening();
+    for (address, is_for_pages) in
+        [(listening.public, true), (listening.admin, true), (listening.participant.unwrap(), false)]
+    {
+        let mut page = TcpStream::connect(address).await.unwrap();
+        let preflight = "OPTIONS / HTTP/1.1\r\nhost: shop\r\nconnection: close\r\n\
+             origin: https://shop.example\r\naccess-control-request-method: POST\r\n\r\n";
+        page.write_all(preflight.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        // A listener that speaks no HTTP/1 may reset the connection.
+        let _ = timeout(PATIENCE, page.read_to_end(&mut answer)).await.expect("an end");
+        assert_eq!(answer.starts_with(b"HTTP/1.1 200"), is_for_pages, "{address}");
+    }
+    shop.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

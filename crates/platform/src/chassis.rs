@@ -37,7 +37,7 @@ const EXEMPT: &str = "/grpc.health.v1.Health/";
 /// they go on. Streams of events have theirs in the service that sends them.
 const STREAMS: [&str; 2] = ["/grpc.health.v1.Health/Watch", "/grpc.reflection."];
 
-/// How much earlier than the deadline the caller is answered: tonic's own timer ends the call at the deadline, with an
+/// How much earlier than the deadline the caller is answered: the caller's own timer ends the call at the deadline, with an
 /// error that says nothing. Of a short time, a tenth.
 const BEFORE_DEADLINE: Duration = Duration::from_millis(5);
 

@@ -36,9 +36,7 @@ pub(crate) fn refused(request: &Request<Body>) -> Option<Response<Body>> {
     }
     let content_type = text(headers, &CONTENT_TYPE).unwrap_or("none");
     if !is_grpc(content_type) {
-        let refusal = Refusal::new(Reason::ContentTypeNotSupported);
-        let refusal = refusal.with("content_type", shortened(content_type));
-        return Some(http_error(StatusCode::UNSUPPORTED_MEDIA_TYPE, refusal));
+        return Some(unsupported(content_type));
     }
     if size(request) > MAX_HEADER_BYTES {
         let refusal = Refusal::new(Reason::HeadersTooLarge).with("maximum", MAX_HEADER_BYTES);
@@ -59,16 +57,27 @@ pub(crate) fn refused(request: &Request<Body>) -> Option<Response<Body>> {
     Some(response)
 }
 
+/// The answer to a request of a content type that is not read.
+pub(crate) fn unsupported(content_type: &str) -> Response<Body> {
+    let refusal = Refusal::new(Reason::ContentTypeNotSupported);
+    let refusal = refusal.with("content_type", shortened(content_type));
+    http_error(StatusCode::UNSUPPORTED_MEDIA_TYPE, refusal)
+}
+
 /// For callers who speak HTTP and no gRPC: the status says so too.
-fn http_error(status: StatusCode, refusal: impl Into<Refusal>) -> Response<Body> {
+pub(crate) fn http_error(status: StatusCode, refusal: impl Into<Refusal>) -> Response<Body> {
     let mut response = errors::response(refusal.into());
     *response.status_mut() = status;
     response
 }
 
 fn is_grpc(content_type: &str) -> bool {
-    let (essence, _) = content_type.split_once(';').unwrap_or((content_type, ""));
-    CONTENT_TYPES.iter().any(|it| essence.trim().eq_ignore_ascii_case(it))
+    CONTENT_TYPES.iter().any(|it| essence(content_type).eq_ignore_ascii_case(it))
+}
+
+/// A content type without its parameters.
+pub(crate) fn essence(content_type: &str) -> &str {
+    content_type.split_once(';').map_or(content_type, |(essence, _)| essence).trim()
 }
 
 fn size(request: &Request<Body>) -> usize {
@@ -79,12 +88,12 @@ fn size(request: &Request<Body>) -> usize {
     request.headers().iter().map(each).fold(line, usize::saturating_add)
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+pub(crate) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
 /// An error must fit the headers that common clients accept.
-fn shortened(text: &str) -> String {
+pub(crate) fn shortened(text: &str) -> String {
     text.chars().take(64).collect()
 }
 

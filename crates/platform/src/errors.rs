@@ -16,13 +16,14 @@ const GRPC_STATUS: &str = "grpc-status";
 const GRPC_MESSAGE: &str = "grpc-message";
 const GRPC_STATUS_DETAILS: &str = "grpc-status-details-bin";
 
-/// What tonic says, with INTERNAL, of a request that it cannot read.
-const UNREADABLE: [&str; 5] = [
+/// What tonic says, with INTERNAL, of a request that it cannot read; the last of a body of gRPC-Web.
+const UNREADABLE: [&str; 6] = [
     "failed to decode Protobuf message",
     "protocol error: received message with",
     "Missing request message",
     "Unexpected EOF decoding stream",
     "Error decompressing",
+    "tonic-web: ",
 ];
 
 /// What tonic says, with `OUT_OF_RANGE`, of a request that is too large, before its size and limit.

@@ -1,7 +1,6 @@
-//! The connections that a listener takes: as many as it bears, each of which has to begin, to live and to end.
+//! The connections that a listener accepts: as many as it can hold, each of which must greet in time.
 //!
-//! A client that connects and says nothing, one that goes away without a word, and one that never reads hold a place for
-//! seconds or, the last, for as long as a connection may live at most.
+//! A client that connects and says nothing holds a place for seconds. [`serving`](crate::serving) bounds the rest.
 
 use std::{
     io,
@@ -17,13 +16,11 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpSocket, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, Sleep, sleep},
+    time::{Sleep, sleep},
 };
-use tokio_stream::Stream;
-use tonic::transport::server::{Connected, TcpConnectInfo};
 
-/// What a client says first: the preface of HTTP/2.
-const GREETING_BYTES: usize = 24;
+/// What a client of HTTP/2 sends first. Anything else is HTTP/1, where that is spoken.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 1_024;
@@ -39,14 +36,10 @@ const TCP_KEEPALIVE_RETRIES: u32 = 3;
 /// After which a connection whose bytes nobody acknowledges is broken.
 pub(crate) const TCP_USER_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How long connections may take.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Times {
-    /// To say that they speak HTTP/2.
-    pub(crate) greeting: Duration,
-    /// From then on, to end.
-    pub(crate) life: Duration,
-}
+/// How long, and how much, a closed HTTP/1 connection is still read. A socket that is closed with unread bytes is reset, and
+/// the client loses the answer, such as the one that says its request is too large.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 1_048_576;
 
 /// An open socket that accepts connections.
 #[derive(Debug)]
@@ -54,30 +47,42 @@ pub(crate) struct Incoming {
     name: &'static str,
     listener: TcpListener,
     places: Arc<Semaphore>,
-    times: Times,
+    greeting: Duration,
     is_full: bool,
-    pause: Option<Pin<Box<Sleep>>>,
 }
 
 /// An accepted connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
     stream: TcpStream,
-    /// Bytes of the greeting that are still to come.
-    greeting: usize,
-    /// Until the greeting is over, then until the connection is.
-    patience: Pin<Box<Sleep>>,
-    life: Duration,
+    greeting: Greeting,
+    /// Set up when the connection is closed for writing.
+    linger: Option<Linger>,
     _place: OwnedSemaphorePermit,
 }
 
+/// What the client has said so far.
+#[derive(Debug)]
+enum Greeting {
+    /// So many bytes of the preface, with the time until which the rest must come.
+    Awaited(usize, Pin<Box<Sleep>>),
+    Http2,
+    Http1,
+}
+
+#[derive(Debug)]
+struct Linger {
+    until: Pin<Box<Sleep>>,
+    bytes_left: usize,
+}
+
 impl Incoming {
-    /// Opens the socket.
+    /// Opens the socket for so many `connections`, each of which must say which HTTP it speaks within `greeting`.
     pub(crate) fn bind(
         name: &'static str,
         address: SocketAddr,
         connections: usize,
-        times: Times,
+        greeting: Duration,
     ) -> io::Result<Self> {
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         // A port that was served a moment ago is free.
@@ -85,7 +90,7 @@ impl Incoming {
         socket.bind(address)?;
         let listener = socket.listen(BACKLOG)?;
         let places = Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS)));
-        Ok(Self { name, listener, places, times, is_full: false, pause: None })
+        Ok(Self { name, listener, places, greeting, is_full: false })
     }
 
     /// Where it is.
@@ -93,7 +98,28 @@ impl Incoming {
         self.listener.local_addr()
     }
 
-    /// A place for one more connection. Nobody waits for one: who is refused at once can go elsewhere.
+    /// The next connection. No connection is lost when the future is dropped.
+    pub(crate) async fn accept(&mut self) -> Connection {
+        loop {
+            let stream = match self.listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) if is_of_the_client(&error) => continue,
+                Err(error) => {
+                    tracing::warn!(listener = self.name, %error, "cannot accept connections");
+                    sleep(PAUSE).await;
+                    continue;
+                }
+            };
+            let Some(place) = self.place() else { continue };
+            if let Err(error) = tune(&stream) {
+                tracing::debug!(listener = self.name, %error, "a connection keeps its defaults");
+            }
+            let greeting = Greeting::Awaited(0, Box::pin(sleep(self.greeting)));
+            return Connection { stream, greeting, linger: None, _place: place };
+        }
+    }
+
+    /// A place for one more connection. Nobody waits for one: a client that is refused at once can go elsewhere.
     fn place(&mut self) -> Option<OwnedSemaphorePermit> {
         let place = Arc::clone(&self.places).try_acquire_owned().ok();
         let is_full = place.is_none();
@@ -102,39 +128,6 @@ impl Incoming {
         }
         self.is_full = is_full;
         place
-    }
-}
-
-impl Stream for Incoming {
-    type Item = io::Result<Connection>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        loop {
-            if let Some(pause) = &mut self.pause {
-                ready!(pause.as_mut().poll(cx));
-                self.pause = None;
-            }
-            let stream = match ready!(self.listener.poll_accept(cx)) {
-                Ok((stream, _)) => stream,
-                Err(error) if is_of_the_client(&error) => continue,
-                Err(error) => {
-                    tracing::warn!(listener = self.name, %error, "cannot accept connections");
-                    self.pause = Some(Box::pin(sleep(PAUSE)));
-                    continue;
-                }
-            };
-            let Some(place) = self.place() else { continue };
-            if let Err(error) = tune(&stream) {
-                tracing::debug!(listener = self.name, %error, "a connection keeps its defaults");
-            }
-            return Poll::Ready(Some(Ok(Connection {
-                stream,
-                greeting: GREETING_BYTES,
-                patience: Box::pin(sleep(self.times.greeting)),
-                life: self.times.life,
-                _place: place,
-            })));
-        }
     }
 }
 
@@ -157,17 +150,40 @@ fn tune(stream: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-impl Connection {
-    fn count(&mut self, bytes: usize) {
-        if self.greeting == 0 {
-            return;
+impl Greeting {
+    /// Compares what came with the preface.
+    fn hear(&mut self, bytes: &[u8]) {
+        let Self::Awaited(heard, _) = self else { return };
+        let awaited = PREFACE.get(*heard..).unwrap_or_default();
+        if bytes.starts_with(awaited) {
+            *self = Self::Http2;
+        } else if awaited.starts_with(bytes) {
+            *heard += bytes.len();
+        } else {
+            *self = Self::Http1;
         }
-        self.greeting = self.greeting.saturating_sub(bytes);
-        if self.greeting == 0 {
-            let end = Instant::now().checked_add(self.life);
-            let far = || Instant::now() + Duration::from_hours(24 * 365);
-            self.patience.as_mut().reset(end.unwrap_or_else(far));
+    }
+}
+
+impl Linger {
+    fn begin() -> Self {
+        Self { until: Box::pin(sleep(LINGER)), bytes_left: LINGER_BYTES }
+    }
+
+    /// Reads what still comes, until the client closes its side or has had time enough.
+    fn poll(&mut self, stream: &mut TcpStream, cx: &mut Context<'_>) -> Poll<()> {
+        let mut space = [0; 8_192];
+        while self.bytes_left > 0 {
+            let mut read = ReadBuf::new(&mut space);
+            match Pin::new(&mut *stream).poll_read(cx, &mut read) {
+                Poll::Pending => return self.until.as_mut().poll(cx),
+                Poll::Ready(Ok(())) if !read.filled().is_empty() => {
+                    self.bytes_left = self.bytes_left.saturating_sub(read.filled().len());
+                }
+                Poll::Ready(_) => break,
+            }
         }
+        Poll::Ready(())
     }
 }
 
@@ -180,12 +196,12 @@ impl AsyncRead for Connection {
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
         if polled.is_ready() {
-            self.count(buf.filled().len().saturating_sub(before));
+            self.greeting.hear(buf.filled().get(before..).unwrap_or_default());
             return polled;
         }
-        ready!(self.patience.as_mut().poll(cx));
-        let what = if self.greeting > 0 { "said nothing" } else { "outlived its life" };
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, what)))
+        let Greeting::Awaited(_, until) = &mut self.greeting else { return Poll::Pending };
+        ready!(until.as_mut().poll(cx));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "said nothing")))
     }
 }
 
@@ -203,7 +219,15 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        let Self { stream, greeting, linger, .. } = &mut *self;
+        if linger.is_none() {
+            ready!(Pin::new(&mut *stream).poll_shutdown(cx))?;
+            // HTTP/2 ends a call that is not read to its end by itself.
+            if !matches!(greeting, Greeting::Http1) {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        linger.get_or_insert_with(Linger::begin).poll(stream, cx).map(Ok)
     }
 
     fn poll_write_vectored(
@@ -219,10 +243,54 @@ impl AsyncWrite for Connection {
     }
 }
 
-impl Connected for Connection {
-    type ConnectInfo = TcpConnectInfo;
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-    fn connect_info(&self) -> TcpConnectInfo {
-        self.stream.connect_info()
+    use super::*;
+
+    fn heard(parts: &[&[u8]]) -> Greeting {
+        let mut greeting = Greeting::Awaited(0, Box::pin(sleep(Duration::ZERO)));
+        for part in parts {
+            greeting.hear(part);
+        }
+        greeting
+    }
+
+    #[tokio::test]
+    async fn a_greeting_is_the_preface_of_http_2_or_http_1_however_it_is_cut() {
+        let (begin, rest) = PREFACE.split_at(10);
+        for whole in [&[PREFACE][..], &[begin, rest], &[begin, b"", rest, b"more"]] {
+            assert!(matches!(heard(whole), Greeting::Http2), "{whole:?}");
+        }
+        let with_more = [PREFACE, b"more"].concat();
+        assert!(matches!(heard(&[&with_more]), Greeting::Http2));
+        for other in [&[&b"POST / HTTP/1.1\r\n"[..]][..], &[b"P", b"OST"], &[begin, b"x"]] {
+            assert!(matches!(heard(other), Greeting::Http1), "{other:?}");
+        }
+        assert!(matches!(heard(&[begin]), Greeting::Awaited(10, _)));
+    }
+
+    #[tokio::test]
+    async fn a_closed_connection_is_read_until_the_client_closes_it_too() {
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut incoming = Incoming::bind("test", address, 1, Duration::from_mins(1)).unwrap();
+        let mut client = TcpStream::connect(incoming.address().unwrap()).await.unwrap();
+        let mut connection = incoming.accept().await;
+        client.write_all(b"POST / HTTP/1.1\r\n").await.unwrap();
+        connection.read_u8().await.unwrap();
+        assert!(matches!(connection.greeting, Greeting::Awaited(1, _)));
+        connection.read_u8().await.unwrap();
+        assert!(matches!(connection.greeting, Greeting::Http1));
+        client.write_all(&vec![0; 65_536]).await.unwrap();
+        let closing = tokio::spawn(async move {
+            connection.shutdown().await.unwrap();
+            connection
+        });
+        assert_eq!(client.read(&mut [0; 1]).await.unwrap(), 0, "no more comes");
+        client.write_all(b"more").await.unwrap();
+        client.shutdown().await.unwrap();
+        let connection = closing.await.unwrap();
+        assert_eq!(connection.stream.try_read(&mut [0; 1]).unwrap(), 0, "all was read");
     }
 }

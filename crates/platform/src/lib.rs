@@ -2,8 +2,8 @@
 //! or from a service in the same process.
 //!
 //! [`Chassis`] gives each call its [`context`], its deadline, a task of its own and errors that say why; [`transport`]
-//! carries calls between services; [`server`] puts services on ports, with health and reflection; [`supervised`] keeps
-//! background tasks running.
+//! carries calls between services; [`server`] puts services on ports, with health and reflection; [`web`] lets pages call
+//! them; [`supervised`] keeps background tasks running.
 
 mod bounded;
 mod chassis;
@@ -17,10 +17,12 @@ pub mod page;
 mod replay;
 pub mod server;
 mod services;
+mod serving;
 pub mod supervise;
 mod timeout;
 pub mod trace;
 pub mod transport;
+pub mod web;
 
 pub use chassis::{Chassis, Limits, Mounted};
 pub use context::CallContext;
@@ -30,6 +32,7 @@ pub use server::{Listener, Server};
 pub use services::Services;
 pub use supervise::supervised;
 pub use transport::Transport;
+pub use web::Origins;
 
 /// The largest request that is accepted, after decompression: 256 KiB.
 pub const MAX_MESSAGE_BYTES: usize = 262_144;

@@ -2,44 +2,20 @@
 
 use std::{io, net::SocketAddr, time::Duration};
 
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tonic::{service::Routes, transport};
+use tonic::service::Routes;
+use tower::Layer;
 
 use crate::{
     Chassis, Health, Limits, Services,
-    context::LONGEST_DEADLINE,
-    incoming::{Incoming, Times},
+    incoming::Incoming,
+    serving::{self, Protocol, Terms},
+    web::{Origins, Web},
 };
 
 /// What every listener offers besides its services.
 const COMMON: [&str; 2] = ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"];
-
-/// After so long without a word the server asks a client whether it is there …
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-
-/// … and ends the connection without an answer after this time.
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The largest header list that HTTP/2 reads: twice what a call may have, so that a call with too much is told so. Above
-/// it the answer is a bare 431, above four times as much the connection ends.
-const HEADER_LIST_BYTES: u32 = 131_072;
-
-/// Calls that a client may have taken back before the server has looked at them, for each call that it may have in flight,
-/// and at least so many: more in one burst is a flood, and ends the connection.
-const RESETS_PER_STREAM: usize = 4;
-const LEAST_RESETS: usize = 1_024;
-
-/// Errors of the protocol that one connection is forgiven in its life. Calls beyond [`Settings::max_streams`] count, and so
-/// do messages of calls that were refused before they had come: a busy client makes many without any fault of its own.
-const PROTOCOL_ERRORS: usize = 65_536;
-
-/// Bytes of one call, and of one connection, that may be under way to the server: the largest message, and some of them.
-const STREAM_WINDOW_BYTES: u32 = 262_144 + 4_096;
-const CONNECTION_WINDOW_BYTES: u32 = 1_048_576;
-
-/// Bytes of a frame: the least that HTTP/2 knows.
-const FRAME_BYTES: u32 = 16_384;
 
 /// A port and the services on it.
 #[derive(Clone, Debug)]
@@ -52,6 +28,8 @@ pub struct Listener {
     pub services: Services,
     /// What describes those services and nothing else: an encoded `google.protobuf.FileDescriptorSet`, for reflection.
     pub descriptors: Vec<u8>,
+    /// The origins whose pages may call it by gRPC-Web, over HTTP/1.1 and HTTP/2; `None` speaks plain gRPC over HTTP/2 only.
+    pub web: Option<Origins>,
 }
 
 /// How the listeners behave.
@@ -61,7 +39,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Connections of each listener; one more is closed as soon as it is there. 10,000.
     pub max_connections: usize,
-    /// How long a new connection may take to say that it speaks HTTP/2. 5 s.
+    /// How long a new connection may take to say that it speaks HTTP/2, and one of HTTP/1 to send the headers of its next
+    /// request. 5 s.
     pub greeting: Duration,
     /// Calls at once on one connection; one more waits at the client. 256.
     pub max_streams: u32,
@@ -87,6 +66,7 @@ struct Open {
     address: SocketAddr,
     incoming: Incoming,
     routes: Routes,
+    web: Option<Origins>,
 }
 
 /// Why a listener does not work.
@@ -111,14 +91,9 @@ pub enum Error {
         /// Why.
         source: tonic_reflection::server::Error,
     },
-    /// The listener broke down.
-    #[error("listener {name} failed")]
-    Serve {
-        /// The listener.
-        name: &'static str,
-        /// Why.
-        source: transport::Error,
-    },
+    /// A listener broke down.
+    #[error("a listener failed")]
+    Serve(#[source] JoinError),
 }
 
 impl Default for Settings {
@@ -180,9 +155,9 @@ impl Server {
             let chassis = Chassis::new(self.settings.limits, self.tasks.clone());
             serving.spawn(listener.serve(self.settings, chassis, stop.clone()));
         }
-        let broken = tokio::select! {
-            () = shutdown => None,
-            Some(ended) = serving.join_next() => Some(ended),
+        let served = tokio::select! {
+            () = shutdown => Ok(()),
+            Some(ended) = serving.join_next() => ended.map_err(Error::Serve),
         };
         tracing::info!(drain_ms = self.settings.drain.as_millis(), "stopping");
         self.health.stop().await;
@@ -195,13 +170,13 @@ impl Server {
         if tokio::time::timeout(self.settings.drain, drained).await.is_err() {
             tracing::warn!(tasks = self.tasks.len(), "stopped with calls in flight");
         }
-        broken.and_then(Result::ok).unwrap_or(Ok(()))
+        served
     }
 }
 
 impl Open {
     fn new(listener: Listener, settings: Settings, health: &Health) -> Result<Self, Error> {
-        let Listener { name, address, services, descriptors } = listener;
+        let Listener { name, address, services, descriptors, web } = listener;
         let configured = || {
             let builder = tonic_reflection::server::Builder::configure()
                 .register_encoded_file_descriptor_set(&descriptors)
@@ -214,42 +189,26 @@ impl Open {
         // Many tools know only the version before the first.
         let for_older_tools = crate::served!(configured().build_v1alpha().map_err(failed)?);
         let bind = |source| Error::Bind { name, address, source };
-        // No call and no answer outlives it: an answer that began as the connection was asked to end goes on as long again.
-        let life = settings.max_connection_age.saturating_mul(2).saturating_add(LONGEST_DEADLINE);
-        let times = Times { greeting: settings.greeting, life };
-        let incoming =
-            Incoming::bind(name, address, settings.max_connections, times).map_err(bind)?;
+        let incoming = Incoming::bind(name, address, settings.max_connections, settings.greeting)
+            .map_err(bind)?;
         let address = incoming.address().map_err(bind)?;
         let routes =
             services.clone().with(health.server()).with(reflection).with(for_older_tools).into();
-        Ok(Self { name, address, incoming, routes })
+        Ok(Self { name, address, incoming, routes, web })
     }
 
-    async fn serve(
-        self,
-        settings: Settings,
-        chassis: Chassis,
-        stop: CancellationToken,
-    ) -> Result<(), Error> {
-        let Self { name, address, incoming, routes } = self;
-        tracing::info!(listener = name, %address, "listening");
-        // Without a grace: with one, tonic cuts the connection in place of asking it to close.
-        let streams = usize::try_from(settings.max_streams).unwrap_or(usize::MAX);
-        let resets = streams.saturating_mul(RESETS_PER_STREAM).max(LEAST_RESETS);
-        transport::Server::builder()
-            .max_concurrent_streams(settings.max_streams)
-            .http2_max_pending_accept_reset_streams(Some(resets))
-            .http2_max_local_error_reset_streams(Some(PROTOCOL_ERRORS))
-            .http2_max_header_list_size(HEADER_LIST_BYTES)
-            .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .max_frame_size(FRAME_BYTES)
-            .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-            .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-            .max_connection_age(settings.max_connection_age)
-            .layer(chassis)
-            .serve_with_incoming_shutdown(routes, incoming, stop.cancelled_owned())
-            .await
-            .map_err(|source| Error::Serve { name, source })
+    async fn serve(self, settings: Settings, chassis: Chassis, stop: CancellationToken) {
+        let Self { name, address, incoming, routes, web } = self;
+        tracing::info!(listener = name, %address, web = web.is_some(), "listening");
+        let calls = chassis.layer(routes);
+        match web {
+            Some(origins) => {
+                let calls = Web::new(origins).layer(calls);
+                serving::serve(incoming, Terms::new(Protocol::Any, settings), calls, stop).await;
+            }
+            None => {
+                serving::serve(incoming, Terms::new(Protocol::Http2, settings), calls, stop).await;
+            }
+        }
     }
 }

@@ -63,6 +63,11 @@ pub const KEYS: &[Key] = &[
     ),
     key("listen.admin", Rule::Address, "127.0.0.1:50053", "where operators see sagas"),
     unset(
+        "web.allowed_origins",
+        Rule::Origins,
+        "origins whose pages may call the public and the admin listener by gRPC-Web; without it no page, and HTTP/1 is not spoken",
+    ),
+    unset(
         "database.url",
         MYSQL,
         "the MySQL or MariaDB server of all schemas; without it `up` starts a private one",

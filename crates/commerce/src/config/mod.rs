@@ -26,6 +26,9 @@ use std::path::PathBuf;
 pub struct Config {
     /// Where it listens.
     pub listen: Listen,
+    /// Which pages may call it.
+    #[serde(default)]
+    pub web: Web,
     /// The databases.
     pub database: Database,
     /// The Redis.
@@ -68,6 +71,14 @@ pub struct Listen {
     pub participant: SocketAddr,
     /// Operators.
     pub admin: SocketAddr,
+}
+
+/// The pages that may call it by gRPC-Web.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Web {
+    /// Their origins, as [`platform::Origins`] reads them; none where it is not set.
+    pub allowed_origins: Option<String>,
 }
 
 /// How the databases are reached.

@@ -3,6 +3,7 @@
 use super::span::Span;
 use super::submit;
 use figment::value::Value;
+use platform::Origins;
 use std::fmt;
 use std::net::SocketAddr;
 
@@ -31,6 +32,8 @@ pub enum Rule {
     Participants,
     /// Methods that may be submitted.
     Methods,
+    /// Origins of pages.
+    Origins,
 }
 
 impl Rule {
@@ -63,6 +66,7 @@ impl Rule {
             Self::OneOf(words) => words.contains(&text),
             Self::Participants => submit::participants(text).is_some(),
             Self::Methods => submit::methods(text).is_some(),
+            Self::Origins => text.parse::<Origins>().is_ok(),
             Self::Text | Self::Path | Self::Integer(..) | Self::Bool => !text.trim().is_empty(),
         }
     }
@@ -111,6 +115,10 @@ impl fmt::Display for Rule {
             Self::Methods => {
                 write!(f, "anyone:SERVICE/METHOD, with commas in between, no method of the shop")
             }
+            Self::Origins => write!(
+                f,
+                "origins as browsers send them, such as https://shop.example or http://localhost:3000, with commas in between: http or https, a host in lower case, a port unless it is the scheme's own, no path, no *"
+            ),
         }
     }
 }

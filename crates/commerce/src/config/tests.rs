@@ -30,6 +30,7 @@ fn allowed(rule: Rule) -> String {
         Rule::Bool => "false".to_owned(),
         Rule::Participants => "seat=http://host:1".to_owned(),
         Rule::Methods => "anyone:travel.v1.Seats/Reserve".to_owned(),
+        Rule::Origins => "https://shop.example, http://localhost:3000".to_owned(),
     }
 }
 
@@ -82,6 +83,8 @@ fn a_bad_value_is_refused_by_one_line_that_names_the_key_and_what_is_allowed() {
         ("database.url", "postgres://me:secret@db/x"),
         ("database.prefix", "a b"),
         ("database.migrate", "perhaps"),
+        ("web.allowed_origins", "*"),
+        ("web.allowed_origins", "https://shop.example/"),
     ] {
         let flags = vec![flag(key, value)];
         let problem = Sources { flags, ..Sources::default() }.load_without_file().unwrap_err();

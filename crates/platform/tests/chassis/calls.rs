@@ -22,7 +22,7 @@ const SOON: Duration = Duration::from_millis(50);
 #[tokio::test]
 async fn at_the_deadline_the_caller_is_answered_and_the_handler_goes_on() {
     let gate = Gate::new();
-    for (way, transport) in gate.stub().both(MANY).await {
+    for (way, transport) in gate.stub().ways(MANY).await {
         let status = client(&transport).list_top_products(request(SOON)).await.unwrap_err();
         assert_eq!(status.code(), Code::DeadlineExceeded, "{way}");
         assert_eq!(refusal(&status).reason, Reason::DeadlineExceeded);
@@ -58,7 +58,7 @@ async fn a_handler_that_calls_on_gives_no_more_time_than_it_has() {
         let behind = behind.clone();
         async move { list(&behind).await }
     });
-    for (way, transport) in front.both(MANY).await {
+    for (way, transport) in front.ways(MANY).await {
         let status = client(&transport).list_top_products(request(SOON)).await.unwrap_err();
         assert_eq!(status.code(), Code::DeadlineExceeded, "{way}");
         gate.begun().await;
@@ -68,7 +68,7 @@ async fn a_handler_that_calls_on_gives_no_more_time_than_it_has() {
 #[tokio::test]
 async fn a_handler_survives_its_caller() {
     let gate = Gate::new();
-    for (_, transport) in gate.stub().both(MANY).await {
+    for (_, transport) in gate.stub().ways(MANY).await {
         let caller = tokio::spawn(async move { list(&transport).await });
         gate.begun().await;
         caller.abort();
@@ -81,7 +81,7 @@ async fn a_handler_survives_its_caller() {
 #[tokio::test]
 async fn a_panic_ends_one_call_with_internal() {
     let stub = Stub::new(|| async { panic!("secret of the handler") });
-    for (way, transport) in stub.both(1).await {
+    for (way, transport) in stub.ways(1).await {
         for _ in 0..2 {
             let status = list(&transport).await.unwrap_err();
             assert_eq!(status.code(), Code::Internal, "{way}");
@@ -94,7 +94,7 @@ async fn a_panic_ends_one_call_with_internal() {
 #[tokio::test]
 async fn one_call_too_many_is_turned_away_until_a_handler_ends() {
     let gate = Gate::new();
-    for (way, transport) in gate.stub().both(1).await {
+    for (way, transport) in gate.stub().ways(1).await {
         let abandoned = tokio::spawn({
             let transport = transport.clone();
             async move { list(&transport).await }

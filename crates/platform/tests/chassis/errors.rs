@@ -37,7 +37,7 @@ fn stub() -> Stub {
 
 #[tokio::test]
 async fn a_request_that_cannot_be_read_is_the_callers_fault() {
-    for (way, transport) in stub().both(MANY).await {
+    for (way, transport) in stub().ways(MANY).await {
         let unreadable = [
             framed(&[0xff; 8]),
             framed(&[0x08]),
@@ -56,7 +56,7 @@ async fn a_request_that_cannot_be_read_is_the_callers_fault() {
 
 #[tokio::test]
 async fn a_request_that_is_too_large_learns_the_limit() {
-    for (way, transport) in stub().both(MANY).await {
+    for (way, transport) in stub().ways(MANY).await {
         let response = send(&transport, METHOD, framed(&vec![0; MAX_MESSAGE_BYTES + 1])).await;
         let too_large = Refusal::new(Reason::MessageTooLarge).with("maximum", MAX_MESSAGE_BYTES);
         assert_eq!(refused(&response), (Code::InvalidArgument, too_large), "{way}");
@@ -65,7 +65,7 @@ async fn a_request_that_is_too_large_learns_the_limit() {
 
 #[tokio::test]
 async fn unknown_services_and_calls_are_unimplemented() {
-    for (way, transport) in stub().both(MANY).await {
+    for (way, transport) in stub().ways(MANY).await {
         for path in ["/commerce.ranking.v1.RankingService/NoSuchCall", "/no.such.Service/Call", "/"]
         {
             let response = send(&transport, path, framed(&[])).await;
@@ -78,7 +78,7 @@ async fn unknown_services_and_calls_are_unimplemented() {
 #[tokio::test]
 async fn a_drivers_text_stays_in_the_process() {
     let failing = || async { Err(Status::internal("Table 'commerce_order.orders' doesn't exist")) };
-    for (way, transport) in Stub::new(failing).both(MANY).await {
+    for (way, transport) in Stub::new(failing).ways(MANY).await {
         let status = list(&transport).await.unwrap_err();
         assert_eq!(refusal(&status).reason, Reason::Internal, "{way}");
         assert!(!status.message().contains("commerce_order"));
@@ -98,7 +98,7 @@ async fn a_peer_that_is_not_there_is_unavailable() {
 #[tokio::test]
 async fn a_call_without_time_left_is_not_made() {
     let stub = Stub::new(|| async { panic!("called") });
-    for (way, transport) in stub.both(MANY).await {
+    for (way, transport) in stub.ways(MANY).await {
         let call = client(&transport).list_top_products(crate::stub::request(Duration::ZERO)).await;
         assert_eq!(refusal(&call.unwrap_err()).reason, Reason::DeadlineExceeded, "{way}");
     }
@@ -107,7 +107,7 @@ async fn a_call_without_time_left_is_not_made() {
 #[tokio::test]
 async fn a_replayed_answer_says_so_in_its_trailers() {
     let stub = Stub::new(|| async { Ok(replayed(named([]))) });
-    for (way, transport) in stub.both(MANY).await {
+    for (way, transport) in stub.ways(MANY).await {
         let metadata = list(&transport).await.unwrap().metadata().clone();
         assert_eq!(metadata.get(IDEMPOTENCY_REPLAYED).unwrap(), "true", "{way}");
 
@@ -124,7 +124,7 @@ async fn a_replayed_answer_says_so_in_its_trailers() {
 async fn a_replayed_refusal_says_so_and_stays_as_it_was() {
     let sold_out = || Refusal::new(Reason::CouponSoldOut).with("coupon_id", 7).with("quota", 10);
     let stub = Stub::new(move || async move { Err(replayed_refusal(sold_out())) });
-    for (way, transport) in stub.both(MANY).await {
+    for (way, transport) in stub.ways(MANY).await {
         let status = list(&transport).await.unwrap_err();
         assert_eq!(refusal(&status), sold_out(), "{way}");
         assert_eq!(status.metadata().get(IDEMPOTENCY_REPLAYED).unwrap(), "true", "{way}");

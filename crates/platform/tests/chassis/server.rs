@@ -122,7 +122,7 @@ async fn a_port_that_is_taken_is_an_error_that_names_it() {
     let address = server.address("public").unwrap();
     let services = Gate::new().stub().services();
     let descriptors = api::FILE_DESCRIPTOR_SET.to_vec();
-    let listener = platform::Listener { name: "admin", address, services, descriptors };
+    let listener = platform::Listener { name: "admin", address, services, descriptors, web: None };
     let second = platform::Server::bind(Settings::default(), [listener]).await;
     let error = second.unwrap_err().to_string();
     assert!(error.contains(&address.to_string()) && error.contains("admin"), "{error}");

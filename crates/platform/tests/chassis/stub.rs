@@ -10,17 +10,24 @@ use api::{
         ranking_service_server::{RankingService, RankingServiceServer},
     },
 };
+use http::{HeaderValue, Request};
+use hyper_util::{client::legacy, rt::TokioExecutor};
 use platform::{
-    Chassis, Limits, Listener, Server, Services, Transport,
+    Chassis, Limits, Listener, Origins, Server, Services, Transport,
     server::Settings,
-    transport::{local, remote},
+    transport::{local, over, remote},
 };
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
-use tonic::{Request, Response, Status};
+use tonic::{Response, Status, body::Body};
 use tonic_types::{ErrorDetail, StatusExt};
+use tonic_web::GrpcWebClientLayer;
+use tower::{Layer, ServiceExt};
 
 pub(crate) const METHOD: &str = "/commerce.ranking.v1.RankingService/ListTopProducts";
+
+/// Where pages are that may call.
+pub(crate) const ORIGIN: &str = "https://shop.example";
 
 pub(crate) type Client = RankingServiceClient<Transport>;
 pub(crate) type Answer = Result<Response<ListTopProductsResponse>, Status>;
@@ -65,15 +72,27 @@ impl Stub {
         transport
     }
 
+    /// Over a socket, as a page calls.
+    async fn web(&self, max_calls: usize) -> Transport {
+        let settings = Settings { limits: limits(max_calls), ..Settings::default() };
+        page(serve_web(settings, self).await, ORIGIN)
+    }
+
     /// Both ways, with their names.
     pub(crate) async fn both(&self, max_calls: usize) -> [(&'static str, Transport); 2] {
         [("in process", self.local(max_calls)), ("remote", self.remote(max_calls).await)]
+    }
+
+    /// All ways, with their names.
+    pub(crate) async fn ways(&self, max_calls: usize) -> [(&'static str, Transport); 3] {
+        let [local, remote] = self.both(max_calls).await;
+        [local, remote, ("gRPC-Web", self.web(max_calls).await)]
     }
 }
 
 #[tonic::async_trait]
 impl RankingService for Stub {
-    async fn list_top_products(&self, _: Request<ListTopProductsRequest>) -> Answer {
+    async fn list_top_products(&self, _: tonic::Request<ListTopProductsRequest>) -> Answer {
         (self.0)().await
     }
 }
@@ -134,8 +153,8 @@ pub(crate) fn client(transport: &Transport) -> Client {
     Client::new(transport.clone())
 }
 
-pub(crate) fn request(budget: Duration) -> Request<ListTopProductsRequest> {
-    let mut request = Request::new(ListTopProductsRequest::default());
+pub(crate) fn request(budget: Duration) -> tonic::Request<ListTopProductsRequest> {
+    let mut request = tonic::Request::new(ListTopProductsRequest::default());
     request.set_timeout(budget);
     request
 }
@@ -145,10 +164,46 @@ pub(crate) async fn list(transport: &Transport) -> Answer {
 }
 
 pub(crate) async fn bind(settings: Settings, services: Services) -> Server {
+    Server::bind(settings, [listener("public", services, None)]).await.unwrap()
+}
+
+/// The same, for pages of [`ORIGIN`] too.
+pub(crate) async fn bind_web(settings: Settings, services: Services) -> Server {
+    let origins = Some(ORIGIN.parse().unwrap());
+    Server::bind(settings, [listener("public", services, origins)]).await.unwrap()
+}
+
+/// A server of this stub that pages may call, and where it is.
+pub(crate) async fn serve_web(settings: Settings, stub: &Stub) -> SocketAddr {
+    let server = bind_web(settings, stub.services()).await;
+    let address = server.address("public").unwrap();
+    tokio::spawn(server.serve(std::future::pending()));
+    address
+}
+
+/// A listener on a free port.
+pub(crate) fn listener(name: &'static str, services: Services, web: Option<Origins>) -> Listener {
     let address = SocketAddr::from(([127, 0, 0, 1], 0));
     let descriptors = api::FILE_DESCRIPTOR_SET.to_vec();
-    let listener = Listener { name: "public", address, services, descriptors };
-    Server::bind(settings, [listener]).await.unwrap()
+    Listener { name, address, services, descriptors, web }
+}
+
+/// gRPC-Web over HTTP/1.1, from a page of this origin.
+pub(crate) fn page(address: SocketAddr, origin: &'static str) -> Transport {
+    let client = legacy::Client::builder(TokioExecutor::new()).build_http();
+    let service = GrpcWebClientLayer::new().layer(client);
+    let service = service.map_request(move |mut request: Request<Body>| {
+        let uri = format!("http://{address}{}", request.uri().path());
+        *request.uri_mut() = uri.parse().unwrap();
+        request.headers_mut().insert("origin", HeaderValue::from_static(origin));
+        request
+    });
+    over(service.map_response(|response| response.map(Body::new)))
+}
+
+/// What is awaited comes long before this, or never.
+pub(crate) async fn soon<F: Future>(awaited: F) -> F::Output {
+    tokio::time::timeout(Duration::from_mins(1), awaited).await.expect("it comes in time")
 }
 
 pub(crate) fn to(address: SocketAddr) -> Transport {

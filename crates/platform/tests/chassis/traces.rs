@@ -32,7 +32,7 @@ fn told<'a>(metadata: &'a MetadataMap, name: &str) -> &'a str {
 
 #[tokio::test]
 async fn a_valid_trace_id_is_kept_and_told_to_the_handler_and_the_caller() {
-    for (way, transport) in mirror().both(MANY).await {
+    for (way, transport) in mirror().ways(MANY).await {
         let answer = client(&transport).list_top_products(traced("my-trace_1", GIVEN)).await;
         let metadata = answer.as_ref().unwrap().metadata().clone();
         let seen = names(answer);
@@ -46,7 +46,7 @@ async fn a_valid_trace_id_is_kept_and_told_to_the_handler_and_the_caller() {
 
 #[tokio::test]
 async fn an_invalid_trace_id_is_replaced_by_that_of_the_trace() {
-    for (way, transport) in mirror().both(MANY).await {
+    for (way, transport) in mirror().ways(MANY).await {
         let answer = client(&transport).list_top_products(traced("not valid!", GIVEN)).await;
         let trace_id = "4bf92f3577b34da6a3ce929d0e0e4736";
         assert_eq!(told(answer.as_ref().unwrap().metadata(), X_TRACE_ID), trace_id, "{way}");
@@ -57,7 +57,7 @@ async fn an_invalid_trace_id_is_replaced_by_that_of_the_trace() {
 #[tokio::test]
 async fn an_error_tells_its_trace_too() {
     let stub = Stub::new(|| async { panic!("on purpose") });
-    for (way, transport) in stub.both(MANY).await {
+    for (way, transport) in stub.ways(MANY).await {
         let call = client(&transport).list_top_products(traced("mine", GIVEN)).await;
         let status = call.unwrap_err();
         assert_eq!(told(status.metadata(), X_TRACE_ID), "mine", "{way}");
@@ -67,7 +67,7 @@ async fn an_error_tells_its_trace_too() {
 
 #[tokio::test]
 async fn a_trace_goes_on_over_two_hops_with_a_span_each() {
-    for (_, behind) in mirror().both(MANY).await {
+    for (_, behind) in mirror().ways(MANY).await {
         let front = Stub::new(move || {
             let behind = behind.clone();
             async move {
@@ -76,7 +76,7 @@ async fn a_trace_goes_on_over_two_hops_with_a_span_each() {
                 Ok(named([&own, &seen[0], &seen[1]]))
             }
         });
-        for (way, transport) in front.both(MANY).await {
+        for (way, transport) in front.ways(MANY).await {
             let answer = client(&transport).list_top_products(traced("mine", GIVEN)).await;
             let seen = names(answer);
             assert_eq!(seen[1], "mine", "{way}");
