@@ -167,9 +167,9 @@ try {
   console.log("READY");
   for (let i = 0; i < orderCount; i++) {
     placed.add((await buy(userId, productId, 1)).orderId);
+    console.log(`order ${i + 1} of ${orderCount}`);
     await sleep(100); // Leaves time for a restart of the server in the middle.
   }
-  console.log(`placed ${orderCount} orders`);
   await check();
   console.log("OK");
   process.exit(0);

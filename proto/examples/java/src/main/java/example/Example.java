@@ -191,9 +191,9 @@ public final class Example {
     private void placeOrders() {
         for (int i = 0; i < orderCount; i++) {
             placed.add(placeOrder(userId, 1, null).getOrderId());
+            System.out.printf("order %d of %d%n", i + 1, orderCount);
             Client.pause(100); // Leaves time for a restart of the server in the middle.
         }
-        System.out.printf("placed %d orders%n", orderCount);
     }
 
     /** Each order exists once, was paid once and was told once. */
