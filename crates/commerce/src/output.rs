@@ -60,7 +60,7 @@ pub fn line(text: impl fmt::Display) -> io::Result<()> {
 /// Writes bytes as they are.
 ///
 /// # Errors
-/// Those of [`line`].
+/// Those of [`line()`].
 pub fn bytes(bytes: &[u8]) -> io::Result<()> {
     write(|out| out.write_all(bytes))
 }

@@ -87,7 +87,7 @@ impl Outbox {
             o.aggregate_kind, o.aggregate_id, o.version) AS name \
             FROM outbox o JOIN outbox_shard s ON s.shard = o.shard \
             JOIN outbox next ON next.shard = o.shard AND next.position = o.position + 1 \
-            WHERE o.position > 1 AND o.event_type <> 'EventBatch' ORDER BY o.id LIMIT 1";
+            WHERE o.position > 1 AND o.event_type <> 'commerce.events.v1.EventBatch' ORDER BY o.id LIMIT 1";
         let found = bench.text(self.schema, sql).await.pop().expect("a shard of three events");
         let parts: Vec<&str> = found.split(',').collect();
         let number = |part: usize| parts[part].parse::<i64>().unwrap();
@@ -104,7 +104,7 @@ impl Outbox {
 
     async fn shared(&self, bench: &Bench) -> Shared {
         let sql = "SELECT CONCAT_WS(',', id, shard, position, HEX(payload)) AS name FROM outbox \
-            WHERE event_type = 'EventBatch' AND position > 0 ORDER BY id LIMIT 1";
+            WHERE event_type = 'commerce.events.v1.EventBatch' AND position > 0 ORDER BY id LIMIT 1";
         let found = bench.text(self.schema, sql).await.pop().expect("a row of several events");
         let parts: Vec<&str> = found.split(',').collect();
         let number = |part: usize| parts[part].parse::<i64>().unwrap();
