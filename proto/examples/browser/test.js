@@ -80,7 +80,7 @@ assert(Array.isArray(list.ok), "products are listed");
 assert.equal(list.traceId, "a-page-in-a-browser", "the page reads the headers of answers");
 assert.equal(missing.code, "NotFound");
 assert.equal(missing.reason, "PRODUCT_NOT_FOUND");
-assert.equal(missing.domain, "commerce");
+assert.equal(missing.domain, "commerce-core.dev");
 assert.equal(missing.metadata.product_ids, String(Number.MAX_SAFE_INTEGER));
 assert.equal(invalid.code, "InvalidArgument");
 assert.equal(invalid.reason, "INVALID_FIELD");
