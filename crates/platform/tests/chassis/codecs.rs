@@ -1,12 +1,6 @@
 //! How requests are written: content types, methods, encodings.
 
-use std::{
-    io::Write,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::{io::Write, sync::atomic::Ordering};
 
 use api::Reason;
 use flate2::{Compression, write::GzEncoder};
@@ -16,20 +10,9 @@ use platform::{MAX_MESSAGE_BYTES, Transport};
 use tonic::{Code, Status, body::Body, codec::CompressionEncoding};
 use tower::ServiceExt;
 
-use crate::stub::{METHOD, Stub, client, named, names, refusal, request};
+use crate::stub::{METHOD, client, counting, names, refusal, request};
 
 const MANY: usize = 100;
-
-/// A stub that counts how often it ran.
-fn counting() -> (Stub, Arc<AtomicUsize>) {
-    let count = Arc::new(AtomicUsize::new(0));
-    let counted = Arc::clone(&count);
-    let stub = Stub::new(move || {
-        counted.fetch_add(1, Ordering::SeqCst);
-        async { Ok(named(["here"])) }
-    });
-    (stub, count)
-}
 
 fn framed(flag: u8, message: &[u8]) -> Vec<u8> {
     let length = u32::try_from(message.len()).unwrap().to_be_bytes();

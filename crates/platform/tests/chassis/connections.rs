@@ -9,7 +9,7 @@ use tonic::{Code, metadata::MetadataValue};
 
 use crate::{
     raw::{END_STREAM, GOAWAY, Raw, call, cancelled},
-    stub::{Gate, METHOD, Stub, bind, client, list, named, names, refusal, request, to},
+    stub::{Gate, METHOD, Stub, answering, bind, client, list, names, refusal, request, to},
 };
 
 /// More than the 20 that h2 allows by itself.
@@ -21,10 +21,6 @@ async fn serve(settings: Settings, stub: Stub) -> SocketAddr {
     let address = server.address("public").unwrap();
     tokio::spawn(server.serve(std::future::pending()));
     address
-}
-
-fn answering() -> Stub {
-    Stub::new(|| async { Ok(named(["here"])) })
 }
 
 /// Streams of a client are odd; the first is taken.

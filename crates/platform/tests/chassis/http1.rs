@@ -2,14 +2,17 @@
 
 use std::net::SocketAddr;
 
+use api::ranking::v1::ListTopProductsResponse;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use platform::server::Settings;
+use prost::Message;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
 use tonic::Status;
 
-use crate::stub::{METHOD, soon};
+use crate::stub::{METHOD, ORIGIN, Stub, serve_web, soon};
 
 /// What a page sends by itself.
 pub(crate) const WEB: &str = "content-type: application/grpc-web+proto\r\n";
@@ -151,6 +154,27 @@ impl Answer {
         let text = String::from_utf8(last).unwrap();
         text.split("\r\n").filter(|line| !line.is_empty()).map(header).collect()
     }
+}
+
+/// The header that names a page's origin.
+pub(crate) fn origin(origin: &str) -> String {
+    format!("origin: {origin}\r\n")
+}
+
+/// What a page of an allowed origin sends.
+pub(crate) fn allowed() -> String {
+    format!("{WEB}{}", origin(ORIGIN))
+}
+
+/// Connects to a server of this stub that pages may call.
+pub(crate) async fn connect(settings: Settings, stub: &Stub) -> Http1 {
+    Http1::connect(serve_web(settings, stub).await).await
+}
+
+/// The name in an answer of the stub.
+pub(crate) fn only_name(message: &[u8]) -> String {
+    let answer = ListTopProductsResponse::decode(message).unwrap();
+    answer.products.into_iter().map(|product| product.name).collect()
 }
 
 /// A call of the one method of the stub.

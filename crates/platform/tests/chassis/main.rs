@@ -15,6 +15,7 @@ mod connections;
 mod errors;
 mod health;
 mod http1;
+mod http1_connections;
 mod raw;
 mod server;
 mod streams;

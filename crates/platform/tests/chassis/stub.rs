@@ -1,6 +1,15 @@
 //! A service whose handler is a closure, and the ways to it.
 
-use std::{future::Future, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use api::{
     Refusal,
@@ -131,6 +140,22 @@ impl Gate {
     pub(crate) async fn ended(&self) {
         self.ended.acquire().await.unwrap().forget();
     }
+}
+
+/// A stub that answers.
+pub(crate) fn answering() -> Stub {
+    Stub::new(|| async { Ok(named(["here"])) })
+}
+
+/// A stub that counts how often it ran.
+pub(crate) fn counting() -> (Stub, Arc<AtomicUsize>) {
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&count);
+    let stub = Stub::new(move || {
+        counted.fetch_add(1, Ordering::SeqCst);
+        async { Ok(named(["here"])) }
+    });
+    (stub, count)
 }
 
 /// Limits that differ in the number of calls.
